@@ -1,0 +1,30 @@
+# Every foreign library, found once. A missing one stops the configure step with the package to install.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+function(lilio_need target pkg debian)
+  pkg_check_modules(${target} IMPORTED_TARGET GLOBAL ${pkg})
+  if(NOT ${target}_FOUND)
+    message(FATAL_ERROR "${pkg} was not found: apt-get install ${debian} (or run deploy/install-deps.sh)")
+  endif()
+  add_library(dep_${target} INTERFACE)
+  target_link_libraries(dep_${target} INTERFACE PkgConfig::${target})
+endfunction()
+
+lilio_need(isal libisal>=2.30 libisal-dev)
+lilio_need(zmq libzmq>=4.3.4 libzmq3-dev)
+lilio_need(rocksdb rocksdb>=7.8 librocksdb-dev)
+lilio_need(crypto libcrypto>=3.0 libssl-dev)
+lilio_need(yaml yaml-0.1>=0.2.5 libyaml-dev)
+lilio_need(cjson libcjson>=1.7.15 libcjson-dev)
+lilio_need(xxhash libxxhash>=0.8.1 libxxhash-dev)
+
+# msgpack-c ships no pkg-config file on Debian 12.
+find_library(LILIO_MSGPACKC msgpackc)
+find_path(LILIO_MSGPACK_INCLUDE msgpack/version_master.h)
+if(NOT LILIO_MSGPACKC OR NOT LILIO_MSGPACK_INCLUDE)
+  message(FATAL_ERROR "msgpack-c was not found: apt-get install libmsgpack-dev (or run deploy/install-deps.sh)")
+endif()
+add_library(dep_msgpack INTERFACE)
+target_link_libraries(dep_msgpack INTERFACE ${LILIO_MSGPACKC})
+target_include_directories(dep_msgpack SYSTEM INTERFACE ${LILIO_MSGPACK_INCLUDE})
