@@ -3,6 +3,6 @@
 #define BASE_BANNED_H
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol atoll gets gmtime localtime rand \
-    srand alloca asctime ctime tmpnam mktemp
+    srand asctime ctime tmpnam mktemp
 
 #endif
