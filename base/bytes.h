@@ -1,5 +1,5 @@
-/* Field-by-field serialisation, little endian for payload formats and big endian where memcmp order matters, plus
- * overflow-checked sizes and a growing byte buffer. Any thread; no state. */
+/* Field-by-field serialisation, little endian for payload formats and big endian where memcmp order
+ * matters, plus overflow-checked sizes and a growing byte buffer. Any thread; no state. */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
@@ -74,7 +74,8 @@ struct base_buffer {
 };
 /* NOMEM leaves the buffer as it was. */
 LILIO_MUST_USE enum lilio_err base_buffer_reserve(struct base_buffer *buffer, size_t more);
-LILIO_MUST_USE enum lilio_err base_buffer_append(struct base_buffer *buffer, const void *data, size_t size);
+LILIO_MUST_USE enum lilio_err base_buffer_append(struct base_buffer *buffer, const void *data,
+                                                 size_t size);
 void base_buffer_clear(struct base_buffer *buffer);
 void base_buffer_release(struct base_buffer *buffer);
 static inline struct base_slice base_buffer_slice(const struct base_buffer *buffer)

@@ -1,11 +1,12 @@
 /* The disk as the stores see it: one directory of flat files, positional I/O, explicit durability.
  *
- * Implementations: base/disk_posix.c (a real directory, direct I/O where the filesystem takes it) and
- * tests/support/crash_disk.c (memory; drops, tears or keeps unsynced writes at a crash, injects errors).
+ * Implementations: base/disk_posix.c (a real directory, direct I/O where the filesystem takes it)
+ * and tests/support/crash_disk.c (memory; drops, tears or keeps unsynced writes at a crash, injects
+ * errors).
  *
  * Durability contract every caller relies on and every implementation keeps:
- *  - bytes written are durable after a successful file sync; file size and existence too, once sync_dir succeeded
- *    after the creation or rename;
+ *  - bytes written are durable after a successful file sync; file size and existence too, once
+ * sync_dir succeeded after the creation or rename;
  *  - after a failed write or sync nothing since the last good sync may be believed (design rule 6).
  * Names are relative ("segments/0000000000000001.seg"), at most one '/', no "..".
  * Threads: a file may be used from several threads; each call is one system call.
@@ -24,8 +25,9 @@ struct base_file;
 enum base_open_flags {
     BASE_OPEN_CREATE = 1,    /* create if absent */
     BASE_OPEN_EXCLUSIVE = 2, /* with CREATE: EXISTS if present */
-    BASE_OPEN_DIRECT = 4,    /* direct I/O: buffers, sizes and offsets are multiples of BASE_DISK_BLOCK.
-                                Silently buffered where the filesystem refuses (tmpfs) */
+    BASE_OPEN_DIRECT =
+        4, /* direct I/O: buffers, sizes and offsets are multiples of BASE_DISK_BLOCK.
+              Silently buffered where the filesystem refuses (tmpfs) */
     BASE_OPEN_READ_ONLY = 8,
 };
 enum { BASE_DISK_BLOCK = 4096 };
@@ -35,34 +37,46 @@ struct base_disk_space {
 };
 
 struct base_disk_ops {
-    /* Errors of all: NOT_FOUND, EXISTS, NO_SPACE, IO, READ_ONLY (filesystem mounted read-only), NOMEM. */
-    enum lilio_err (*open)(struct base_disk *disk, const char *name, unsigned flags, struct base_file **ret_file,
-                           struct lilio_errinfo *info);
+    /* Errors of all: NOT_FOUND, EXISTS, NO_SPACE, IO, READ_ONLY (filesystem mounted read-only),
+     * NOMEM, INVALID (a bad name, or a direct transfer that is not aligned). */
+    enum lilio_err (*open)(struct base_disk *disk, const char *name, unsigned flags,
+                           struct base_file **ret_file, struct lilio_errinfo *info);
     /* Writes all bytes of the vectors at offset or fails; count <= 1024. */
-    enum lilio_err (*write)(struct base_file *file, const struct iovec *vectors, int count, uint64_t offset,
-                            struct lilio_errinfo *info);
+    enum lilio_err (*write)(struct base_file *file, const struct iovec *vectors, int count,
+                            uint64_t offset, struct lilio_errinfo *info);
     /* Reads up to size bytes; *ret_size is short only at the end of the file. */
-    enum lilio_err (*read)(struct base_file *file, void *buffer, size_t size, uint64_t offset, size_t *ret_size,
-                           struct lilio_errinfo *info);
+    enum lilio_err (*read)(struct base_file *file, void *buffer, size_t size, uint64_t offset,
+                           size_t *ret_size, struct lilio_errinfo *info);
     enum lilio_err (*sync)(struct base_file *file, struct lilio_errinfo *info);
-    /* Reserves blocks without changing the file's size (best effort: filesystems without it answer OK). */
-    enum lilio_err (*allocate)(struct base_file *file, uint64_t offset, uint64_t size, struct lilio_errinfo *info);
-    /* Gives the blocks of the range back; it reads as zeros afterwards. Best effort like allocate. */
-    enum lilio_err (*punch)(struct base_file *file, uint64_t offset, uint64_t size, struct lilio_errinfo *info);
+    /* Reserves blocks without changing the file's size (best effort: filesystems without it answer
+     * OK). */
+    enum lilio_err (*allocate)(struct base_file *file, uint64_t offset, uint64_t size,
+                               struct lilio_errinfo *info);
+    /* Gives the blocks of the range back; it reads as zeros afterwards. Best effort like allocate.
+     */
+    enum lilio_err (*punch)(struct base_file *file, uint64_t offset, uint64_t size,
+                            struct lilio_errinfo *info);
     /* Sets the size; also drops reserved blocks beyond it. */
     enum lilio_err (*truncate)(struct base_file *file, uint64_t size, struct lilio_errinfo *info);
     enum lilio_err (*size)(struct base_file *file, uint64_t *ret_size, struct lilio_errinfo *info);
     void (*close)(struct base_file *file);
-    enum lilio_err (*rename)(struct base_disk *disk, const char *from, const char *to, struct lilio_errinfo *info);
+    enum lilio_err (*rename)(struct base_disk *disk, const char *from, const char *to,
+                             struct lilio_errinfo *info);
     enum lilio_err (*unlink)(struct base_disk *disk, const char *name, struct lilio_errinfo *info);
-    enum lilio_err (*make_dir)(struct base_disk *disk, const char *name, struct lilio_errinfo *info);
-    /* Makes creations, renames and removals in the folder durable; "" is the disk's own directory. */
-    enum lilio_err (*sync_dir)(struct base_disk *disk, const char *name, struct lilio_errinfo *info);
+    enum lilio_err (*make_dir)(struct base_disk *disk, const char *name,
+                               struct lilio_errinfo *info);
+    /* Makes creations, renames and removals in the folder durable; "" is the disk's own directory.
+     */
+    enum lilio_err (*sync_dir)(struct base_disk *disk, const char *name,
+                               struct lilio_errinfo *info);
     /* Calls back once per plain file of the folder, in no particular order. */
-    enum lilio_err (*list)(struct base_disk *disk, const char *name, void (*each)(void *context, const char *file),
-                           void *context, struct lilio_errinfo *info);
-    enum lilio_err (*space)(struct base_disk *disk, struct base_disk_space *ret, struct lilio_errinfo *info);
-    /* Takes the directory's lock for the life of the disk object; LOCKED if another process holds it. */
+    enum lilio_err (*list)(struct base_disk *disk, const char *name,
+                           void (*each)(void *context, const char *file), void *context,
+                           struct lilio_errinfo *info);
+    enum lilio_err (*space)(struct base_disk *disk, struct base_disk_space *ret,
+                            struct lilio_errinfo *info);
+    /* Takes the directory's lock for the life of the disk object; LOCKED if another process holds
+     * it. */
     enum lilio_err (*lock)(struct base_disk *disk, struct lilio_errinfo *info);
     void (*free)(struct base_disk *disk);
 };
@@ -80,5 +94,12 @@ LILIO_MUST_USE enum lilio_err base_disk_posix_new(const char *path, struct base_
                                                   struct lilio_errinfo *info);
 void base_disk_free(struct base_disk **disk);
 void base_file_close(struct base_file **file);
+
+/* For implementations. A name as described above; the folder argument of sync_dir and list may also
+ * be "". */
+bool base_disk_name_valid(const char *name);
+/* Whether a direct transfer keeps the rule of BASE_OPEN_DIRECT; breaking it answers INVALID on
+ * every filesystem. */
+bool base_disk_io_aligned(const struct iovec *vectors, int count, uint64_t offset);
 
 #endif

@@ -1,4 +1,5 @@
-/* Time and randomness as interfaces: the daemons pass the system's, the tests and the simulation their own. */
+/* Time and randomness as interfaces: the daemons pass the system's, the tests and the simulation
+ * their own. */
 #ifndef BASE_ENV_H
 #define BASE_ENV_H
 

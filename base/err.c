@@ -9,9 +9,8 @@
 const char *lilio_err_text(enum lilio_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case LILIO_E_##name:                                                                           \
-        return text;
+#define X(name, number, class, text) \
+    case LILIO_E_##name: return text;
         LILIO_ERR_TABLE(X)
 #undef X
     }
@@ -21,9 +20,8 @@ const char *lilio_err_text(enum lilio_err err)
 const char *lilio_err_name(enum lilio_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case LILIO_E_##name:                                                                           \
-        return #name;
+#define X(name, number, class, text) \
+    case LILIO_E_##name: return #name;
         LILIO_ERR_TABLE(X)
 #undef X
     }
@@ -33,9 +31,8 @@ const char *lilio_err_name(enum lilio_err err)
 enum lilio_err_class lilio_err_class(enum lilio_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case LILIO_E_##name:                                                                           \
-        return LILIO_CLASS_##class;
+#define X(name, number, class, text) \
+    case LILIO_E_##name: return LILIO_CLASS_##class;
         LILIO_ERR_TABLE(X)
 #undef X
     }

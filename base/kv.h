@@ -1,8 +1,9 @@
 /* An ordered key-value store with columns, atomic batches and snapshots; keys compare by memcmp.
  *
- * Implementations: base/kv_rocksdb.c (the only file that includes rocksdb/c.h) and base/kv_memory.c (a sorted map for
- * tests and the simulation). One conformance suite runs on both (tests/unit/base/test_kv.c).
- * Threads: a store may be used from several threads; a batch or an iterator from one at a time.
+ * Implementations: base/kv_rocksdb.c (the only file that includes rocksdb/c.h) and base/kv_memory.c
+ * (a sorted map for tests and the simulation). One conformance suite runs on both
+ * (tests/unit/base/test_kv.c). Threads: a store may be used from several threads; a batch or an
+ * iterator from one at a time.
  */
 #ifndef BASE_KV_H
 #define BASE_KV_H
@@ -25,42 +26,56 @@ struct base_kv_options {
     bool must_not_exist;        /* EXISTS if there is one */
 };
 
-/* Errors: IO, CORRUPT (the files do not verify), FORMAT, LOCKED, NO_SPACE, NOT_FOUND, EXISTS, NOMEM. */
-LILIO_MUST_USE enum lilio_err base_kv_open_rocksdb(const char *path, const struct base_kv_options *options,
-                                                   struct base_kv **ret_kv, struct lilio_errinfo *info);
-LILIO_MUST_USE enum lilio_err base_kv_open_memory(const struct base_kv_options *options, struct base_kv **ret_kv,
+/* Errors: IO, CORRUPT (the files do not verify), FORMAT, LOCKED, NO_SPACE, NOT_FOUND, EXISTS,
+ * NOMEM. */
+LILIO_MUST_USE enum lilio_err base_kv_open_rocksdb(const char *path,
+                                                   const struct base_kv_options *options,
+                                                   struct base_kv **ret_kv,
+                                                   struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err base_kv_open_memory(const struct base_kv_options *options,
+                                                  struct base_kv **ret_kv,
                                                   struct lilio_errinfo *info);
 void base_kv_free(struct base_kv **kv);
 /* Removes a closed store's files; OK if there are none. */
 LILIO_MUST_USE enum lilio_err base_kv_destroy_rocksdb(const char *path, struct lilio_errinfo *info);
 
-/* Replaces *ret_value's content (the caller owns the buffer). NOT_FOUND leaves it empty. snapshot may be NULL (latest).
- * Errors: NOT_FOUND, CORRUPT, IO, NOMEM. */
-LILIO_MUST_USE enum lilio_err base_kv_get(struct base_kv *kv, const struct base_kv_snapshot *snapshot, unsigned column,
+/* Replaces *ret_value's content (the caller owns the buffer). NOT_FOUND leaves it empty. snapshot
+ * may be NULL (latest). Errors: NOT_FOUND, CORRUPT, IO, NOMEM. */
+LILIO_MUST_USE enum lilio_err base_kv_get(struct base_kv *kv,
+                                          const struct base_kv_snapshot *snapshot, unsigned column,
                                           struct base_slice key, struct base_buffer *ret_value,
                                           struct lilio_errinfo *info);
 
 /* A batch collects changes; its own reads see them over the store ("read your writes"). */
-LILIO_MUST_USE enum lilio_err base_kv_batch_new(struct base_kv *kv, struct base_kv_batch **ret_batch);
+LILIO_MUST_USE enum lilio_err base_kv_batch_new(struct base_kv *kv,
+                                                struct base_kv_batch **ret_batch);
 void base_kv_batch_free(struct base_kv_batch **batch);
 void base_kv_batch_clear(struct base_kv_batch *batch);
 size_t base_kv_batch_count(const struct base_kv_batch *batch);
-void base_kv_batch_put(struct base_kv_batch *batch, unsigned column, struct base_slice key, struct base_slice value);
+void base_kv_batch_put(struct base_kv_batch *batch, unsigned column, struct base_slice key,
+                       struct base_slice value);
 void base_kv_batch_delete(struct base_kv_batch *batch, unsigned column, struct base_slice key);
-LILIO_MUST_USE enum lilio_err base_kv_batch_get(struct base_kv_batch *batch, unsigned column, struct base_slice key,
-                                                struct base_buffer *ret_value, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err base_kv_batch_get(struct base_kv_batch *batch, unsigned column,
+                                                struct base_slice key,
+                                                struct base_buffer *ret_value,
+                                                struct lilio_errinfo *info);
 /* Marks this point; rollback undoes what came after the mark. One level. */
 void base_kv_batch_mark(struct base_kv_batch *batch);
 void base_kv_batch_rollback(struct base_kv_batch *batch);
-/* Applies all or nothing and empties the batch. sync: durable when it returns OK. Errors: IO, NO_SPACE, CORRUPT. */
-LILIO_MUST_USE enum lilio_err base_kv_batch_commit(struct base_kv_batch *batch, bool sync, struct lilio_errinfo *info);
+/* Applies all or nothing and empties the batch. sync: durable when it returns OK. Errors: IO,
+ * NO_SPACE, CORRUPT. */
+LILIO_MUST_USE enum lilio_err base_kv_batch_commit(struct base_kv_batch *batch, bool sync,
+                                                   struct lilio_errinfo *info);
 
-LILIO_MUST_USE enum lilio_err base_kv_snapshot_new(struct base_kv *kv, struct base_kv_snapshot **ret_snapshot);
+LILIO_MUST_USE enum lilio_err base_kv_snapshot_new(struct base_kv *kv,
+                                                   struct base_kv_snapshot **ret_snapshot);
 void base_kv_snapshot_free(struct base_kv_snapshot **snapshot);
 
-/* Iterates the store (snapshot and batch NULL), a snapshot, or a batch over the store. Key and value are borrowed until
- * the next move. After the last key valid() is false; error() then tells whether it was the end or a failure. */
-LILIO_MUST_USE enum lilio_err base_kv_iter_new(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
+/* Iterates the store (snapshot and batch NULL), a snapshot, or a batch over the store. Key and
+ * value are borrowed until the next move. After the last key valid() is false; error() then tells
+ * whether it was the end or a failure. */
+LILIO_MUST_USE enum lilio_err base_kv_iter_new(struct base_kv *kv,
+                                               const struct base_kv_snapshot *snapshot,
                                                struct base_kv_batch *batch, unsigned column,
                                                struct base_kv_iter **ret_iter);
 void base_kv_iter_free(struct base_kv_iter **iter);
@@ -71,6 +86,7 @@ void base_kv_iter_prev(struct base_kv_iter *iter);
 bool base_kv_iter_valid(const struct base_kv_iter *iter);
 struct base_slice base_kv_iter_key(const struct base_kv_iter *iter);
 struct base_slice base_kv_iter_value(const struct base_kv_iter *iter);
-LILIO_MUST_USE enum lilio_err base_kv_iter_error(const struct base_kv_iter *iter, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err base_kv_iter_error(const struct base_kv_iter *iter,
+                                                 struct lilio_errinfo *info);
 
 #endif

@@ -1,0 +1,46 @@
+#include "base/disk.h"
+
+#include "base/banned.h"
+
+enum { NAME_PART_MAX = 200 };
+
+/* One path component: not empty, not "." or "..", of bounded length. */
+static bool part_valid(const char *part, size_t size)
+{
+    bool dots = (size == 1 && part[0] == '.') || (size == 2 && part[0] == '.' && part[1] == '.');
+    return size > 0 && size <= NAME_PART_MAX && !dots;
+}
+
+bool base_disk_name_valid(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    if (!slash)
+        return part_valid(name, strlen(name));
+    return part_valid(name, (size_t)(slash - name)) && !strchr(slash + 1, '/') &&
+           part_valid(slash + 1, strlen(slash + 1));
+}
+
+bool base_disk_io_aligned(const struct iovec *vectors, int count, uint64_t offset)
+{
+    if (offset % BASE_DISK_BLOCK)
+        return false;
+    for (int i = 0; i < count; i++)
+        if ((uintptr_t)vectors[i].iov_base % BASE_DISK_BLOCK ||
+            vectors[i].iov_len % BASE_DISK_BLOCK)
+            return false;
+    return true;
+}
+
+void base_disk_free(struct base_disk **disk)
+{
+    if (*disk)
+        (*disk)->ops->free(*disk);
+    *disk = NULL;
+}
+
+void base_file_close(struct base_file **file)
+{
+    if (*file)
+        (*file)->ops->close(*file);
+    *file = NULL;
+}

@@ -1,0 +1,557 @@
+/* The store in memory: per column an immutable (path-copying) treap with counted references.
+ *
+ * A change makes new nodes along one path and swaps the root, so a snapshot is a reference to the
+ * roots and an iterator one to its root: both see what was there and block nobody. Priorities are a
+ * hash of the key: the shape of a tree depends on its keys alone. A batch is a tree of rows,
+ * deletions included, laid over the store's tree when it is read or committed.
+ */
+#include "base/kv_priv.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/banned.h"
+
+struct row {
+    atomic_uint refs;
+    bool deleted; /* in a batch's tree only */
+    uint64_t priority;
+    size_t key_size, value_size;
+    uint8_t bytes[]; /* key, then value */
+};
+
+struct node {
+    atomic_uint refs;
+    struct row *row;
+    struct node *left, *right;
+};
+
+struct memory_kv {
+    struct base_kv head;
+    pthread_mutex_t lock; /* guards roots */
+    struct node *roots[BASE_KV_COLUMNS_MAX];
+};
+
+struct memory_batch {
+    struct base_kv_batch head;
+    struct node *roots[BASE_KV_COLUMNS_MAX], *mark_roots[BASE_KV_COLUMNS_MAX];
+    size_t count, mark_count;
+    bool marked, failed; /* failed: memory ran out; commit says so */
+};
+
+struct memory_snapshot {
+    struct base_kv_snapshot head;
+    struct node *roots[BASE_KV_COLUMNS_MAX];
+};
+
+struct memory_iter {
+    struct base_kv_iter head;
+    struct node *root;
+    const struct row *at; /* kept alive by root; NULL when not valid */
+};
+
+static const struct base_kv_ops memory_ops;
+
+/* ---- rows and nodes ---- */
+
+static struct base_slice row_key(const struct row *row)
+{
+    return base_slice(row->bytes, row->key_size);
+}
+
+static struct base_slice row_value(const struct row *row)
+{
+    return base_slice(row->bytes + row->key_size, row->value_size);
+}
+
+static int compare(struct base_slice a, struct base_slice b)
+{
+    size_t least = a.size < b.size ? a.size : b.size;
+    int order = least ? memcmp(a.data, b.data, least) : 0;
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static uint64_t hash(struct base_slice key)
+{
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a, then mixed so that the high bits depend on all */
+    for (size_t i = 0; i < key.size; i++)
+        h = (h ^ key.data[i]) * 0x100000001b3u;
+    h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
+static struct row *row_new(struct base_slice key, struct base_slice value, bool deleted)
+{
+    struct row *row = malloc(sizeof *row + key.size + value.size);
+    if (!row)
+        return NULL;
+    *row = (struct row){1, deleted, hash(key), key.size, value.size};
+    if (key.size)
+        memcpy(row->bytes, key.data, key.size);
+    if (value.size)
+        memcpy(row->bytes + key.size, value.data, value.size);
+    return row;
+}
+
+static struct row *row_ref(struct row *row)
+{
+    atomic_fetch_add(&row->refs, 1);
+    return row;
+}
+
+static void row_unref(struct row *row)
+{
+    if (atomic_fetch_sub(&row->refs, 1) == 1)
+        free(row);
+}
+
+static struct node *tree_ref(struct node *tree)
+{
+    if (tree)
+        atomic_fetch_add(&tree->refs, 1);
+    return tree;
+}
+
+static void tree_unref(struct node *tree)
+{
+    if (!tree || atomic_fetch_sub(&tree->refs, 1) != 1)
+        return;
+    tree_unref(tree->left);
+    tree_unref(tree->right);
+    row_unref(tree->row);
+    free(tree);
+}
+
+/* Takes the references to both subtrees, also when memory runs out; then it sets *failed and
+ * answers NULL. */
+static struct node *node_new(struct row *row, struct node *left, struct node *right, bool *failed)
+{
+    struct node *node = *failed ? NULL : malloc(sizeof *node);
+    if (!node) {
+        *failed = true;
+        tree_unref(left);
+        tree_unref(right);
+        return NULL;
+    }
+    *node = (struct node){1, row_ref(row), left, right};
+    return node;
+}
+
+/* ---- trees: each function gives a new tree and leaves the old one as it is ---- */
+
+/* Lifts the fresh child `up` over the row that was its parent; the other child of the parent is
+ * taken. */
+static struct node *lift_left(struct row *parent, struct node *up, struct node *right, bool *failed)
+{
+    up->right = node_new(parent, up->right, right, failed);
+    return up;
+}
+
+static struct node *lift_right(struct row *parent, struct node *left, struct node *up, bool *failed)
+{
+    up->left = node_new(parent, left, up->left, failed);
+    return up;
+}
+
+static struct node *tree_put(struct node *tree, struct row *row, bool *failed)
+{
+    if (!tree)
+        return node_new(row, NULL, NULL, failed);
+    int order = compare(row_key(row), row_key(tree->row));
+    if (order == 0)
+        return node_new(row, tree_ref(tree->left), tree_ref(tree->right), failed);
+    struct node *child = tree_put(order < 0 ? tree->left : tree->right, row, failed);
+    if (*failed) {
+        tree_unref(child);
+        return NULL;
+    }
+    struct node *other = tree_ref(order < 0 ? tree->right : tree->left);
+    bool lift = child->row->priority > tree->row->priority;
+    if (order < 0)
+        return lift ? lift_left(tree->row, child, other, failed)
+                    : node_new(tree->row, child, other, failed);
+    return lift ? lift_right(tree->row, other, child, failed)
+                : node_new(tree->row, other, child, failed);
+}
+
+/* Every key of a is less than every key of b. */
+static struct node *tree_join(struct node *a, struct node *b, bool *failed)
+{
+    if (!a || !b)
+        return tree_ref(a ? a : b);
+    if (a->row->priority > b->row->priority) {
+        struct node *right = tree_join(a->right, b, failed);
+        return node_new(a->row, tree_ref(a->left), right, failed);
+    }
+    struct node *left = tree_join(a, b->left, failed);
+    return node_new(b->row, left, tree_ref(b->right), failed);
+}
+
+static struct node *tree_remove(struct node *tree, struct base_slice key, bool *failed)
+{
+    if (!tree)
+        return NULL;
+    int order = compare(key, row_key(tree->row));
+    if (order == 0)
+        return tree_join(tree->left, tree->right, failed);
+    struct node *child = tree_remove(order < 0 ? tree->left : tree->right, key, failed);
+    struct node *other = tree_ref(order < 0 ? tree->right : tree->left);
+    return order < 0 ? node_new(tree->row, child, other, failed)
+                     : node_new(tree->row, other, child, failed);
+}
+
+/* The least row whose key is not less than key (greater than it if strict). */
+static struct row *tree_from(const struct node *tree, struct base_slice key, bool strict)
+{
+    struct row *best = NULL;
+    while (tree) {
+        int order = compare(row_key(tree->row), key);
+        bool fits = order > 0 || (order == 0 && !strict);
+        best = fits ? tree->row : best;
+        tree = fits ? tree->left : tree->right;
+    }
+    return best;
+}
+
+/* The greatest row whose key is not greater than key (less than it if strict). */
+static struct row *tree_until(const struct node *tree, struct base_slice key, bool strict)
+{
+    struct row *best = NULL;
+    while (tree) {
+        int order = compare(row_key(tree->row), key);
+        bool fits = order < 0 || (order == 0 && !strict);
+        best = fits ? tree->row : best;
+        tree = fits ? tree->right : tree->left;
+    }
+    return best;
+}
+
+static struct row *tree_find(const struct node *tree, struct base_slice key)
+{
+    struct row *row = tree_from(tree, key, false);
+    return row && base_slice_equal(row_key(row), key) ? row : NULL;
+}
+
+/* Lays the rows of `over` over *tree, which is replaced. */
+static void tree_lay(struct node **tree, const struct node *over, bool *failed)
+{
+    if (!over || *failed)
+        return;
+    tree_lay(tree, over->left, failed);
+    struct node *next = over->row->deleted ? tree_remove(*tree, row_key(over->row), failed)
+                                           : tree_put(*tree, over->row, failed);
+    tree_unref(*tree);
+    *tree = next;
+    tree_lay(tree, over->right, failed);
+}
+
+/* ---- the store ---- */
+
+static void roots_unref(struct node **roots)
+{
+    for (unsigned i = 0; i < BASE_KV_COLUMNS_MAX; i++) {
+        tree_unref(roots[i]);
+        roots[i] = NULL;
+    }
+}
+
+static void roots_copy(struct node **to, struct node *const *from)
+{
+    for (unsigned i = 0; i < BASE_KV_COLUMNS_MAX; i++)
+        to[i] = tree_ref(from[i]);
+}
+
+/* A reference to the column's tree as it is now. */
+static struct node *current_root(struct base_kv *base, unsigned column)
+{
+    struct memory_kv *kv = (struct memory_kv *)base;
+    pthread_mutex_lock(&kv->lock);
+    struct node *root = tree_ref(kv->roots[column]);
+    pthread_mutex_unlock(&kv->lock);
+    return root;
+}
+
+enum lilio_err base_kv_open_memory(const struct base_kv_options *options, struct base_kv **ret_kv,
+                                   struct lilio_errinfo *info)
+{
+    LILIO_ASSERT(options->column_count <= BASE_KV_COLUMNS_MAX);
+    if (options->must_exist)
+        return lilio_fail(info, LILIO_E_NOT_FOUND, "a store in memory is always a new one");
+    struct memory_kv *kv = calloc(1, sizeof *kv);
+    if (!kv)
+        return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
+    kv->head = (struct base_kv){&memory_ops, (unsigned)options->column_count};
+    pthread_mutex_init(&kv->lock, NULL);
+    *ret_kv = &kv->head;
+    return LILIO_OK;
+}
+
+static void memory_free(struct base_kv *base)
+{
+    struct memory_kv *kv = (struct memory_kv *)base;
+    roots_unref(kv->roots);
+    pthread_mutex_destroy(&kv->lock);
+    free(kv);
+}
+
+static enum lilio_err copy_value(const struct row *row, struct base_buffer *ret_value,
+                                 struct lilio_errinfo *info)
+{
+    if (!row || row->deleted)
+        return lilio_fail(info, LILIO_E_NOT_FOUND, "no such row");
+    struct base_slice value = row_value(row);
+    if (base_buffer_append(ret_value, value.data, value.size))
+        return lilio_fail(info, LILIO_E_NOMEM, "get: out of memory");
+    return LILIO_OK;
+}
+
+static enum lilio_err memory_get(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
+                                 unsigned column, struct base_slice key,
+                                 struct base_buffer *ret_value, struct lilio_errinfo *info)
+{
+    struct node *root = snapshot
+                            ? tree_ref(((const struct memory_snapshot *)snapshot)->roots[column])
+                            : current_root(kv, column);
+    enum lilio_err err = copy_value(tree_find(root, key), ret_value, info);
+    tree_unref(root);
+    return err;
+}
+
+/* ---- batches ---- */
+
+static enum lilio_err memory_batch_new(struct base_kv *kv, struct base_kv_batch **ret_batch)
+{
+    struct memory_batch *batch = calloc(1, sizeof *batch);
+    if (!batch)
+        return LILIO_E_NOMEM;
+    batch->head.kv = kv;
+    *ret_batch = &batch->head;
+    return LILIO_OK;
+}
+
+static void memory_batch_clear(struct base_kv_batch *base)
+{
+    struct memory_batch *batch = (struct memory_batch *)base;
+    roots_unref(batch->roots);
+    roots_unref(batch->mark_roots);
+    batch->count = batch->mark_count = 0;
+    batch->marked = batch->failed = false;
+}
+
+static void memory_batch_free(struct base_kv_batch *batch)
+{
+    memory_batch_clear(batch);
+    free(batch);
+}
+
+static size_t memory_batch_count(const struct base_kv_batch *base)
+{
+    return ((const struct memory_batch *)base)->count;
+}
+
+static void batch_add(struct base_kv_batch *base, unsigned column, struct base_slice key,
+                      struct base_slice value, bool deleted)
+{
+    struct memory_batch *batch = (struct memory_batch *)base;
+    struct row *row = batch->failed ? NULL : row_new(key, value, deleted);
+    batch->count++;
+    if (!row) {
+        batch->failed = true;
+        return;
+    }
+    struct node *next = tree_put(batch->roots[column], row, &batch->failed);
+    row_unref(row);
+    tree_unref(batch->roots[column]);
+    batch->roots[column] = next;
+}
+
+static void memory_batch_put(struct base_kv_batch *batch, unsigned column, struct base_slice key,
+                             struct base_slice value)
+{
+    batch_add(batch, column, key, value, false);
+}
+
+static void memory_batch_delete(struct base_kv_batch *batch, unsigned column, struct base_slice key)
+{
+    batch_add(batch, column, key, base_slice(NULL, 0), true);
+}
+
+static enum lilio_err memory_batch_get(struct base_kv_batch *base, unsigned column,
+                                       struct base_slice key, struct base_buffer *ret_value,
+                                       struct lilio_errinfo *info)
+{
+    struct memory_batch *batch = (struct memory_batch *)base;
+    if (batch->failed)
+        return lilio_fail(info, LILIO_E_NOMEM, "get: out of memory");
+    const struct row *row = tree_find(batch->roots[column], key);
+    return row ? copy_value(row, ret_value, info)
+               : memory_get(base->kv, NULL, column, key, ret_value, info);
+}
+
+static void memory_batch_mark(struct base_kv_batch *base)
+{
+    struct memory_batch *batch = (struct memory_batch *)base;
+    roots_unref(batch->mark_roots);
+    roots_copy(batch->mark_roots, batch->roots);
+    batch->mark_count = batch->count;
+    batch->marked = true;
+}
+
+static void memory_batch_rollback(struct base_kv_batch *base)
+{
+    struct memory_batch *batch = (struct memory_batch *)base;
+    LILIO_ASSERT(batch->marked);
+    roots_unref(batch->roots);
+    memcpy(batch->roots, batch->mark_roots, sizeof batch->roots);
+    memset(batch->mark_roots, 0, sizeof batch->mark_roots);
+    batch->count = batch->mark_count;
+    batch->marked = false;
+}
+
+static enum lilio_err memory_batch_commit(struct base_kv_batch *base, bool sync,
+                                          struct lilio_errinfo *info)
+{
+    (void)sync; /* memory is as durable as it gets */
+    struct memory_batch *batch = (struct memory_batch *)base;
+    struct memory_kv *kv = (struct memory_kv *)base->kv;
+    struct node *next[BASE_KV_COLUMNS_MAX];
+    bool failed = batch->failed;
+    pthread_mutex_lock(&kv->lock);
+    roots_copy(next, kv->roots);
+    for (unsigned i = 0; i < kv->head.column_count; i++)
+        tree_lay(&next[i], batch->roots[i], &failed);
+    if (!failed) {
+        struct node *old[BASE_KV_COLUMNS_MAX];
+        memcpy(old, kv->roots, sizeof old);
+        memcpy(kv->roots, next, sizeof next);
+        memcpy(next, old, sizeof next);
+    }
+    pthread_mutex_unlock(&kv->lock);
+    roots_unref(next);
+    memory_batch_clear(base);
+    return failed ? lilio_fail(info, LILIO_E_NOMEM, "commit: out of memory") : LILIO_OK;
+}
+
+/* ---- snapshots and iterators ---- */
+
+static enum lilio_err memory_snapshot_new(struct base_kv *base,
+                                          struct base_kv_snapshot **ret_snapshot)
+{
+    struct memory_kv *kv = (struct memory_kv *)base;
+    struct memory_snapshot *snapshot = calloc(1, sizeof *snapshot);
+    if (!snapshot)
+        return LILIO_E_NOMEM;
+    snapshot->head.kv = base;
+    pthread_mutex_lock(&kv->lock);
+    roots_copy(snapshot->roots, kv->roots);
+    pthread_mutex_unlock(&kv->lock);
+    *ret_snapshot = &snapshot->head;
+    return LILIO_OK;
+}
+
+static void memory_snapshot_free(struct base_kv_snapshot *base)
+{
+    roots_unref(((struct memory_snapshot *)base)->roots);
+    free(base);
+}
+
+static enum lilio_err memory_iter_new(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
+                                      struct base_kv_batch *batch, unsigned column,
+                                      struct base_kv_iter **ret_iter)
+{
+    struct memory_iter *iter = calloc(1, sizeof *iter);
+    if (!iter)
+        return LILIO_E_NOMEM;
+    iter->head.kv = kv;
+    iter->root = snapshot ? tree_ref(((const struct memory_snapshot *)snapshot)->roots[column])
+                          : current_root(kv, column);
+    bool failed = batch && ((struct memory_batch *)batch)->failed;
+    if (batch)
+        tree_lay(&iter->root, ((struct memory_batch *)batch)->roots[column], &failed);
+    if (failed) {
+        tree_unref(iter->root);
+        free(iter);
+        return LILIO_E_NOMEM;
+    }
+    *ret_iter = &iter->head;
+    return LILIO_OK;
+}
+
+static void memory_iter_free(struct base_kv_iter *base)
+{
+    tree_unref(((struct memory_iter *)base)->root);
+    free(base);
+}
+
+static void memory_iter_seek(struct base_kv_iter *base, struct base_slice key)
+{
+    struct memory_iter *iter = (struct memory_iter *)base;
+    iter->at = tree_from(iter->root, key, false);
+}
+
+static void memory_iter_seek_last(struct base_kv_iter *base, struct base_slice key)
+{
+    struct memory_iter *iter = (struct memory_iter *)base;
+    iter->at = tree_until(iter->root, key, false);
+}
+
+static void memory_iter_next(struct base_kv_iter *base)
+{
+    struct memory_iter *iter = (struct memory_iter *)base;
+    iter->at = tree_from(iter->root, row_key(iter->at), true);
+}
+
+static void memory_iter_prev(struct base_kv_iter *base)
+{
+    struct memory_iter *iter = (struct memory_iter *)base;
+    iter->at = tree_until(iter->root, row_key(iter->at), true);
+}
+
+static bool memory_iter_valid(const struct base_kv_iter *base)
+{
+    return ((const struct memory_iter *)base)->at;
+}
+
+static struct base_slice memory_iter_key(const struct base_kv_iter *base)
+{
+    return row_key(((const struct memory_iter *)base)->at);
+}
+
+static struct base_slice memory_iter_value(const struct base_kv_iter *base)
+{
+    return row_value(((const struct memory_iter *)base)->at);
+}
+
+static enum lilio_err memory_iter_error(const struct base_kv_iter *iter, struct lilio_errinfo *info)
+{
+    (void)iter, (void)info; /* nothing can fail */
+    return LILIO_OK;
+}
+
+static const struct base_kv_ops memory_ops = {
+    .free = memory_free,
+    .get = memory_get,
+    .batch_new = memory_batch_new,
+    .batch_free = memory_batch_free,
+    .batch_clear = memory_batch_clear,
+    .batch_count = memory_batch_count,
+    .batch_put = memory_batch_put,
+    .batch_delete = memory_batch_delete,
+    .batch_get = memory_batch_get,
+    .batch_mark = memory_batch_mark,
+    .batch_rollback = memory_batch_rollback,
+    .batch_commit = memory_batch_commit,
+    .snapshot_new = memory_snapshot_new,
+    .snapshot_free = memory_snapshot_free,
+    .iter_new = memory_iter_new,
+    .iter_free = memory_iter_free,
+    .iter_seek = memory_iter_seek,
+    .iter_seek_last = memory_iter_seek_last,
+    .iter_next = memory_iter_next,
+    .iter_prev = memory_iter_prev,
+    .iter_valid = memory_iter_valid,
+    .iter_key = memory_iter_key,
+    .iter_value = memory_iter_value,
+    .iter_error = memory_iter_error,
+};

@@ -1,0 +1,61 @@
+/* What an implementation of base/kv.h fills in. For base/kv*.c only. */
+#ifndef BASE_KV_PRIV_H
+#define BASE_KV_PRIV_H
+
+#include "base/kv.h"
+
+enum { BASE_KV_COLUMNS_MAX = 32 };
+
+struct base_kv_ops {
+    void (*free)(struct base_kv *kv);
+    enum lilio_err (*get)(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
+                          unsigned column, struct base_slice key, struct base_buffer *ret_value,
+                          struct lilio_errinfo *info);
+
+    enum lilio_err (*batch_new)(struct base_kv *kv, struct base_kv_batch **ret_batch);
+    void (*batch_free)(struct base_kv_batch *batch);
+    void (*batch_clear)(struct base_kv_batch *batch);
+    size_t (*batch_count)(const struct base_kv_batch *batch);
+    void (*batch_put)(struct base_kv_batch *batch, unsigned column, struct base_slice key,
+                      struct base_slice value);
+    void (*batch_delete)(struct base_kv_batch *batch, unsigned column, struct base_slice key);
+    enum lilio_err (*batch_get)(struct base_kv_batch *batch, unsigned column, struct base_slice key,
+                                struct base_buffer *ret_value, struct lilio_errinfo *info);
+    void (*batch_mark)(struct base_kv_batch *batch);
+    void (*batch_rollback)(struct base_kv_batch *batch);
+    enum lilio_err (*batch_commit)(struct base_kv_batch *batch, bool sync,
+                                   struct lilio_errinfo *info);
+
+    enum lilio_err (*snapshot_new)(struct base_kv *kv, struct base_kv_snapshot **ret_snapshot);
+    void (*snapshot_free)(struct base_kv_snapshot *snapshot);
+
+    enum lilio_err (*iter_new)(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
+                               struct base_kv_batch *batch, unsigned column,
+                               struct base_kv_iter **ret_iter);
+    void (*iter_free)(struct base_kv_iter *iter);
+    void (*iter_seek)(struct base_kv_iter *iter, struct base_slice key);
+    void (*iter_seek_last)(struct base_kv_iter *iter, struct base_slice key);
+    void (*iter_next)(struct base_kv_iter *iter);
+    void (*iter_prev)(struct base_kv_iter *iter);
+    bool (*iter_valid)(const struct base_kv_iter *iter);
+    struct base_slice (*iter_key)(const struct base_kv_iter *iter);
+    struct base_slice (*iter_value)(const struct base_kv_iter *iter);
+    enum lilio_err (*iter_error)(const struct base_kv_iter *iter, struct lilio_errinfo *info);
+};
+
+/* The heads of every implementation's own structs. */
+struct base_kv {
+    const struct base_kv_ops *ops;
+    unsigned column_count;
+};
+struct base_kv_batch {
+    struct base_kv *kv;
+};
+struct base_kv_snapshot {
+    struct base_kv *kv;
+};
+struct base_kv_iter {
+    struct base_kv *kv;
+};
+
+#endif
