@@ -1,0 +1,194 @@
+/* Start-up and end of a daemon.
+ *
+ * The pid file holds the process id and its start time (clock ticks since boot, field 22 of
+ * /proc/PID/stat): together they name one process of this boot, so a file left behind by a killed
+ * daemon is never taken for a living one, even after its number was given to somebody else. It says
+ * who runs; what keeps two daemons off one disk is the lock of the data directory. It is written
+ * last and durably replaced, so a crash leaves the old file, the new one or none, each judged
+ * correctly.
+ */
+#include "base/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/config.h"
+
+#include "base/banned.h"
+
+static void stop_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+}
+
+/* Reads a small file whole; 0 if it is not there or empty. */
+static size_t small_file_read(const char *path, char *text, size_t room)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t got = read(fd, text, room - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* The start time of a living process; 0 if there is none (a zombie is dead). */
+static unsigned long long process_start_time(int pid)
+{
+    char path[64], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    if (small_file_read(path, text, sizeof text) == 0)
+        return 0;
+    char *at = strrchr(text, ')'); /* the name before it may hold spaces and parentheses */
+    if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
+        return 0;
+    at += 2; /* field 3 */
+    for (int field = 3; field < 22; field++) {
+        at = strchr(at, ' ');
+        if (!at)
+            return 0;
+        at++;
+    }
+    return strtoull(at, NULL, 10);
+}
+
+bool base_pid_file_alive(const char *path, int *ret_pid)
+{
+    char text[64];
+    if (small_file_read(path, text, sizeof text) == 0)
+        return false;
+    char *end = text;
+    long pid = strtol(text, &end, 10);
+    if (pid <= 0 || pid > 0x7fffffff || *end != ' ')
+        return false;
+    char *start = end + 1;
+    unsigned long long since = strtoull(start, &end, 10);
+    if (end == start || *end != '\n' || since == 0 || process_start_time((int)pid) != since)
+        return false;
+    *ret_pid = (int)pid;
+    return true;
+}
+
+static char *path_join(const char *folder, const char *node, const char *ending)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s%s", folder, node, ending) < 0 ? NULL : path;
+}
+
+static enum lilio_err folder_make(const char *path, struct lilio_errinfo *info)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return LILIO_OK;
+    return lilio_fail(info, errno == ENOSPC ? LILIO_E_NO_SPACE : LILIO_E_IO, "cannot make %s: %s",
+                      path, strerror(errno));
+}
+
+static enum lilio_err log_start(const struct base_daemon_options *options,
+                                struct base_daemon *daemon, struct lilio_errinfo *info)
+{
+    char *path = NULL;
+    enum lilio_err err = LILIO_OK;
+    if (options->log_dir) {
+        err = folder_make(options->log_dir, info);
+        if (err)
+            return err;
+        path = path_join(options->log_dir, options->node, ".log");
+        if (!path)
+            return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+    }
+    err = base_log_new(path, options->node, BASE_LOG_INFO, base_clock_system(), &daemon->log, info);
+    free(path);
+    return err;
+}
+
+static enum lilio_err signals_start(struct base_daemon *daemon, struct lilio_errinfo *info)
+{
+    sigset_t set;
+    stop_signals(&set);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    if (sigaction(SIGPIPE, &ignore, NULL) || sigprocmask(SIG_BLOCK, &set, NULL))
+        return lilio_fail(info, LILIO_E_INTERNAL, "cannot set up signals: %s", strerror(errno));
+    daemon->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (daemon->signal_fd < 0)
+        return lilio_fail(info, LILIO_E_INTERNAL, "cannot wait for signals: %s", strerror(errno));
+    return LILIO_OK;
+}
+
+static enum lilio_err pid_file_write(const struct base_daemon_options *options,
+                                     struct base_daemon *daemon, struct lilio_errinfo *info)
+{
+    enum lilio_err err = folder_make(options->run_dir, info);
+    if (err)
+        return err;
+    char *path = path_join(options->run_dir, options->node, ".pid");
+    if (!path)
+        return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+    int other = 0;
+    if (base_pid_file_alive(path, &other)) {
+        err = lilio_fail(info, LILIO_E_LOCKED, "%s runs already as process %d (%s)", options->node,
+                         other, path);
+        goto out;
+    }
+    char text[64];
+    int size =
+        snprintf(text, sizeof text, "%d %llu\n", (int)getpid(), process_start_time((int)getpid()));
+    err = base_file_replace(path, base_slice(text, (size_t)size), 0644, info);
+    if (err)
+        goto out;
+    daemon->pid_path = path;
+    return LILIO_OK;
+out:
+    free(path);
+    return err;
+}
+
+enum lilio_err base_daemon_init(const struct base_daemon_options *options, struct base_daemon *ret,
+                                struct lilio_errinfo *info)
+{
+    struct base_daemon daemon = {.signal_fd = -1};
+    enum lilio_err err = signals_start(&daemon, info);
+    if (!err)
+        err = log_start(options, &daemon, info);
+    if (!err && options->run_dir)
+        err = pid_file_write(options, &daemon, info);
+    if (err) {
+        base_daemon_release(&daemon);
+        return err;
+    }
+    *ret = daemon;
+    return LILIO_OK;
+}
+
+bool base_daemon_signal(struct base_daemon *daemon)
+{
+    bool stop = false;
+    struct signalfd_siginfo signal;
+    while (read(daemon->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        if (signal.ssi_signo == SIGHUP)
+            base_log_reopen(daemon->log);
+        else
+            stop = true;
+    }
+    return stop;
+}
+
+void base_daemon_release(struct base_daemon *daemon)
+{
+    if (daemon->pid_path)
+        (void)unlink(daemon->pid_path); /* a file that stays is recognised as stale */
+    free(daemon->pid_path);
+    if (daemon->signal_fd >= 0)
+        close(daemon->signal_fd);
+    base_log_free(&daemon->log);
+    *daemon = (struct base_daemon){.signal_fd = -1};
+}
