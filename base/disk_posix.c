@@ -42,19 +42,9 @@ static const struct base_disk_ops posix_ops;
 static enum lilio_err fail_errno(struct lilio_errinfo *info, int code, const char *what,
                                  const char *name)
 {
-    static const struct {
-        int code;
-        enum lilio_err err;
-    } table[] = {
-        {ENOSPC, LILIO_E_NO_SPACE},  {EDQUOT, LILIO_E_NO_SPACE}, {EROFS, LILIO_E_READ_ONLY},
-        {ENOENT, LILIO_E_NOT_FOUND}, {EEXIST, LILIO_E_EXISTS},   {ENOMEM, LILIO_E_NOMEM},
-    };
-    enum lilio_err err = LILIO_E_IO;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (table[i].code == code)
-            err = table[i].err;
     char text[128];
-    return lilio_fail(info, err, "%s %s: %s", what, name, strerror_r(code, text, sizeof text));
+    const char *reason = strerror_r(code, text, sizeof text);
+    return lilio_fail(info, lilio_err_from_errno(code), "%s %s: %s", what, name, reason);
 }
 
 static enum lilio_err check_name(const char *name, struct lilio_errinfo *info)

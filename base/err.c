@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,19 @@ enum lilio_err_class lilio_err_class(enum lilio_err err)
 #undef X
     }
     return LILIO_CLASS_FATAL;
+}
+
+enum lilio_err lilio_err_from_errno(int code)
+{
+    switch (code) {
+    case ENOSPC:
+    case EDQUOT: return LILIO_E_NO_SPACE;
+    case EROFS: return LILIO_E_READ_ONLY;
+    case ENOENT: return LILIO_E_NOT_FOUND;
+    case EEXIST: return LILIO_E_EXISTS;
+    case ENOMEM: return LILIO_E_NOMEM;
+    default: return LILIO_E_IO;
+    }
 }
 
 enum lilio_err lilio_fail(struct lilio_errinfo *info, enum lilio_err err, const char *format, ...)

@@ -81,6 +81,10 @@ const char *lilio_err_name(enum lilio_err err);
 /* Any thread. LILIO_CLASS_FATAL for foreign numbers. */
 enum lilio_err_class lilio_err_class(enum lilio_err err);
 
+/* Any thread. The one translation of the system's error numbers; IO for those without a meaning of
+ * their own. */
+enum lilio_err lilio_err_from_errno(int code);
+
 /* What a human reads: the code and a sentence to which each layer prefixes its part. */
 struct lilio_errinfo {
     enum lilio_err err;
