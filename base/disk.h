@@ -8,8 +8,8 @@
  *  - bytes written are durable after a successful file sync; file size and existence too, once
  * sync_dir succeeded after the creation or rename;
  *  - after a failed write or sync nothing since the last good sync may be believed (design rule 6).
- * Names are relative ("segments/0000000000000001.seg"), at most one '/', no "..".
- * Threads: a file may be used from several threads; each call is one system call.
+ * Names are relative ("segments/0000000000000001.seg"), at most one '/', no "..": folders do not
+ * nest. Threads: a file may be used from several threads; each call is one system call.
  */
 #ifndef BASE_DISK_H
 #define BASE_DISK_H

@@ -279,6 +279,8 @@ static enum lilio_err posix_make_dir(struct base_disk *base, const char *name,
 {
     struct posix_disk *disk = (struct posix_disk *)base;
     enum lilio_err err = check_name(name, info);
+    if (!err && strchr(name, '/'))
+        err = lilio_fail(info, LILIO_E_INVALID, "make directory %s: folders do not nest", name);
     if (!err && mkdirat(disk->dir_fd, name, DIR_MODE) < 0)
         err = fail_errno(info, errno, "make directory", name);
     return err;
