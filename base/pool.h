@@ -20,13 +20,17 @@ void base_pool_give(struct base_pool *pool, void *buffer);
 size_t base_pool_buffer_bytes(const struct base_pool *pool);
 size_t base_pool_available(const struct base_pool *pool);
 
-/* Programs that link base_frag_malloc (base/frag_malloc.c) answer libzmq's malloc of a received
- * fragment from huge pages so that its bytes start on a page boundary (bench: put 1.27x,
- * get 1.25x). Without it, or in sanitizer builds, the functions below answer false / do nothing and
- * receivers copy when alignment is needed. reserve: call once at start, before sockets exist. */
+/* Programs that link the target frag_malloc (base/frag_malloc.c) answer libzmq's malloc of a
+ * received fragment from huge pages so that its bytes start on a page boundary (bench: put 1.27x,
+ * get 1.25x). Without it, or in sanitizer builds, reserve does nothing, take is aligned_alloc, and
+ * receivers copy where alignment is needed.
+ *
+ * reserve: call once at start, before sockets and threads exist. count buffers of the largest size
+ * that will be received or taken, and as many of a quarter of it; they cost memory only as far as
+ * they are in use at the same time. */
 void base_frag_malloc_reserve(size_t payload_bytes_max, size_t count);
-/* A page-aligned block from the same huge pages (falls back to aligned_alloc); freed with free().
- */
+/* At least size bytes on a page boundary, from the same huge pages while they last; freed with
+ * free(). NULL without memory. Any thread. */
 void *base_frag_malloc_take(size_t size);
 
 #endif
