@@ -60,5 +60,7 @@ LILIO_MUST_USE enum lilio_err proto_copy(const struct proto_type *type, const vo
                                          void *ret);
 /* True for well-formed UTF-8 without NUL (what STR takes). */
 bool proto_utf8_valid(struct base_slice text);
+/* Copies text up to room bytes, with '?' in the place of what is not UTF-8; no NUL at the end. Returns the bytes written. */
+size_t proto_utf8_clean(const char *text, char *ret, size_t room);
 
 #endif

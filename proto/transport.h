@@ -79,8 +79,11 @@ LILIO_MUST_USE enum lilio_err proto_channel_new(struct proto_context *context, c
 /* Drops what is queued. */
 void proto_channel_free(struct proto_channel **channel);
 /* True while a connection stands and takes messages. Turns false at once when the peer process dies: requests without an
- * answer are then lost and may be sent again. */
+ * answer are then lost and may be sent again. A break that was seen with requests under way is reported by one false even
+ * if the connection stands again by now. */
 bool proto_channel_ready(struct proto_channel *channel);
+/* Replies that were malformed and dropped. */
+uint64_t proto_channel_refused(const struct proto_channel *channel);
 /* Sends; header.type is set from type. Errors: UNAVAILABLE (not connected; nothing was sent), BUSY (queue full), TOO_BIG,
  * INVALID, NOMEM. The payload's release is called in every case. */
 LILIO_MUST_USE enum lilio_err proto_channel_send(struct proto_channel *channel, const struct proto_header *header,
@@ -92,7 +95,8 @@ void proto_reply_free(struct proto_reply **reply);
 
 /* Waits until one of the items has something to receive (or, with want_ready, is ready to send), at most timeout_ms
  * (-1 = for ever). Sets ret_readable / ret_ready. fd items: server and channel NULL. Returns the number of items that are
- * set; 0 on timeout or a signal. */
+ * set; 0 on timeout, on a signal, or when the connection of a channel broke under requests (ask proto_channel_ready).
+ * At most 1024 items. */
 struct proto_wait_item {
     struct proto_server *server;
     struct proto_channel *channel;

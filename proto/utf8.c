@@ -44,3 +44,23 @@ bool proto_utf8_valid(struct base_slice text)
     }
     return true;
 }
+
+size_t proto_utf8_clean(const char *text, char *ret, size_t room)
+{
+    size_t left = strlen(text), size = 0;
+    const uint8_t *p = (const uint8_t *)text;
+    while (left > 0) {
+        size_t length = *p <= 0x7f ? 1 : sequence_length(p, left);
+        size_t step = length ? length : 1;
+        if (size + step > room)
+            break;
+        if (length)
+            memcpy(ret + size, p, length);
+        else
+            ret[size] = '?';
+        size += step;
+        p += step;
+        left -= step;
+    }
+    return size;
+}
