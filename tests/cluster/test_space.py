@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Space: deletes and overwrites give it back after the grace; a full disk refuses puts, keeps what it has and still deletes;
+readers are safe from overwrites and deletes."""
+import os
+import subprocess
+import threading
+import unittest
+
+from lilio import FAILURE, KIB, MIB, NOT_FOUND, OK, UNAVAILABLE, Cluster, ClusterTest, content, disk_use, main, wait_until
+
+
+class Collection(ClusterTest):
+    options = {"gc_grace": "1s"}
+
+    def used(self):
+        return sum(disk_use(self.cluster.path(f"osd.{i}", "segments")) for i in range(6))
+
+    def test_removed_and_overwritten_bytes_are_given_back(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(content(2 * MIB, 0), "b/stays")
+        for i in range(4):
+            c.put_bytes(content(24 * MIB, i), "b/k")
+        c.run("rm", "b/k")
+        wait_until(lambda: self.used() < 8 * MIB, 60, "the space to come back")
+        self.assertEqual(c.get_bytes("b/stays"), content(2 * MIB, 0))
+        self.assertEqual(c.status()["gc_rows"], 0)
+        c.kill(*c.names())
+        c.up()
+        self.assertEqual(c.get_bytes("b/stays"), content(2 * MIB, 0))
+        c.run("get", "b/k", "-", code=NOT_FOUND)
+        self.assertEqual(c.run("verify", "--json").json["fragments_missing"], 0)
+
+    def test_a_get_serves_exactly_one_version(self):
+        c = self.cluster
+        c.run("mb", "b")
+        versions = [content(12 * MIB, i) for i in range(3)]
+        c.put_bytes(versions[0], "b/k")
+        stop = threading.Event()
+
+        def overwrite():
+            i = 0
+            while not stop.is_set():
+                i += 1
+                c.run("put", "-", "b/k", data=versions[i % 3], code=None)
+                if i % 4 == 0:
+                    c.run("rm", "b/k", code=None)
+
+        thread = threading.Thread(target=overwrite)
+        thread.start()
+        try:
+            path = os.path.join(c.home, "copy")
+            whole = 0
+            for _ in range(15):
+                result = c.run("get", "b/k", path, code=None)
+                if result.code == OK:
+                    with open(path, "rb") as f:
+                        self.assertIn(f.read(), versions)
+                    whole += 1
+                else:
+                    self.assertTrue(result.err)
+            self.assertGreater(whole, 0)
+        finally:
+            stop.set()
+            thread.join()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
+class FullDisk(unittest.TestCase):
+    def test_full_disk_refuses_puts_and_still_deletes(self):
+        c = Cluster(up=False)
+        small = c.dir
+        os.makedirs(small)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "lilio-test", small], capture_output=True, text=True)
+        if done.returncode:
+            c.close()
+            self.skipTest(f"mount: {done.stderr.strip()}")
+        try:
+            c.up(gc_grace="1s")
+            c.run("mb", "b")
+            stored, failed = [], None
+            for i in range(40):
+                result = c.run("put", "-", f"b/{i}", data=content(16 * MIB, i), code=None)
+                if result.code != OK:
+                    failed = result
+                    break
+                stored.append(i)
+            self.assertIsNotNone(failed, "the disk never filled up")
+            self.assertIn(failed.code, (FAILURE, UNAVAILABLE))
+            self.assertIn("space", failed.err)
+            self.assertGreater(len(stored), 3)
+            for i in stored:
+                self.assertEqual(c.get_bytes(f"b/{i}"), content(16 * MIB, i))
+            for i in stored[:-1]:
+                c.run("rm", f"b/{i}")
+            wait_until(lambda: c.run("put", "-", "b/again", data=content(16 * MIB, 99), code=None).code == OK, 60, "space after the deletes")
+            self.assertEqual(c.get_bytes(f"b/{stored[-1]}"), content(16 * MIB, stored[-1]))
+        finally:
+            c.close(False)
+            subprocess.run(["umount", small])
+            c.close()
+
+
+if __name__ == "__main__":
+    main()
