@@ -7,7 +7,7 @@ add_library(lilio_flags INTERFACE)
 target_compile_definitions(lilio_flags INTERFACE _GNU_SOURCE LILIO_VERSION="${PROJECT_VERSION}")
 target_compile_options(lilio_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
-  -Wformat=2 -Wno-format-truncation -Wimplicit-fallthrough -fno-strict-aliasing -fno-omit-frame-pointer)
+  -Wformat=2 -Wno-format-truncation -Wno-format-zero-length -Wimplicit-fallthrough -fno-strict-aliasing -fno-omit-frame-pointer)
 if(LILIO_STRICT)
   target_compile_options(lilio_flags INTERFACE -Werror)
 endif()
