@@ -1,0 +1,205 @@
+#include "coordinator/keys.h"
+
+#include "base/banned.h"
+
+enum { VERSION_BYTES = 12, CACHE_BYTES = 16 << 20, WRITE_BUFFER_BYTES = 16 << 20 };
+
+struct base_kv_options coord_kv_options(void)
+{
+    static const char *const columns[COORD_COLUMN_COUNT] = {
+        "meta",     "buckets", "bucket_names", "versions", "data",   "refs",
+        "sessions", "dedup",   "osds",         "slots",    "repair", "gc",
+    };
+    return (struct base_kv_options){
+        .columns = columns,
+        .column_count = COORD_COLUMN_COUNT,
+        .cache_bytes = CACHE_BYTES,
+        .write_buffer_bytes = WRITE_BUFFER_BYTES,
+    };
+}
+
+/* ---- building ---- */
+
+static void add_bytes(struct coord_key *key, const void *bytes, size_t size)
+{
+    LILIO_ASSERT(key->size + size <= sizeof key->bytes);
+    if (size)
+        memcpy(key->bytes + key->size, bytes, size);
+    key->size += size;
+}
+
+static void add_u32(struct coord_key *key, uint32_t value)
+{
+    uint8_t bytes[4];
+    base_be32_put(bytes, value);
+    add_bytes(key, bytes, sizeof bytes);
+}
+
+static void add_u64(struct coord_key *key, uint64_t value)
+{
+    uint8_t bytes[8];
+    base_be64_put(bytes, value);
+    add_bytes(key, bytes, sizeof bytes);
+}
+
+static void add_oid(struct coord_key *key, struct base_oid oid)
+{
+    add_u64(key, oid.high);
+    add_u64(key, oid.low);
+}
+
+/* Only the used part is ever read, so the array is left as it is. */
+#define NEW_KEY(key)      \
+    struct coord_key key; \
+    key.size = 0
+
+struct coord_key coord_key_u32(uint32_t id)
+{
+    NEW_KEY(key);
+    add_u32(&key, id);
+    return key;
+}
+
+struct coord_key coord_key_u64(uint64_t id)
+{
+    NEW_KEY(key);
+    add_u64(&key, id);
+    return key;
+}
+
+struct coord_key coord_key_oid(struct base_oid oid)
+{
+    NEW_KEY(key);
+    add_oid(&key, oid);
+    return key;
+}
+
+struct coord_key coord_key_text(struct base_slice text)
+{
+    NEW_KEY(key);
+    add_bytes(&key, text.data, text.size);
+    return key;
+}
+
+struct coord_key coord_key_names(uint64_t bucket_id, struct base_slice text)
+{
+    NEW_KEY(key);
+    add_u64(&key, bucket_id);
+    add_bytes(&key, text.data, text.size);
+    return key;
+}
+
+/* The NUL that ends a name sorts before every byte a longer name may go on with. */
+struct coord_key coord_key_versions(uint64_t bucket_id, struct base_slice name)
+{
+    struct coord_key key = coord_key_names(bucket_id, name);
+    add_bytes(&key, "", 1);
+    return key;
+}
+
+/* Inverted, so that the newest version of a name comes first. */
+struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name,
+                                   struct proto_version version)
+{
+    struct coord_key key = coord_key_versions(bucket_id, name);
+    add_u64(&key, ~version.index);
+    add_u32(&key, ~version.ordinal);
+    return key;
+}
+
+struct coord_key coord_key_ref(struct base_oid oid, uint64_t bucket_id, struct base_slice name)
+{
+    NEW_KEY(key);
+    add_oid(&key, oid);
+    add_u64(&key, bucket_id);
+    add_bytes(&key, name.data, name.size);
+    return key;
+}
+
+struct coord_key coord_key_pair(uint64_t session, uint64_t number)
+{
+    NEW_KEY(key);
+    add_u64(&key, session);
+    add_u64(&key, number);
+    return key;
+}
+
+struct coord_key coord_key_gc(const struct proto_gc_key *gc)
+{
+    NEW_KEY(key);
+    add_u32(&key, gc->osd);
+    add_u64(&key, gc->order_ms);
+    add_oid(&key, gc->oid);
+    return key;
+}
+
+bool coord_key_after_prefix(struct coord_key *key)
+{
+    while (key->size > 0 && key->bytes[key->size - 1] == 0xff)
+        key->size--;
+    if (key->size == 0)
+        return false;
+    key->bytes[key->size - 1]++;
+    return true;
+}
+
+bool coord_key_has_prefix(struct base_slice key, const struct coord_key *prefix)
+{
+    return key.size >= prefix->size && memcmp(key.data, prefix->bytes, prefix->size) == 0;
+}
+
+/* ---- taking apart ---- */
+
+static struct base_oid oid_at(const uint8_t *bytes)
+{
+    return (struct base_oid){base_be64_get(bytes), base_be64_get(bytes + 8)};
+}
+
+bool coord_key_version_parse(struct base_slice key, uint64_t *ret_bucket_id,
+                             struct base_slice *ret_name, struct proto_version *ret_version)
+{
+    if (key.size < 8 + 1 + VERSION_BYTES)
+        return false;
+    size_t name_size = key.size - 8 - 1 - VERSION_BYTES;
+    const uint8_t *end = key.data + 8 + name_size;
+    if (*end != 0)
+        return false;
+    *ret_bucket_id = base_be64_get(key.data);
+    *ret_name = base_slice(key.data + 8, name_size);
+    *ret_version = (struct proto_version){
+        .index = ~base_be64_get(end + 1),
+        .ordinal = ~base_be32_get(end + 9),
+    };
+    return true;
+}
+
+bool coord_key_ref_parse(struct base_slice key, struct base_oid *ret_oid, uint64_t *ret_bucket_id,
+                         struct base_slice *ret_name)
+{
+    if (key.size < 24)
+        return false;
+    *ret_oid = oid_at(key.data);
+    *ret_bucket_id = base_be64_get(key.data + 16);
+    *ret_name = base_slice(key.data + 24, key.size - 24);
+    return true;
+}
+
+bool coord_key_oid_parse(struct base_slice key, struct base_oid *ret_oid)
+{
+    if (key.size != 16)
+        return false;
+    *ret_oid = oid_at(key.data);
+    return true;
+}
+
+bool coord_key_gc_parse(struct base_slice key, struct proto_gc_key *ret)
+{
+    if (key.size != 28)
+        return false;
+    *ret = (struct proto_gc_key){
+        .osd = base_be32_get(key.data),
+        .order_ms = base_be64_get(key.data + 4),
+        .oid = oid_at(key.data + 12),
+    };
+    return true;
+}

@@ -1,0 +1,66 @@
+/* Columns of the maps and the keys of their rows. Keys compare by memcmp, numbers are big endian;
+ * docs/formats/maps.md has the layouts. */
+#ifndef COORDINATOR_KEYS_H
+#define COORDINATOR_KEYS_H
+
+#include "base/kv.h"
+#include "coordinator/limits.h"
+#include "proto/messages.h"
+
+enum coord_column {
+    COORD_META,
+    COORD_BUCKETS,
+    COORD_BUCKET_NAMES,
+    COORD_VERSIONS,
+    COORD_DATA,
+    COORD_REFS,
+    COORD_SESSIONS,
+    COORD_DEDUP,
+    COORD_OSDS,
+    COORD_SLOTS,
+    COORD_REPAIR,
+    COORD_GC,
+    COORD_COLUMN_COUNT,
+};
+/* Columns and memory budget for opening the key-value store; the caller sets must_exist and the
+ * like. */
+struct base_kv_options coord_kv_options(void);
+
+struct coord_key {
+    size_t size;
+    uint8_t bytes[16 + 8 + COORD_KEY_MAX + 16];
+};
+static inline struct base_slice coord_key_slice(const struct coord_key *key)
+{
+    return base_slice(key->bytes, key->size);
+}
+
+/* name <= 1024 bytes without NUL (checked by the caller before any key is made). */
+struct coord_key coord_key_u32(uint32_t id);
+struct coord_key coord_key_u64(uint64_t id);
+struct coord_key coord_key_oid(struct base_oid oid);
+struct coord_key coord_key_text(struct base_slice text);
+struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name,
+                                   struct proto_version version);
+/* All versions of a name start with this. */
+struct coord_key coord_key_versions(uint64_t bucket_id, struct base_slice name);
+/* Keys of a bucket that begin with text start with this. */
+struct coord_key coord_key_names(uint64_t bucket_id, struct base_slice text);
+struct coord_key coord_key_ref(struct base_oid oid, uint64_t bucket_id, struct base_slice name);
+struct coord_key coord_key_pair(uint64_t session, uint64_t number); /* dedup, runs of a session */
+struct coord_key coord_key_gc(const struct proto_gc_key *key);
+
+/* Turns a key into the least one that is greater than all that begin with it; false if there is
+ * none. */
+bool coord_key_after_prefix(struct coord_key *key);
+bool coord_key_has_prefix(struct base_slice key, const struct coord_key *prefix);
+
+/* Take a key apart; the name is borrowed from it. False if it is no such key. */
+bool coord_key_version_parse(struct base_slice key, uint64_t *ret_bucket_id,
+                             struct base_slice *ret_name, struct proto_version *ret_version);
+bool coord_key_ref_parse(struct base_slice key, struct base_oid *ret_oid, uint64_t *ret_bucket_id,
+                         struct base_slice *ret_name);
+bool coord_key_oid_parse(struct base_slice key, struct base_oid *ret_oid);
+bool coord_key_gc_parse(struct base_slice key, struct proto_gc_key *ret);
+
+#endif

@@ -1,0 +1,50 @@
+/* Every bound of the coordinator in one place. What happens at each one: README.md, "Failure
+ * modes". */
+#ifndef COORDINATOR_LIMITS_H
+#define COORDINATOR_LIMITS_H
+
+enum {
+    COORD_FORMAT = 1, /* of the rows in the maps */
+
+    /* one entry of the log */
+    COORD_ENTRY_COMMANDS_MAX = 256,
+    COORD_ENTRY_BYTES_MAX = 1 << 20, /* reached by one command alone at most */
+    COORD_STEP_MS_MAX = 10000,       /* cluster time moves at most this far in one entry */
+
+    /* sessions */
+    COORD_SESSIONS_MAX = 65536,
+    COORD_SESSION_TIMEOUT_MS = 30000,
+    COORD_SESSION_TIMEOUT_MS_MIN = 1000,
+    COORD_SESSION_TIMEOUT_MS_MAX = 600000,
+    COORD_SESSION_RUNS_MAX = 65536,   /* runs one session staged or gave up */
+    COORD_SESSION_RESULTS_MAX = 4096, /* results remembered for one session */
+    COORD_LEASES_MAX = 65536,
+    COORD_LEASE_MS = 60000,
+
+    /* objects and buckets */
+    COORD_KEY_MAX = 1024,
+    COORD_BUCKET_NAME_MAX = 63,
+    COORD_ATTRIBUTE_BYTES_MAX = 8192,
+    COORD_EXTENTS_MAX = 64,
+    COORD_STRIPES_MAX = 65536, /* of one run: its checksums fill 256 KiB at one fragment a stripe */
+    COORD_PAGE_MAX = 1000,     /* lines of a listing */
+
+    /* the cluster map */
+    COORD_OSDS_MAX = 1024,
+    COORD_OSD_ID_MAX = 65534, /* 65535 means nobody in a slot table */
+    COORD_PLACEMENTS_MAX = 64,
+    COORD_SLOT_BYTES_MAX = 3 << 20, /* all slot tables together: a map fits one message */
+
+    /* walks and collection */
+    COORD_SCANS_MAX = 16,
+    COORD_SCAN_IDLE_MS = 300000,
+    COORD_SCAN_ROWS_MAX = 1024,
+    COORD_SCAN_PAGE_BYTES = 1 << 20,
+    COORD_SCAN_NAMES = 4,
+    COORD_SCAN_NAMES_COUNTED = 65536,
+    COORD_COLLECT_MAX = 256,       /* jobs in one reply to an OSD, steps in one gc_done */
+    COORD_COLLECTING_MAX = 4096,   /* runs being collected at a time */
+    COORD_COLLECT_WALK_MAX = 4096, /* gc rows looked at in one round */
+};
+
+#endif

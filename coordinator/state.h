@@ -1,0 +1,139 @@
+/* The state machine: the maps of a cluster in a key-value store, changed by nothing but entries.
+ *
+ * An entry is what one place of the log holds: up to COORD_ENTRY_COMMANDS_MAX commands, each a
+ * packed proto_entry; the command's place in it is its ordinal. apply() decides and writes
+ * everything from the rows and the entry alone (no clock, no randomness, no order of memory), so
+ * every replica comes to the same rows; the applied index travels in the same batch as the effects,
+ * so an entry that is applied again changes nothing. This is where Raft plugs in: it decides what
+ * the entry at an index is.
+ *
+ * Threads: one owner. Reads see what was committed by coord_state_commit().
+ */
+#ifndef COORDINATOR_STATE_H
+#define COORDINATOR_STATE_H
+
+#include "base/kv.h"
+#include "coordinator/keys.h"
+#include "proto/messages.h"
+#include "proto/placement.h"
+
+struct coord_state;
+
+/* kv is borrowed, opened with coord_kv_options(). An empty store gives a state that only takes
+ * cluster_init. Errors: CORRUPT (rows that contradict each other), FORMAT (written by a newer
+ * program), IO, NOMEM. */
+LILIO_MUST_USE enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_state,
+                                               struct lilio_errinfo *info);
+void coord_state_free(struct coord_state **state);
+
+/* ---- changing ---- */
+
+/* What a command came to: the packed reply (an error's is a proto_error). Zero-initialise; may be
+ * used again. */
+struct coord_result {
+    enum lilio_err err;
+    uint16_t type; /* message number of the reply */
+    struct base_buffer reply;
+};
+void coord_result_release(struct coord_result *result);
+
+/* Adds the effects of the entry at index to the batch under way; an index that was applied changes
+ * nothing and leaves ret_results (count of them, or NULL) alone. A command that is refused is a
+ * result, not an error. Errors: IO, CORRUPT, NOMEM: the state is unusable from then on, the process
+ * has to end. */
+LILIO_MUST_USE enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index,
+                                                const struct base_slice *commands, size_t count,
+                                                struct coord_result *ret_results,
+                                                struct lilio_errinfo *info);
+/* Writes the batch; sync: durable when it returns. Errors as for apply, and NO_SPACE. */
+LILIO_MUST_USE enum lilio_err coord_state_commit(struct coord_state *state, bool sync,
+                                                 struct lilio_errinfo *info);
+
+/* ---- where it stands (after apply, also before commit) ---- */
+
+bool coord_state_initialised(const struct coord_state *state);
+const struct proto_cluster_row *coord_state_cluster(const struct coord_state *state);
+/* Applied index, cluster time, epoch, counters. */
+const struct proto_state_row *coord_state_row(const struct coord_state *state);
+const struct proto_verify_mark *coord_state_verify_mark(const struct coord_state *state);
+/* Rows of the map, sorted by id, borrowed until the next apply. */
+size_t coord_state_osd_count(const struct coord_state *state);
+const struct proto_osd *coord_state_osd_at(const struct coord_state *state, size_t i);
+/* Place of an OSD id; SIZE_MAX if the cluster has no such OSD. */
+size_t coord_state_osd_find(const struct coord_state *state, uint32_t id);
+size_t coord_state_placement_count(const struct coord_state *state);
+const struct proto_placement *coord_state_placement_at(const struct coord_state *state, size_t i);
+const struct proto_placement *coord_state_placement(const struct coord_state *state, uint32_t id);
+/* What an OSD that says hello may do; the reason is set for BLANK and REFUSED. */
+enum coord_verdict {
+    COORD_VERDICT_SERVE = 1,
+    COORD_VERDICT_BLANK = 2,
+    COORD_VERDICT_REFUSED = 3,
+    COORD_VERDICT_FIRST = 4,
+};
+void coord_state_hello(const struct coord_state *state, const struct proto_osd_hello *hello,
+                       uint8_t *ret_verdict, struct lilio_errinfo *ret_reason);
+/* Whether an entry for this hello would change a row. */
+bool coord_state_hello_changes(const struct coord_state *state,
+                               const struct proto_osd_hello *hello);
+
+/* A hash over all rows of all columns, for comparing replicas. */
+LILIO_MUST_USE enum lilio_err coord_state_digest(const struct coord_state *state, uint64_t *ret,
+                                                 struct lilio_errinfo *info);
+
+/* ---- reading (read.c) ---- */
+
+/* Rows as of a snapshot, or the latest when snapshot is NULL. Values live in the arena. */
+struct coord_view {
+    struct base_kv *kv;
+    const struct base_kv_snapshot *snapshot;
+    struct base_kv_batch *batch; /* the state machine's own reads */
+    struct proto_arena *arena;
+};
+struct coord_view coord_state_view(const struct coord_state *state,
+                                   const struct base_kv_snapshot *snapshot,
+                                   struct proto_arena *arena);
+
+/* Errors: NO_BUCKET, and of all reads IO, CORRUPT, NOMEM. */
+LILIO_MUST_USE enum lilio_err coord_read_bucket(const struct coord_view *view,
+                                                struct base_slice name, struct proto_bucket *ret,
+                                                struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err coord_read_buckets(const struct coord_view *view,
+                                                 const struct proto_bucket_list *ask,
+                                                 struct proto_buckets *ret,
+                                                 struct lilio_errinfo *info);
+/* Errors: NO_BUCKET, NO_KEY, INVALID (key), VERSION_GONE (another version, or none, is there now).
+ */
+LILIO_MUST_USE enum lilio_err coord_read_object(const struct coord_view *view,
+                                                const struct proto_lookup *ask,
+                                                struct proto_object *ret,
+                                                struct lilio_errinfo *info);
+/* Errors: NOT_FOUND. Runs that wait for collection are still there. */
+LILIO_MUST_USE enum lilio_err coord_read_data(const struct coord_view *view, struct base_oid oid,
+                                              struct proto_data_row *ret,
+                                              struct lilio_errinfo *info);
+/* Errors: NO_BUCKET, INVALID (prefix, delimiter, a token of another bucket). */
+LILIO_MUST_USE enum lilio_err coord_read_listing(const struct coord_view *view,
+                                                 const struct proto_list *ask,
+                                                 struct proto_listing *ret,
+                                                 struct lilio_errinfo *info);
+/* Runs that are committed and named, strictly after an oid, up to a page. bucket_id 0 = all. */
+LILIO_MUST_USE enum lilio_err coord_read_scan(const struct coord_view *view, uint64_t bucket_id,
+                                              struct base_oid after, struct proto_scan_page *ret,
+                                              struct lilio_errinfo *info);
+/* Open sessions in id order, from the given id on; *ret_found false at the end. */
+LILIO_MUST_USE enum lilio_err coord_read_session(const struct coord_view *view, uint64_t from_id,
+                                                 struct proto_session_row *ret, bool *ret_found,
+                                                 struct lilio_errinfo *info);
+/* Up to room gc rows from a key on (all rows that wait for the key's OSD), with the key to go on
+ * from. */
+struct coord_gc_item {
+    struct proto_gc_key key;
+    struct proto_gc_row row;
+};
+LILIO_MUST_USE enum lilio_err coord_read_gc(const struct coord_view *view,
+                                            const struct proto_gc_key *from,
+                                            struct coord_gc_item *ret_items, size_t room,
+                                            size_t *ret_count, struct lilio_errinfo *info);
+
+#endif

@@ -1,0 +1,269 @@
+/* What is known to be missing or corrupt: from exceptions to masks, from masks to exceptions, and
+ * the reports that change them.
+ *
+ * A row keeps exceptions as runs of stripes; deciding is easier on two masks per stripe. A row
+ * without exceptions, which is nearly every one, never builds them.
+ */
+#include "coordinator/state_priv.h"
+
+#include "base/banned.h"
+
+enum { KIND_GOOD = 0, KIND_MISSING = 1, KIND_CORRUPT = 3 };
+
+static uint64_t bit(uint8_t index)
+{
+    return UINT64_C(1) << index;
+}
+
+static enum lilio_err masks_make(struct coord_command *command, struct coord_faults *faults)
+{
+    if (faults->missing)
+        return LILIO_OK;
+    uint64_t *masks = coord_take(command->state, 2 * (size_t)faults->stripe_count * sizeof *masks);
+    if (!masks)
+        return command->state->failed;
+    faults->missing = masks;
+    faults->corrupt = masks + faults->stripe_count;
+    return LILIO_OK;
+}
+
+enum lilio_err coord_faults_load(struct coord_command *command, const struct proto_data_row *row,
+                                 struct coord_faults *ret)
+{
+    *ret = (struct coord_faults){
+        .stripe_count = coord_run_stripes(row),
+        .total = (uint8_t)(row->profile.data_count + row->profile.parity_count),
+    };
+    if (row->exceptions_count == 0)
+        return LILIO_OK;
+    enum lilio_err err = masks_make(command, ret);
+    for (size_t i = 0; i < row->exceptions_count && !err; i++) {
+        const struct proto_exception *exception = &row->exceptions[i];
+        uint64_t *masks = exception->kind == KIND_CORRUPT ? ret->corrupt : ret->missing;
+        for (uint32_t n = 0; n < exception->stripe_count; n++)
+            masks[exception->first_stripe + n] |= bit(exception->index);
+    }
+    return err;
+}
+
+/* OSDs bound after the epoch, as a bit per id; NULL when there is none. */
+static uint8_t *young_osds(struct coord_state *state, uint64_t epoch)
+{
+    uint8_t *young = NULL;
+    for (size_t i = 0; i < state->osd_count; i++) {
+        const struct proto_osd *osd = &state->osds[i].row;
+        if (osd->since_epoch <= epoch)
+            continue;
+        if (!young)
+            young = coord_take(state, (COORD_OSD_ID_MAX + 1 + 7) / 8 + 1);
+        if (!young)
+            return NULL;
+        young[osd->id / 8] = (uint8_t)(young[osd->id / 8] | 1u << osd->id % 8);
+    }
+    return young;
+}
+
+enum lilio_err coord_faults_rebound(struct coord_command *command, const struct proto_data_row *row,
+                                    uint64_t epoch, struct coord_faults *faults)
+{
+    const struct proto_placement *placement = coord_state_placement(command->state, row->placement);
+    const uint8_t *young = young_osds(command->state, epoch);
+    if (!young || !placement || placement->width != faults->total)
+        return command->state->failed;
+    enum lilio_err err = masks_make(command, faults);
+    for (uint32_t stripe = 0; stripe < faults->stripe_count && !err; stripe++) {
+        uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        for (uint8_t index = 0; index < faults->total; index++) {
+            uint32_t osd = proto_slot_osd(placement, partition, index);
+            if (osd > COORD_OSD_ID_MAX || young[osd / 8] >> osd % 8 & 1)
+                faults->missing[stripe] |= bit(index);
+        }
+    }
+    return err;
+}
+
+enum lilio_err coord_faults_set(struct coord_command *command, struct coord_faults *faults,
+                                uint32_t stripe, uint8_t index, uint8_t kind)
+{
+    if (kind == KIND_GOOD && !faults->missing)
+        return LILIO_OK;
+    enum lilio_err err = masks_make(command, faults);
+    if (err)
+        return err;
+    faults->missing[stripe] &= ~bit(index);
+    faults->corrupt[stripe] &= ~bit(index);
+    if (kind == KIND_MISSING)
+        faults->missing[stripe] |= bit(index);
+    if (kind == KIND_CORRUPT)
+        faults->corrupt[stripe] |= bit(index);
+    return LILIO_OK;
+}
+
+/* ---- back to exceptions ---- */
+
+static uint8_t kind_at(const struct coord_faults *faults, uint32_t stripe, uint8_t index)
+{
+    if (faults->corrupt[stripe] & bit(index))
+        return KIND_CORRUPT;
+    return faults->missing[stripe] & bit(index) ? KIND_MISSING : KIND_GOOD;
+}
+
+/* Writes the exceptions to ret (NULL: counts only); returns how many there are. */
+static size_t exceptions_list(const struct coord_faults *faults, struct proto_exception *ret)
+{
+    size_t count = 0;
+    for (uint8_t index = 0; index < faults->total; index++) {
+        uint8_t before = KIND_GOOD;
+        for (uint32_t stripe = 0; stripe < faults->stripe_count; stripe++) {
+            uint8_t kind = kind_at(faults, stripe, index);
+            if (kind != KIND_GOOD && kind != before) {
+                if (ret)
+                    ret[count] = (struct proto_exception){
+                        .first_stripe = stripe, .index = index, .kind = kind};
+                count++;
+            }
+            if (kind != KIND_GOOD && ret)
+                ret[count - 1].stripe_count++;
+            before = kind;
+        }
+    }
+    return count;
+}
+
+enum lilio_err coord_faults_store(struct coord_command *command, const struct coord_faults *faults,
+                                  struct proto_data_row *row)
+{
+    row->exceptions = NULL;
+    row->exceptions_count = 0;
+    size_t count = faults->missing ? exceptions_list(faults, NULL) : 0;
+    if (count == 0)
+        return LILIO_OK;
+    row->exceptions = coord_take(command->state, count * sizeof *row->exceptions);
+    if (!row->exceptions)
+        return command->state->failed;
+    row->exceptions_count = exceptions_list(faults, row->exceptions);
+    return LILIO_OK;
+}
+
+uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe)
+{
+    if (!faults->missing)
+        return faults->total;
+    return (uint8_t)(faults->total -
+                     __builtin_popcountll(faults->missing[stripe] | faults->corrupt[stripe]));
+}
+
+uint8_t coord_faults_least_good(const struct coord_faults *faults)
+{
+    uint8_t least = faults->total;
+    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++)
+        if (coord_faults_good(faults, stripe) < least)
+            least = coord_faults_good(faults, stripe);
+    return least;
+}
+
+/* ---- the repair queue ---- */
+
+void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
+                         uint8_t total)
+{
+    struct coord_state *state = command->state;
+    struct proto_repair_row row = {0};
+    struct coord_key key = coord_key_oid(oid);
+    enum lilio_err err = coord_get(command, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+    if (err && err != LILIO_E_NOT_FOUND)
+        return;
+    bool there = err == LILIO_OK;
+    if (least_good >= total) {
+        if (!there)
+            return;
+        coord_delete(state, COORD_REPAIR, &key);
+        state->row.repair_count--;
+        return;
+    }
+    if (there && row.least_good == least_good)
+        return;
+    if (!there) {
+        row = (struct proto_repair_row){.oid = oid, .since_ms = state->row.cluster_ms};
+        state->row.repair_count++;
+    }
+    row.least_good = least_good;
+    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+}
+
+/* ---- reports ---- */
+
+/* The run of a report, if it is one that somebody's object uses. */
+static bool report_run(struct coord_command *command, struct base_oid oid,
+                       struct proto_data_row *ret)
+{
+    struct coord_key key = coord_key_oid(oid), end = key;
+    if (coord_get(command, COORD_DATA, &key, &proto_type_data_row, ret) ||
+        ret->state != COORD_RUN_COMMITTED)
+        return false;
+    (void)coord_key_after_prefix(&end); /* no oid is all ones */
+    return coord_range_any(command, COORD_REFS, &key, &end);
+}
+
+/* The items are about one run. Those that name no fragment of it say nothing. */
+static void report_apply(struct coord_command *command, const struct proto_fragment_report *items,
+                         size_t count)
+{
+    struct proto_data_row row;
+    struct coord_faults faults;
+    if (!report_run(command, items[0].oid, &row) || coord_faults_load(command, &row, &faults))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].stripe < faults.stripe_count && items[i].index < faults.total &&
+            coord_faults_set(command, &faults, items[i].stripe, items[i].index, items[i].kind))
+            return;
+    if (!faults.missing || coord_faults_store(command, &faults, &row))
+        return;
+    struct coord_key key = coord_key_oid(row.oid);
+    coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
+    coord_repair_update(command, row.oid, coord_faults_least_good(&faults), faults.total);
+}
+
+enum lilio_err coord_apply_report(struct coord_command *command)
+{
+    struct proto_report report;
+    enum lilio_err err = coord_body(command, &proto_type_report, &report);
+    for (size_t i = 0; i < report.items_count && !err; i++) {
+        uint8_t kind = report.items[i].kind;
+        if (kind != KIND_GOOD && kind != KIND_MISSING && kind != KIND_CORRUPT)
+            err = coord_refuse(command, LILIO_E_INVALID, "a report knows no kind %u", kind);
+    }
+    if (err)
+        return err;
+    for (size_t i = 0, n; i < report.items_count && !command->state->failed; i += n) {
+        for (n = 1; i + n < report.items_count &&
+                    base_oid_equal(report.items[i].oid, report.items[i + n].oid);)
+            n++;
+        report_apply(command, report.items + i, n);
+    }
+    return coord_reply_ok(command);
+}
+
+enum lilio_err coord_apply_verified(struct coord_command *command)
+{
+    struct proto_verified verified;
+    enum lilio_err err = coord_body(command, &proto_type_verified, &verified);
+    if (err)
+        return err;
+    struct coord_state *state = command->state;
+    if (verified.index == 0 || verified.index > state->row.applied_index)
+        return coord_refuse(command, LILIO_E_INVALID, "no verification can have run at index %llu",
+                            (unsigned long long)verified.index);
+    if (verified.index >= state->verify.index) {
+        state->verify = (struct proto_verify_mark){
+            .index = verified.index,
+            .wall_ms = command->entry.wall_ms,
+            .fragments = verified.fragments,
+            .damaged = verified.damaged,
+            .lost = verified.lost,
+        };
+        struct coord_key key = coord_key_text(base_slice_str("verify"));
+        coord_put(state, COORD_META, &key, &proto_type_verify_mark, &state->verify);
+    }
+    return coord_reply_ok(command);
+}
