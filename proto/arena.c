@@ -60,7 +60,7 @@ void proto_arena_free(struct proto_arena **arena)
 void *proto_arena_take(struct proto_arena *arena, size_t size)
 {
     uint64_t need;
-    if (!base_round_up(size ? size : 1, ARENA_ALIGN, &need))
+    if (size > PTRDIFF_MAX || !base_round_up(size ? size : 1, ARENA_ALIGN, &need))
         return NULL;
     struct block *block = arena->newest;
     if (!block || block->capacity - block->used < need) {
@@ -69,8 +69,6 @@ void *proto_arena_take(struct proto_arena *arena, size_t size)
             capacity = BLOCK_BYTES_KEPT;
         if (capacity < need)
             capacity = need;
-        if (capacity > SIZE_MAX - sizeof *block)
-            return NULL;
         block = malloc(sizeof *block + capacity);
         if (!block)
             return NULL;
