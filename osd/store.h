@@ -31,8 +31,9 @@ struct osd_fragment {
 struct osd_put {
     struct osd_fragment fragment;
     const uint8_t *payload;  /* borrowed during the call; page-aligned ones go to disk without a copy */
+    bool trusted;            /* the caller has checked the payload against the checksums itself */
     enum lilio_err ret_err;  /* OK (also when the same bytes are there already), CONFLICT, NO_SPACE, CORRUPT (payload
-                                does not match the checksums), READ_ONLY, IO, INVALID */
+                                does not match the checksums), READ_ONLY, IO, INVALID, NOMEM */
 };
 
 struct osd_store_space {
@@ -43,7 +44,8 @@ struct osd_store_space {
 };
 /* What start-up found; counters since then. */
 struct osd_store_stats {
-    bool incomplete;               /* acknowledged records may be missing: a torn or corrupt place was cut or skipped */
+    bool incomplete;               /* acknowledged records may be missing: a torn or corrupt place was cut or skipped.
+                                      Kept over restarts (file `incomplete`) until set_complete */
     uint64_t torn_tail_bytes;      /* unacknowledged bytes cut from the end of the last segment */
     uint64_t corrupt_record_count; /* records whose header or payload did not verify */
     bool index_rebuilt;
@@ -80,11 +82,13 @@ struct osd_store_ops {
     enum lilio_err (*list)(struct osd_store *store, const struct base_fragment_key *after,
                            struct base_fragment_key *ret_keys, size_t room, size_t *ret_count,
                            struct lilio_errinfo *info);
-    /* Housekeeping in small steps when the owner is idle: trims preallocation, compacts, removes empty segments.
-     * *ret_more: call again soon. */
+    /* Housekeeping in small steps when the owner is idle: trims preallocation (after a second without a write),
+     * compacts, removes empty segments. Call it about once a second; *ret_more: at once again. */
     enum lilio_err (*tick)(struct osd_store *store, bool *ret_more, struct lilio_errinfo *info);
     void (*space)(struct osd_store *store, struct osd_store_space *ret);
     void (*stats)(struct osd_store *store, struct osd_store_stats *ret);
+    /* The fragments were compared with the maps and what was missing is back: forgets stats.incomplete, durably. */
+    enum lilio_err (*set_complete)(struct osd_store *store, struct lilio_errinfo *info);
     /* OK while writes are accepted, READ_ONLY after a failed write or sync. */
     enum lilio_err (*health)(struct osd_store *store);
     void (*free)(struct osd_store *store);
@@ -98,7 +102,7 @@ struct osd_store_options {
     const char *index_path;       /* RocksDB folder; NULL = index in memory (tests on the crash disk) */
     struct base_uuid cluster_id, disk_uuid;
     uint64_t segment_bytes;       /* 0 = 256 MiB */
-    uint64_t reserve_bytes;       /* 0 = max(64 MiB, 1 % of the filesystem) */
+    uint64_t reserve_bytes;       /* 0 = max(64 MiB, 1 %) of a filesystem from 512 MiB on, max(8 MiB, 1/8) below */
     const struct base_clock *clock;
     const struct base_random *random;
     struct base_log *log;         /* may be NULL */
