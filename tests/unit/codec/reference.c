@@ -24,11 +24,11 @@ uint8_t reference_multiply(uint8_t a, uint8_t b)
 
 static uint8_t inverse(uint8_t a)
 {
-    for (uint32_t b = 1; b < 256; b++)
-        if (reference_multiply(a, (uint8_t)b) == 1)
-            return (uint8_t)b;
-    LILIO_ASSERT(!"zero has no inverse");
-    return 0;
+    uint32_t b = 1;
+    LILIO_ASSERT(a != 0);
+    while (reference_multiply(a, (uint8_t)b) != 1)
+        b++;
+    return (uint8_t)b;
 }
 
 uint8_t reference_coefficient(uint32_t data_count, uint32_t i, uint32_t j)
