@@ -1,0 +1,409 @@
+/* Aim: the store on disk keeps what was committed, says clearly what is wrong with a folder, never
+ * crashes on damaged files, and stays small. Method: stores are closed, killed (a child process
+ * exits without closing), damaged byte by byte, locked, opened with other columns. */
+#include "base/kv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/cmocka_all.h"
+#include "tests/support/temp_dir.h"
+
+#include "base/banned.h"
+
+static const char *const columns[] = {"buckets", "versions", "data", "sessions", "osds",
+                                      "slots",   "repair",   "gc",   "meta"};
+enum { COLUMNS = 9 };
+
+static struct base_kv_options options_of(size_t column_count)
+{
+    return (struct base_kv_options){.columns = columns, .column_count = column_count};
+}
+
+static enum lilio_err try_open(const char *path, struct base_kv **ret, struct lilio_errinfo *info)
+{
+    struct base_kv_options options = options_of(COLUMNS);
+    *ret = NULL;
+    return base_kv_open_rocksdb(path, &options, ret, info);
+}
+
+static struct base_kv *must_open(const char *path)
+{
+    struct base_kv *kv;
+    struct lilio_errinfo info = {0};
+    if (try_open(path, &kv, &info))
+        fail_msg("%s", info.text);
+    return kv;
+}
+
+/* Rows first .. first + count - 1 of column 2, each its own batch. */
+static enum lilio_err put_rows(struct base_kv *kv, unsigned first, unsigned count, bool sync)
+{
+    struct base_kv_batch *batch = NULL;
+    enum lilio_err err = base_kv_batch_new(kv, &batch);
+    for (unsigned i = first; i < first + count && !err; i++) {
+        uint8_t key[4], value[100];
+        base_be32_put(key, i);
+        memset(value, (int)i, sizeof value);
+        base_kv_batch_put(batch, 2, base_slice(key, 4), base_slice(value, sizeof value));
+        err = base_kv_batch_commit(batch, sync, NULL);
+    }
+    base_kv_batch_free(&batch);
+    return err;
+}
+
+static enum lilio_err get_row(struct base_kv *kv, unsigned i)
+{
+    uint8_t key[4], value[100];
+    struct base_buffer got = {0};
+    base_be32_put(key, i);
+    enum lilio_err err = base_kv_get(kv, NULL, 2, base_slice(key, 4), &got, NULL);
+    if (!err) {
+        memset(value, (int)i, sizeof value);
+        assert_true(base_slice_equal(base_buffer_slice(&got), base_slice(value, sizeof value)));
+    }
+    base_buffer_release(&got);
+    return err;
+}
+
+static int set_up(void **state)
+{
+    *state = temp_dir_new();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    temp_dir_free(*state);
+    return 0;
+}
+
+static void test_reopen(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    for (unsigned round = 0; round < 4; round++) {
+        struct base_kv *kv = must_open(path);
+        for (unsigned i = 0; i < round * 100; i++)
+            assert_int_equal(get_row(kv, i), LILIO_OK);
+        assert_int_equal(get_row(kv, round * 100), LILIO_E_NOT_FOUND);
+        assert_int_equal(put_rows(kv, round * 100, 100, round % 2), LILIO_OK);
+        base_kv_free(&kv);
+    }
+    free(path);
+}
+
+/* A process that dies without a word: what it committed with sync is there. */
+static void test_killed(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    for (unsigned round = 0; round < 3; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct base_kv *kv;
+            bool good = !try_open(path, &kv, NULL) && !put_rows(kv, round * 50, 50, true);
+            _exit(good ? 42 : 1);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    }
+    struct base_kv *kv = must_open(path);
+    for (unsigned i = 0; i < 150; i++)
+        assert_int_equal(get_row(kv, i), LILIO_OK);
+    base_kv_free(&kv);
+    free(path);
+}
+
+static void test_presence(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = NULL;
+    struct lilio_errinfo info = {0};
+    struct base_kv_options options = options_of(COLUMNS);
+    options.must_exist = true;
+    assert_int_equal(base_kv_open_rocksdb(path, &options, &kv, &info), LILIO_E_NOT_FOUND);
+    assert_int_equal(access(path, F_OK), -1); /* asking creates nothing */
+    options.must_exist = false, options.must_not_exist = true;
+    assert_int_equal(base_kv_open_rocksdb(path, &options, &kv, &info), LILIO_OK);
+    base_kv_free(&kv);
+    assert_int_equal(base_kv_open_rocksdb(path, &options, &kv, &info), LILIO_E_EXISTS);
+    options.must_exist = true, options.must_not_exist = false;
+    assert_int_equal(base_kv_open_rocksdb(path, &options, &kv, &info), LILIO_OK);
+    base_kv_free(&kv);
+    assert_int_equal(base_kv_destroy_rocksdb(path, &info), LILIO_OK);
+    assert_int_equal(base_kv_destroy_rocksdb(path, &info), LILIO_OK);
+    assert_int_equal(base_kv_open_rocksdb(path, &options, &kv, &info), LILIO_E_NOT_FOUND);
+    assert_int_equal(try_open(temp_dir_path(*state, "no/such/kv"), &kv, &info), LILIO_E_NOT_FOUND);
+    assert_null(kv);
+    free(path);
+}
+
+static void test_not_a_folder(void **state)
+{
+    const char *path = temp_dir_path(*state, "kv");
+    struct base_kv *kv = NULL;
+    struct lilio_errinfo info = {0};
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(try_open(path, &kv, &info), LILIO_E_IO);
+    assert_non_null(strstr(info.text, "/kv"));
+}
+
+static void test_locked(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = must_open(path), *other = NULL;
+    struct lilio_errinfo info = {0};
+    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* in this process */
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    base_kv_free(&kv);
+    pid_t child = fork(); /* before this process has threads of RocksDB again */
+    if (child == 0) {
+        char byte = (char)(try_open(path, &kv, NULL) == LILIO_OK);
+        bool told = write(pipes[1], &byte, 1) == 1;
+        pause();
+        _exit(told);
+    }
+    char byte = 0;
+    assert_int_equal(read(pipes[0], &byte, 1), 1);
+    assert_int_equal(byte, 1);
+    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* in another one */
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    kv = must_open(path);
+    base_kv_free(&kv);
+    close(pipes[0]);
+    close(pipes[1]);
+    free(path);
+}
+
+static void test_columns(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = NULL;
+    struct lilio_errinfo info = {0};
+    struct base_kv_options few = options_of(COLUMNS - 1), all = options_of(COLUMNS);
+    assert_int_equal(base_kv_open_rocksdb(path, &few, &kv, &info), LILIO_OK);
+    assert_int_equal(put_rows(kv, 0, 10, true), LILIO_OK);
+    base_kv_free(&kv);
+    assert_int_equal(base_kv_open_rocksdb(path, &all, &kv, &info), LILIO_OK); /* grows */
+    assert_int_equal(get_row(kv, 9), LILIO_OK);
+    base_kv_free(&kv);
+    assert_int_equal(base_kv_open_rocksdb(path, &few, &kv, &info), LILIO_E_FORMAT);
+    assert_non_null(strstr(info.text, "meta"));
+    assert_null(kv);
+    free(path);
+}
+
+/* ---- size ---- */
+
+static uint64_t folder_bytes(const char *path)
+{
+    uint64_t bytes = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        struct stat st;
+        assert_int_equal(fstatat(dirfd(dir), entry->d_name, &st, 0), 0);
+        bytes += (uint64_t)st.st_blocks * 512;
+    }
+    closedir(dir);
+    return bytes;
+}
+
+static void test_small_when_empty(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    for (int round = 0; round < 6; round++) {
+        struct base_kv *kv = must_open(path);
+        assert_true(folder_bytes(path) < 1 << 20);
+        assert_int_equal(put_rows(kv, 0, 100, true), LILIO_OK);
+        assert_true(folder_bytes(path) < 1 << 20);
+        base_kv_free(&kv);
+        assert_true(folder_bytes(path) < 1 << 20);
+    }
+    free(path);
+}
+
+/* The same few rows written over and over do not grow the folder for ever. */
+static void test_overwriting_does_not_grow(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = must_open(path);
+    for (int round = 0; round < 400; round++) /* about 56 MB of log */
+        assert_int_equal(put_rows(kv, 0, 1000, false), LILIO_OK);
+    assert_true(folder_bytes(path) < 24 << 20);
+    base_kv_free(&kv);
+    free(path);
+}
+
+/* ---- damage ---- */
+
+/* The file of the folder whose name ends so, NULL if there is none. */
+static char *find_file(const char *path, const char *part)
+{
+    char *found = NULL;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry; !found && (entry = readdir(dir));)
+        if (strstr(entry->d_name, part) && asprintf(&found, "%s/%s", path, entry->d_name) < 0)
+            found = NULL;
+    closedir(dir);
+    return found;
+}
+
+static void flip(const char *path, double where)
+{
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0);
+    off_t at = (off_t)((double)(st.st_size - 1) * where);
+    uint8_t byte;
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x55;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+/* A store most of whose 80000 rows are in tables; its path. */
+static char *store_with_tables(const char *dir, const char *name)
+{
+    char *path = strdup(temp_dir_path(dir, name));
+    struct base_kv *kv = must_open(path);
+    assert_int_equal(put_rows(kv, 0, 80000, false), LILIO_OK);
+    base_kv_free(&kv);
+    return path;
+}
+
+/* Every answer after damage is right, or says CORRUPT. */
+static void expect_right_or_corrupt(const char *path, unsigned rows, unsigned *ret_corrupt)
+{
+    struct base_kv *kv = NULL;
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = try_open(path, &kv, &info);
+    if (err) {
+        assert_int_equal(err, LILIO_E_CORRUPT);
+        assert_true(info.text[0]);
+        ++*ret_corrupt;
+        return;
+    }
+    for (unsigned i = 0; i < rows; i++) {
+        err = get_row(kv, i); /* checks the value */
+        assert_true(err == LILIO_OK || err == LILIO_E_CORRUPT);
+        *ret_corrupt += err == LILIO_E_CORRUPT;
+    }
+    base_kv_free(&kv);
+}
+
+static void test_damaged_tables(void **state)
+{
+    unsigned corrupt = 0;
+    const double places[] = {0.1, 0.5, 0.9, 0.995, 1};
+    char *path = store_with_tables(*state, "kv");
+    char *table = find_file(path, ".sst");
+    assert_non_null(table);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        unsigned before = corrupt;
+        flip(table, places[i]);
+        expect_right_or_corrupt(path, 80000, &corrupt);
+        if (places[i] < 1)
+            assert_true(corrupt > before);
+        flip(table, places[i]); /* and back */
+    }
+    assert_int_equal(unlink(table), 0);
+    expect_right_or_corrupt(path, 80000, &corrupt);
+    free(table);
+    free(path);
+}
+
+static void test_damaged_manifest(void **state)
+{
+    const double places[] = {0, 0.2, 0.5, 0.8};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "kv%zu", i);
+        char *path = strdup(temp_dir_path(*state, name));
+        struct base_kv *kv = must_open(path);
+        assert_int_equal(put_rows(kv, 0, 100, true), LILIO_OK);
+        base_kv_free(&kv);
+        char *manifest = find_file(path, "MANIFEST");
+        flip(manifest, places[i]);
+        unsigned corrupt = 0;
+        expect_right_or_corrupt(path, 100, &corrupt);
+        assert_true(corrupt > 0);
+        assert_int_equal(unlink(manifest), 0);
+        struct lilio_errinfo info = {0};
+        assert_int_equal(try_open(path, &kv, &info), LILIO_E_CORRUPT);
+        free(manifest);
+        free(path);
+    }
+}
+
+/* Without CURRENT RocksDB would begin an empty store over the old one. */
+static void test_current_is_gone(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = must_open(path);
+    assert_int_equal(put_rows(kv, 0, 10, true), LILIO_OK);
+    base_kv_free(&kv);
+    char *current = find_file(path, "CURRENT");
+    struct lilio_errinfo info = {0};
+    assert_int_equal(unlink(current), 0);
+    assert_int_equal(try_open(path, &kv, &info), LILIO_E_CORRUPT);
+    assert_non_null(strstr(info.text, "CURRENT"));
+    int fd = open(current, O_CREAT | O_WRONLY | O_CLOEXEC, 0600); /* there, but empty */
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(try_open(path, &kv, &info), LILIO_E_CORRUPT);
+    free(current);
+    free(path);
+}
+
+/* A torn end of the log costs the unsynced batches in it, not the store. */
+static void test_torn_log(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = must_open(path);
+    assert_int_equal(put_rows(kv, 0, 100, false), LILIO_OK);
+    base_kv_free(&kv);
+    char *log = find_file(path, ".log");
+    struct stat st;
+    assert_int_equal(stat(log, &st), 0);
+    assert_true(st.st_size > 10000);
+    assert_int_equal(truncate(log, st.st_size - 70), 0);
+    kv = must_open(path);
+    for (unsigned i = 0; i < 99; i++)
+        assert_int_equal(get_row(kv, i), LILIO_OK);
+    assert_int_equal(get_row(kv, 99), LILIO_E_NOT_FOUND);
+    base_kv_free(&kv);
+    free(log);
+    free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down), /* forks: first */
+        cmocka_unit_test_setup_teardown(test_locked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reopen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_presence, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_not_a_folder, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_columns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_small_when_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_overwriting_does_not_grow, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damaged_tables, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damaged_manifest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_current_is_gone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_torn_log, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
