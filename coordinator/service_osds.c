@@ -1,0 +1,314 @@
+/* OSDs as they are seen: heartbeats make them up, silence makes them suspect, down and out. What is
+ * seen becomes a command; the map changes when that is applied.
+ *
+ * Only the heartbeat of the disk that is bound keeps an OSD up. An empty disk that answers to its
+ * id makes it blank, but not while the bound one is heard; a bind is refused while another disk is
+ * heard, so two processes with one id cannot take turns.
+ */
+#include "coordinator/service_priv.h"
+
+#include "base/banned.h"
+
+static uint64_t since(uint64_t now, uint64_t then)
+{
+    return now > then ? now - then : 0;
+}
+
+static const struct proto_osd *row_at(const struct coord_service *service, size_t place)
+{
+    return coord_state_osd_at(service->state, place);
+}
+
+static bool is_heard(const struct coord_service *service, size_t place)
+{
+    const struct live_osd *live = &service->osds[place];
+    return live->heard &&
+           since(service_now_ms(service), live->heard_ms) < service->options.suspect_ms;
+}
+
+uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place)
+{
+    const struct live_osd *live = &service->osds[place];
+    bool blank = row_at(service, place)->state == PROTO_OSD_BLANK;
+    return since(service_now_ms(service), blank ? live->blank_ms : live->heard_ms);
+}
+
+/* ---- the map ---- */
+
+static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
+{
+    struct proto_osd osd = *row_at(service, place);
+    const struct live_osd *live = &service->osds[place];
+    if (osd.state == PROTO_OSD_UP &&
+        service_osd_silent_ms(service, place) >= service->options.suspect_ms)
+        osd.state = PROTO_OSD_SUSPECT;
+    osd.capacity_bytes = live->capacity_bytes;
+    osd.free_bytes = live->free_bytes;
+    osd.used_bytes = live->used_bytes;
+    osd.fragment_count = live->fragment_count;
+    return osd;
+}
+
+bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret)
+{
+    size_t osds = coord_state_osd_count(service->state),
+           placements = coord_state_placement_count(service->state);
+    uint64_t grace = service->options.gc_grace_ms;
+    *ret = (struct proto_cluster_map){
+        .cluster_id = coord_state_cluster(service->state)->cluster_id,
+        .epoch = coord_state_row(service->state)->epoch,
+        .osds = proto_arena_take(service->arena, (osds + 1) * sizeof *ret->osds),
+        .osds_count = osds,
+        .placements = proto_arena_take(service->arena, (placements + 1) * sizeof *ret->placements),
+        .placements_count = placements,
+        .gc_grace_ms = grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace,
+        .default_profile = coord_state_cluster(service->state)->default_profile,
+    };
+    if (!ret->osds || !ret->placements)
+        return false;
+    for (size_t i = 0; i < osds; i++)
+        ret->osds[i] = osd_as_seen(service, i);
+    for (size_t i = 0; i < placements; i++) {
+        ret->placements[i] = *coord_state_placement_at(service->state, i);
+        if (!with_slots)
+            ret->placements[i].slots = base_slice(NULL, 0);
+    }
+    return true;
+}
+
+/* ---- hello and bind ---- */
+
+/* An empty disk that listens where the bound one did: that one is gone. */
+static void note_blank(struct coord_service *service, const struct proto_osd_hello *hello)
+{
+    size_t place = coord_state_osd_find(service->state, hello->osd);
+    if (place != SIZE_MAX && base_uuid_is_zero(hello->disk_uuid) &&
+        base_slice_equal(hello->address, row_at(service, place)->address))
+        service->osds[place].heard = false;
+}
+
+void service_hello(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_hello hello;
+    if (!service_body(service, request, &hello))
+        return;
+    note_blank(service, &hello);
+    size_t place = coord_state_osd_find(service->state, hello.osd);
+    bool other =
+        place != SIZE_MAX && is_heard(service, place) && base_uuid_is_zero(hello.disk_uuid);
+    if (place != SIZE_MAX)
+        service_gc_again(service, place);
+    if (!other && coord_state_hello_changes(service->state, &hello))
+        service_propose_request(service, request);
+    else
+        service_defer(service, request);
+}
+
+static void welcome(struct coord_service *service, const struct coord_request *request,
+                    uint32_t osd, uint8_t verdict, const char *reason)
+{
+    size_t place = coord_state_osd_find(service->state, osd);
+    struct proto_osd_welcome reply = {
+        .verdict = verdict,
+        .reason = base_slice_str(reason),
+        .incarnation = place == SIZE_MAX ? 0 : row_at(service, place)->incarnation,
+        .cluster_id = coord_state_cluster(service->state)->cluster_id,
+        .heartbeat_ms = service->options.heartbeat_ms,
+    };
+    if (verdict == COORD_VERDICT_REFUSED)
+        base_log_write(service->options.log, BASE_LOG_WARN, "osds", "refused", "osd=%u reason=%s",
+                       osd, reason);
+    if (verdict != COORD_VERDICT_REFUSED &&
+        !service_map(service, true /* with slots */, &reply.map))
+        service_refuse(service, request, LILIO_E_NOMEM, NULL);
+    else
+        service_reply(service, request, &proto_type_osd_welcome, &reply);
+}
+
+void service_welcome(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_hello hello;
+    uint8_t verdict;
+    struct lilio_errinfo reason = {0};
+    if (!service_body(service, request, &hello))
+        return;
+    coord_state_hello(service->state, &hello, &verdict, &reason);
+    welcome(service, request, hello.osd, verdict, reason.text);
+}
+
+void service_bind(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_bind bind;
+    if (!service_body(service, request, &bind))
+        return;
+    size_t place = coord_state_osd_find(service->state, bind.osd);
+    if (place != SIZE_MAX && is_heard(service, place) &&
+        !base_uuid_equal(row_at(service, place)->disk_uuid, bind.disk_uuid)) {
+        service_refuse(service, request, LILIO_E_BUSY, "the OSD is alive with the disk it has");
+        return;
+    }
+    service_propose_request(service, request);
+}
+
+void service_bound(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_bind bind;
+    if (!service_body(service, request, &bind))
+        return;
+    size_t place = coord_state_osd_find(service->state, bind.osd);
+    if (place != SIZE_MAX) {
+        service->osds[place].heard = true;
+        service->osds[place].heard_ms = service_now_ms(service);
+        service_gc_again(service, place);
+    }
+    base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound", "osd=%u rebuild=%d",
+                   bind.osd, bind.rebuild);
+    welcome(service, request, bind.osd, COORD_VERDICT_SERVE, "");
+}
+
+/* ---- heartbeats ---- */
+
+static void change_state(struct coord_service *service, size_t place, uint8_t state)
+{
+    const struct proto_osd *row = row_at(service, place);
+    if (row->state == state)
+        return;
+    struct proto_osd_step step = {.osd = row->id, .incarnation = row->incarnation, .state = state};
+    struct proto_osd_change change = {.steps = &step, .steps_count = 1};
+    if (service_propose(service, &proto_type_osd_change, &change))
+        base_log_write(service->options.log, BASE_LOG_INFO, "osds", "state", "osd=%u from=%s to=%s",
+                       row->id, proto_osd_state_name(row->state), proto_osd_state_name(state));
+}
+
+/* What a heartbeat is from. */
+enum sender { SENDER_UNKNOWN, SENDER_BOUND, SENDER_BLANK };
+
+static enum sender sender_of(const struct coord_service *service,
+                             const struct proto_osd_heartbeat *beat, size_t place)
+{
+    if (place == SIZE_MAX)
+        return SENDER_UNKNOWN;
+    const struct proto_osd *row = row_at(service, place);
+    if (row->incarnation == 0)
+        return SENDER_UNKNOWN;
+    if (beat->incarnation == row->incarnation && base_uuid_equal(beat->disk_uuid, row->disk_uuid) &&
+        beat->state != PROTO_OSD_BLANK)
+        return SENDER_BOUND;
+    return beat->state == PROTO_OSD_BLANK ? SENDER_BLANK : SENDER_UNKNOWN;
+}
+
+static void note_bound(struct coord_service *service, const struct proto_osd_heartbeat *beat,
+                       size_t place)
+{
+    struct live_osd *live = &service->osds[place];
+    live->heard = true;
+    live->heard_ms = service_now_ms(service);
+    live->capacity_bytes = beat->capacity_bytes;
+    live->free_bytes = beat->free_bytes;
+    live->used_bytes = beat->used_bytes;
+    live->fragment_count = beat->fragment_count;
+    for (size_t i = 0; i < beat->collected_count; i++)
+        service_gc_confirm(service, place, beat->collected[i].oid);
+    change_state(service, place, beat->state == PROTO_OSD_FAILED ? PROTO_OSD_FAILED : PROTO_OSD_UP);
+}
+
+void service_heartbeat(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_heartbeat beat;
+    if (!service_body(service, request, &beat))
+        return;
+    size_t place = coord_state_osd_find(service->state, beat.osd);
+    switch (sender_of(service, &beat, place)) {
+    case SENDER_BOUND: note_bound(service, &beat, place); break;
+    case SENDER_BLANK:
+        service->osds[place].blank_ms = service_now_ms(service);
+        if (!is_heard(service, place))
+            change_state(service, place, PROTO_OSD_BLANK);
+        break;
+    case SENDER_UNKNOWN: break;
+    }
+    service_defer(service, request);
+}
+
+void service_orders(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_heartbeat beat;
+    if (!service_body(service, request, &beat))
+        return;
+    size_t place = coord_state_osd_find(service->state, beat.osd);
+    enum sender sender = sender_of(service, &beat, place);
+    struct proto_osd_orders orders = {
+        .known = sender != SENDER_UNKNOWN,
+        .changed = coord_state_row(service->state)->epoch > beat.known_epoch,
+    };
+    struct proto_collect_job jobs[COORD_COLLECT_MAX];
+    if (sender == SENDER_BOUND && beat.state == PROTO_OSD_UP) {
+        orders.collect = jobs;
+        orders.collect_count = service_gc_hand(service, place, jobs);
+    }
+    if (orders.changed && !service_map(service, true /* with slots */, &orders.map))
+        service_refuse(service, request, LILIO_E_NOMEM, NULL);
+    else
+        service_reply(service, request, &proto_type_osd_orders, &orders);
+}
+
+/* ---- silence ---- */
+
+static bool is_away(uint8_t state)
+{
+    return state == PROTO_OSD_DOWN || state == PROTO_OSD_OUT;
+}
+
+static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
+{
+    return a->domain.size > 0 ? base_slice_equal(a->domain, b->domain) : a->id == b->id;
+}
+
+/* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
+static bool may_be_out(const struct coord_service *service, size_t place)
+{
+    size_t count = coord_state_osd_count(service->state), members = 0, away = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct proto_osd *other = row_at(service, i);
+        members += other->incarnation > 0;
+        away += is_away(other->state);
+        if (other->state == PROTO_OSD_OUT && !same_domain(row_at(service, place), other))
+            return false;
+    }
+    return 3 * away <= members;
+}
+
+/* The state silence brings an OSD to; the one it has if there is nothing to change. */
+static uint8_t silent_state(const struct coord_service *service, size_t place)
+{
+    uint8_t state = row_at(service, place)->state;
+    uint64_t silent = service_osd_silent_ms(service, place);
+    if (state == PROTO_OSD_UP || state == PROTO_OSD_FAILED || state == PROTO_OSD_BLANK)
+        return silent >= service->options.down_ms ? PROTO_OSD_DOWN : state;
+    if (state == PROTO_OSD_DOWN && silent >= service->options.out_ms && may_be_out(service, place))
+        return PROTO_OSD_OUT;
+    return state;
+}
+
+/* One command for all that went silent together; of those that would be out, one domain's first. */
+void service_osds_tick(struct coord_service *service)
+{
+    size_t count = coord_state_osd_count(service->state);
+    struct proto_osd_change change = {
+        .steps = proto_arena_take(service->arena, (count + 1) * sizeof *change.steps)};
+    const struct proto_osd *out = NULL;
+    for (size_t i = 0; i < count && change.steps; i++) {
+        const struct proto_osd *row = row_at(service, i);
+        uint8_t state = silent_state(service, i);
+        if (state == row->state || (state == PROTO_OSD_OUT && out && !same_domain(out, row)))
+            continue;
+        out = state == PROTO_OSD_OUT ? row : out;
+        change.steps[change.steps_count++] = (struct proto_osd_step){
+            .osd = row->id, .incarnation = row->incarnation, .state = state};
+    }
+    if (change.steps_count == 0 || !service_propose(service, &proto_type_osd_change, &change))
+        return;
+    for (size_t i = 0; i < change.steps_count; i++)
+        base_log_write(service->options.log, BASE_LOG_WARN, "osds", "state", "osd=%u to=%s",
+                       change.steps[i].osd, proto_osd_state_name(change.steps[i].state));
+}

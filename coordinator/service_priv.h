@@ -1,0 +1,148 @@
+/* Inside the service. For coordinator/service*.c only. */
+#ifndef COORDINATOR_SERVICE_PRIV_H
+#define COORDINATOR_SERVICE_PRIV_H
+
+#include "coordinator/service.h"
+#include "coordinator/state_priv.h"
+#include "coordinator/table.h"
+
+enum {
+    TICK_MS = 250,       /* time is looked at this often */
+    PROPOSALS_KEPT = 16, /* places in an entry for the service's own commands */
+    OSD_WORDS = COORD_OSDS_MAX / 64,
+};
+
+/* A command of the next entry, and who asked for it (token NULL: nobody). */
+struct proposal {
+    struct coord_request request;
+    uint16_t type;
+    struct base_buffer bytes;
+};
+
+struct live_session {
+    uint64_t heard_ms;
+    uint32_t timeout_ms;
+};
+
+/* What is known about an OSD beside its row; same place as in the state. */
+struct live_osd {
+    uint64_t heard_ms; /* last heartbeat of the disk that is bound, or the start */
+    uint64_t blank_ms; /* last heartbeat of an empty disk, or the start */
+    bool heard;        /* there was one, and nothing says that it is gone */
+    bool parked;       /* gc rows may be filed under it */
+    uint64_t asked_ms; /* when handing out jobs to it began anew */
+    uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count;
+};
+
+struct walk_pin {
+    uint64_t id; /* 0 = free */
+    struct base_kv_snapshot *snapshot;
+    uint64_t index, bucket_id, used_ms;
+};
+
+/* A run being collected. */
+struct gc_job {
+    bool used, proposed;
+    struct proto_gc_key key;
+    struct proto_collect_job job;
+    uint64_t waiting[OSD_WORDS]; /* OSDs that have not confirmed, by place */
+    uint64_t handed[OSD_WORDS];  /* of those, the ones that were asked */
+};
+
+struct gc {
+    struct coord_table places; /* oid -> place in jobs (uint32_t) */
+    struct gc_job *jobs;       /* COORD_COLLECTING_MAX */
+    size_t count, next_free;
+    struct proto_gc_key cursor;
+    uint64_t walk_ms;   /* next look at the queue */
+    uint64_t parked_ms; /* next look at what was filed under OSDs that are up again */
+    uint64_t hold_ms;   /* before this nothing a reader may hold is collected */
+    bool undue;         /* rows wait for cluster time to go on */
+    bool under_way;     /* a gc_done is proposed */
+};
+
+struct coord_service {
+    struct coord_service_options options;
+    struct coord_state *state;
+    struct proto_arena *arena; /* of the request under way */
+    uint64_t started_ms, tick_ms;
+    uint64_t time_base_ms; /* clock when cluster time last went on */
+
+    struct proposal proposals[COORD_ENTRY_COMMANDS_MAX];
+    size_t proposal_count, proposal_bytes;
+    struct base_slice commands[COORD_ENTRY_COMMANDS_MAX];
+    struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
+    struct coord_request *reads; /* that wait */
+    size_t read_count, read_room;
+
+    struct coord_table sessions; /* id -> live_session */
+    struct coord_table leases;   /* version -> uint64_t: until when */
+    struct live_osd *osds;
+    struct walk_pin walks[COORD_SCANS_MAX];
+    struct gc gc;
+    uint64_t space_ms; /* when space was last looked at */
+    bool space_left;
+};
+
+uint64_t service_now_ms(const struct coord_service *service);
+struct coord_view service_view(const struct coord_service *service,
+                               const struct base_kv_snapshot *snapshot);
+void service_reply(struct coord_service *service, const struct coord_request *request,
+                   const struct proto_type *type, const void *value);
+void service_refuse(struct coord_service *service, const struct coord_request *request,
+                    enum lilio_err err, const char *text);
+/* A command of our own; false when there is no room: it is tried again at the next tick. */
+bool service_propose(struct coord_service *service, const struct proto_type *type,
+                     const void *value);
+/* The request itself becomes a command. */
+void service_propose_request(struct coord_service *service, const struct coord_request *request);
+/* The request is answered after what is proposed before it. */
+void service_defer(struct coord_service *service, const struct coord_request *request);
+/* Unpacks the request's body; answers and returns false if it is malformed. */
+bool service_body(struct coord_service *service, const struct coord_request *request, void *ret);
+
+/* ---- sessions and leases (service_sessions.c) ---- */
+
+enum lilio_err service_sessions_load(struct coord_service *service, struct lilio_errinfo *info);
+/* Keeps the session alive; false if it is not open. */
+bool service_session_touch(struct coord_service *service, uint64_t id);
+void service_session_opened(struct coord_service *service, const struct coord_result *result);
+void service_session_closed(struct coord_service *service, uint64_t id);
+void service_renew(struct coord_service *service, const struct coord_request *request);
+bool service_leased(const struct coord_service *service, struct proto_version version);
+void service_sessions_tick(struct coord_service *service);
+
+/* ---- OSDs and the map (service_osds.c) ---- */
+
+/* The map as it is now, with what heartbeats told; lives in the arena. */
+bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
+uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
+void service_hello(struct coord_service *service, const struct coord_request *request);
+void service_bind(struct coord_service *service, const struct coord_request *request);
+void service_heartbeat(struct coord_service *service, const struct coord_request *request);
+/* Their answers, once what they brought is applied. */
+void service_welcome(struct coord_service *service, const struct coord_request *request);
+void service_bound(struct coord_service *service, const struct coord_request *request);
+void service_orders(struct coord_service *service, const struct coord_request *request);
+void service_osds_tick(struct coord_service *service);
+
+/* ---- collection (service_gc.c) ---- */
+
+enum lilio_err service_gc_init(struct coord_service *service);
+void service_gc_release(struct coord_service *service);
+void service_gc_confirm(struct coord_service *service, size_t place, struct base_oid oid);
+/* Jobs for the OSD, at most COORD_COLLECT_MAX. */
+size_t service_gc_hand(struct coord_service *service, size_t place, struct proto_collect_job *ret);
+/* The OSD may have forgotten what it was asked. */
+void service_gc_again(struct coord_service *service, size_t place);
+void service_gc_applied(struct coord_service *service);
+void service_gc_tick(struct coord_service *service);
+
+/* ---- reads (service_reads.c) ---- */
+
+/* Answers a request that changes nothing. */
+void service_read(struct coord_service *service, const struct coord_request *request);
+void service_walks_tick(struct coord_service *service);
+void service_walks_release(struct coord_service *service);
+
+#endif
