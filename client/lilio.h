@@ -1,13 +1,14 @@
 /* liblilio: the client library of lilio-ec, an erasure-coded object store.
  *
- * A client finds the cluster, keeps a session and the cluster map, and moves object bytes straight between the caller and the
- * OSDs; a coordinator only sees names and checksums. All calls block until they are done or failed; a client may be used
- * from several threads at once (each call under way has connections of its own). Memory is bounded by window_bytes per
- * call, whatever the object's size.
+ * A client finds the cluster, keeps a session and the cluster map, and moves object bytes straight
+ * between the caller and the OSDs; a coordinator only sees names and checksums. All calls block
+ * until they are done or failed; a client may be used from several threads at once (each call under
+ * way has connections of its own). Memory is bounded by window_bytes per call, whatever the
+ * object's size.
  *
- * Every function returns `enum lilio_err` (0 = LILIO_OK, see lilio/err.h); *info (may be NULL) gets a sentence for
- * humans. ret_ arguments are untouched on failure. Strings in results are owned by the result and freed by its release
- * function.
+ * Every function returns `enum lilio_err` (0 = LILIO_OK, see lilio/err.h); *info (may be NULL) gets
+ * a sentence for humans. ret_ arguments are untouched on failure. Strings in results are owned by
+ * the result and freed by its release function.
  */
 #ifndef CLIENT_LILIO_H
 #define CLIENT_LILIO_H
@@ -25,16 +26,19 @@ extern "C" {
 struct lilio_client;
 
 struct lilio_options {
-    const char *config_path;   /* lilio.yaml; NULL: $LILIO_CONFIG, then ./lilio.yaml */
-    const char *label;         /* who this is, for the coordinators' session list; NULL = program name */
-    uint32_t timeout_ms;       /* longest silence before a call fails; 0 = 10000 */
-    uint64_t window_bytes;     /* fragment bytes in flight per call; 0 = 32 MiB, at least one stripe */
-    /* Asked now and then during a call; true makes it end with LILIO_E_CANCELLED, leaving nothing behind. May be NULL. */
+    const char *config_path; /* lilio.yaml; NULL: $LILIO_CONFIG, then ./lilio.yaml */
+    const char *label;   /* who this is, for the coordinators' session list; NULL = program name */
+    uint32_t timeout_ms; /* longest silence before a call fails; 0 = 10000 */
+    uint64_t window_bytes; /* fragment bytes in flight per call; 0 = 32 MiB, at least one stripe */
+    /* Asked now and then during a call; true makes it end with LILIO_E_CANCELLED, leaving nothing
+     * behind. May be NULL. */
     bool (*cancelled)(void *context);
     void *cancelled_context;
 };
-/* Reads the configuration; contacts nobody yet. options may be NULL. Errors: CONFIG, NOT_FOUND, NOMEM. */
-LILIO_MUST_USE enum lilio_err lilio_open(const struct lilio_options *options, struct lilio_client **ret_client,
+/* Reads the configuration; contacts nobody yet. options may be NULL. Errors: CONFIG, NOT_FOUND,
+ * NOMEM. */
+LILIO_MUST_USE enum lilio_err lilio_open(const struct lilio_options *options,
+                                         struct lilio_client **ret_client,
                                          struct lilio_errinfo *info);
 /* Ends the session. No call may be under way. */
 void lilio_close(struct lilio_client **client);
@@ -52,17 +56,21 @@ struct lilio_bucket {
     uint32_t quorum; /* 0 = default */
     uint64_t created_ms, object_count, object_bytes;
 };
-/* profile NULL = the cluster's default. Errors: EXISTS, INVALID (name, profile, more fragments than OSDs, quorum). */
+/* profile NULL = the cluster's default. Errors: EXISTS, INVALID (name, profile, more fragments than
+ * OSDs, quorum). */
 LILIO_MUST_USE enum lilio_err lilio_bucket_create(struct lilio_client *client, const char *name,
-                                                  const struct lilio_profile *profile, uint32_t quorum,
-                                                  struct lilio_bucket *ret_bucket, struct lilio_errinfo *info);
+                                                  const struct lilio_profile *profile,
+                                                  uint32_t quorum, struct lilio_bucket *ret_bucket,
+                                                  struct lilio_errinfo *info);
 LILIO_MUST_USE enum lilio_err lilio_bucket_get(struct lilio_client *client, const char *name,
-                                               struct lilio_bucket *ret_bucket, struct lilio_errinfo *info);
+                                               struct lilio_bucket *ret_bucket,
+                                               struct lilio_errinfo *info);
 /* Errors: NO_BUCKET, NOT_EMPTY. */
 LILIO_MUST_USE enum lilio_err lilio_bucket_delete(struct lilio_client *client, const char *name,
                                                   struct lilio_errinfo *info);
 /* *ret_buckets is an array freed with free(). */
-LILIO_MUST_USE enum lilio_err lilio_bucket_list(struct lilio_client *client, struct lilio_bucket **ret_buckets,
+LILIO_MUST_USE enum lilio_err lilio_bucket_list(struct lilio_client *client,
+                                                struct lilio_bucket **ret_buckets,
                                                 size_t *ret_count, struct lilio_errinfo *info);
 
 /* ---- objects ---- */
@@ -77,14 +85,16 @@ struct lilio_attribute {
     const char *value;
 };
 struct lilio_progress {
-    void (*report)(void *context, uint64_t done_bytes, uint64_t total_bytes /* UINT64_MAX = unknown */);
+    void (*report)(void *context, uint64_t done_bytes,
+                   uint64_t total_bytes /* UINT64_MAX = unknown */);
     void *context;
 };
 
-/* Where a put takes its bytes: fills buffer with up to size bytes; *ret_size 0 = end. Called on the caller's thread. The
- * buffer is the fragment that is sent: nothing is copied after it. */
+/* Where a put takes its bytes: fills buffer with up to size bytes; *ret_size 0 = end. Called on the
+ * caller's thread. The buffer is the fragment that is sent: nothing is copied after it. */
 struct lilio_source {
-    enum lilio_err (*read)(void *context, void *buffer, size_t size, size_t *ret_size, struct lilio_errinfo *info);
+    enum lilio_err (*read)(void *context, void *buffer, size_t size, size_t *ret_size,
+                           struct lilio_errinfo *info);
     void *context;
     uint64_t size; /* bytes to come, for progress and a check; UINT64_MAX = unknown */
 };
@@ -98,15 +108,19 @@ struct lilio_put_options {
 struct lilio_put_result {
     struct lilio_version version;
     uint64_t size, modified_ms;
-    uint32_t crc32c;           /* of the whole content */
-    uint32_t durable, total;   /* "durable 6/6": fewest durable fragments of any stripe, of how many */
+    uint32_t crc32c; /* of the whole content */
+    uint32_t durable,
+        total; /* "durable 6/6": fewest durable fragments of any stripe, of how many */
 };
-/* The object is durable and visible when this returns OK. options may be NULL. Errors: NO_BUCKET, INVALID (key), EXISTS
- * (if_absent), PRECONDITION (if_version), NO_QUORUM (names the OSDs that are gone; nothing was read from source if that was
- * known before), NO_SPACE, UNAVAILABLE, TIMEOUT (not done), OUTCOME_UNKNOWN, CANCELLED, and what source returned. */
-LILIO_MUST_USE enum lilio_err lilio_put(struct lilio_client *client, const char *bucket, const char *key,
-                                        const struct lilio_source *source, const struct lilio_put_options *options,
-                                        struct lilio_put_result *ret_result, struct lilio_errinfo *info);
+/* The object is durable and visible when this returns OK. options may be NULL. Errors: NO_BUCKET,
+ * INVALID (key), EXISTS (if_absent), PRECONDITION (if_version), NO_QUORUM (names the OSDs that are
+ * gone; nothing was read from source if that was known before), NO_SPACE, UNAVAILABLE, TIMEOUT (not
+ * done), OUTCOME_UNKNOWN, CANCELLED, and what source returned. */
+LILIO_MUST_USE enum lilio_err lilio_put(struct lilio_client *client, const char *bucket,
+                                        const char *key, const struct lilio_source *source,
+                                        const struct lilio_put_options *options,
+                                        struct lilio_put_result *ret_result,
+                                        struct lilio_errinfo *info);
 
 struct lilio_object {
     char *bucket, *key;
@@ -121,13 +135,16 @@ struct lilio_object {
 };
 void lilio_object_release(struct lilio_object *object);
 /* Errors: NO_BUCKET, NO_KEY, UNAVAILABLE, TIMEOUT. */
-LILIO_MUST_USE enum lilio_err lilio_stat(struct lilio_client *client, const char *bucket, const char *key,
-                                         struct lilio_object *ret_object, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_stat(struct lilio_client *client, const char *bucket,
+                                         const char *key, struct lilio_object *ret_object,
+                                         struct lilio_errinfo *info);
 
-/* Where a get's bytes go: in order, each verified. restart (may be NULL) is called when the version was collected under the
- * reader and the get starts over with the current one: forget what was written. */
+/* Where a get's bytes go: in order, each verified. restart (may be NULL) is called when the version
+ * was collected under the reader and the get starts over with the current one: forget what was
+ * written. */
 struct lilio_sink {
-    enum lilio_err (*write)(void *context, const void *data, size_t size, struct lilio_errinfo *info);
+    enum lilio_err (*write)(void *context, const void *data, size_t size,
+                            struct lilio_errinfo *info);
     enum lilio_err (*restart)(void *context, struct lilio_errinfo *info);
     void *context;
 };
@@ -138,31 +155,37 @@ struct lilio_range {
 };
 struct lilio_get_result {
     struct lilio_version version;
-    uint64_t size;              /* of the object */
-    uint64_t first, length;     /* what was delivered */
-    uint32_t degraded_stripes;  /* had to be decoded */
-    uint32_t bad_fragments;     /* missing or corrupt ones met, reported for repair */
-    uint32_t slow_fragments;    /* replaced because their OSD was slow */
+    uint64_t size;             /* of the object */
+    uint64_t first, length;    /* what was delivered */
+    uint32_t degraded_stripes; /* had to be decoded */
+    uint32_t bad_fragments;    /* missing or corrupt ones met, reported for repair */
+    uint32_t slow_fragments;   /* replaced because their OSD was slow */
 };
 struct lilio_get_options {
     struct lilio_range range;
     struct lilio_progress progress;
 };
-/* Exactly the bytes of one version or an error. Errors: NO_BUCKET, NO_KEY, INVALID (range outside the object), LOST (names
- * fragments, OSDs and reasons), UNAVAILABLE, TIMEOUT, VERSION_GONE (no restart callback), CANCELLED, and what sink
- * returned. */
-LILIO_MUST_USE enum lilio_err lilio_get(struct lilio_client *client, const char *bucket, const char *key,
-                                        const struct lilio_sink *sink, const struct lilio_get_options *options,
-                                        struct lilio_get_result *ret_result, struct lilio_errinfo *info);
+/* Exactly the bytes of one version or an error. Errors: NO_BUCKET, NO_KEY, INVALID (range outside
+ * the object), LOST (names fragments, OSDs and reasons), UNAVAILABLE, TIMEOUT, VERSION_GONE (no
+ * restart callback), CANCELLED, and what sink returned. */
+LILIO_MUST_USE enum lilio_err lilio_get(struct lilio_client *client, const char *bucket,
+                                        const char *key, const struct lilio_sink *sink,
+                                        const struct lilio_get_options *options,
+                                        struct lilio_get_result *ret_result,
+                                        struct lilio_errinfo *info);
 
 /* if_version.index 0 = whatever is there. Errors: NO_BUCKET, NO_KEY, PRECONDITION. */
-LILIO_MUST_USE enum lilio_err lilio_delete(struct lilio_client *client, const char *bucket, const char *key,
-                                           struct lilio_version if_version, struct lilio_errinfo *info);
-/* cp / mv. Within buckets of one profile the maps share the bytes; otherwise they are read and written again (move then
- * deletes the source, if it is still that version). Errors: as put and get; EXISTS with if_absent. */
-LILIO_MUST_USE enum lilio_err lilio_copy(struct lilio_client *client, const char *bucket, const char *key,
-                                         const char *to_bucket, const char *to_key, bool if_absent, bool move,
-                                         struct lilio_put_result *ret_result, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_delete(struct lilio_client *client, const char *bucket,
+                                           const char *key, struct lilio_version if_version,
+                                           struct lilio_errinfo *info);
+/* cp / mv. Within buckets of one profile the maps share the bytes; otherwise they are read and
+ * written again (move then deletes the source, if it is still that version). Errors: as put and
+ * get; EXISTS with if_absent. */
+LILIO_MUST_USE enum lilio_err lilio_copy(struct lilio_client *client, const char *bucket,
+                                         const char *key, const char *to_bucket, const char *to_key,
+                                         bool if_absent, bool move,
+                                         struct lilio_put_result *ret_result,
+                                         struct lilio_errinfo *info);
 
 struct lilio_list_entry {
     char *key; /* or common prefix */
@@ -181,9 +204,11 @@ struct lilio_listing {
 };
 void lilio_listing_release(struct lilio_listing *listing);
 /* One page (up to limit <= 1000 entries). delimiter "" = none; token NULL = first page. */
-LILIO_MUST_USE enum lilio_err lilio_list(struct lilio_client *client, const char *bucket, const char *prefix,
-                                         const char *delimiter, const uint8_t *token, size_t token_size, uint32_t limit,
-                                         struct lilio_listing *ret_listing, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_list(struct lilio_client *client, const char *bucket,
+                                         const char *prefix, const char *delimiter,
+                                         const uint8_t *token, size_t token_size, uint32_t limit,
+                                         struct lilio_listing *ret_listing,
+                                         struct lilio_errinfo *info);
 
 /* ---- knowing ---- */
 
@@ -212,40 +237,46 @@ struct lilio_status {
     uint64_t bucket_count, object_count, object_bytes;
     uint64_t repair_rows; /* stored runs with known missing or corrupt fragments */
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
-    uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged, verify_lost; /* index 0: never */
+    uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
+        verify_lost; /* index 0: never */
 };
 void lilio_status_release(struct lilio_status *status);
-LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status *ret_status,
+LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client,
+                                               struct lilio_status *ret_status,
                                                struct lilio_errinfo *info);
 
 /* One fragment as found by explain or verify. */
 struct lilio_fragment {
     uint64_t stripe;
     uint32_t index, osd;
-    enum lilio_err err;  /* OK = read from disk just now and equal to the maps; MISSING, CORRUPT, UNAVAILABLE, ... */
-    bool known_missing;  /* the maps already say so */
+    enum lilio_err err; /* OK = read from disk just now and equal to the maps; MISSING, CORRUPT,
+                           UNAVAILABLE, ... */
+    bool known_missing; /* the maps already say so */
 };
 struct lilio_verify_object {
     char *bucket, *key;
     uint64_t stripe_count;
-    uint64_t fragments, good;  /* total expected, verified */
+    uint64_t fragments, good; /* total expected, verified */
     struct lilio_fragment *bad;
     size_t bad_count;
-    uint32_t survives;         /* further fragment losses the worst stripe survives */
-    bool lost;                 /* some stripe has fewer than data_count good fragments */
-    bool unread;               /* something could not be read, so nothing is said about it */
+    uint32_t survives; /* further fragment losses the worst stripe survives */
+    bool lost;         /* some stripe has fewer than data_count good fragments */
+    bool unread;       /* something could not be read, so nothing is said about it */
 };
 struct lilio_verify_result {
     uint64_t index, objects, objects_damaged, objects_lost, objects_unread;
-    uint64_t fragments, fragments_good, fragments_missing, fragments_corrupt, fragments_unread, bytes;
+    uint64_t fragments, fragments_good, fragments_missing, fragments_corrupt, fragments_unread,
+        bytes;
 };
-/* Reads every fragment of the chosen objects on their OSDs and checks every block. bucket NULL = everything; key NULL = the
- * bucket. each (may be NULL) is called per object that is not perfect (all: for every one); object is borrowed. Reports
- * what it finds to the coordinators. OK even when damage was found: see the result. */
-LILIO_MUST_USE enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, const char *key, bool all,
-                                           void (*each)(void *context, const struct lilio_verify_object *object),
-                                           void *context, const struct lilio_progress *progress,
-                                           struct lilio_verify_result *ret_result, struct lilio_errinfo *info);
+/* Reads every fragment of the chosen objects on their OSDs and checks every block. bucket NULL =
+ * everything; key NULL = the bucket. each (may be NULL) is called per object that is not perfect
+ * (all: for every one); object is borrowed. Reports what it finds to the coordinators. OK even when
+ * damage was found: see the result. */
+LILIO_MUST_USE enum lilio_err
+lilio_verify(struct lilio_client *client, const char *bucket, const char *key, bool all,
+             void (*each)(void *context, const struct lilio_verify_object *object), void *context,
+             const struct lilio_progress *progress, struct lilio_verify_result *ret_result,
+             struct lilio_errinfo *info);
 
 /* Where each fragment of an object is. */
 struct lilio_explain {
@@ -258,8 +289,10 @@ struct lilio_explain {
 };
 void lilio_explain_release(struct lilio_explain *explain);
 /* verify: also read and check each one now; otherwise err says only what is known. */
-LILIO_MUST_USE enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket, const char *key, bool verify,
-                                                struct lilio_explain *ret_explain, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket,
+                                                const char *key, bool verify,
+                                                struct lilio_explain *ret_explain,
+                                                struct lilio_errinfo *info);
 
 /* ---- rebuild ---- */
 
@@ -271,8 +304,14 @@ struct lilio_rebuild_failure {
     enum lilio_err err;
 };
 enum lilio_rebuild_phase {
-    LILIO_REBUILD_NONE, LILIO_REBUILD_COUNTING, LILIO_REBUILD_RUNNING, LILIO_REBUILD_VERIFYING, LILIO_REBUILD_PROVEN,
-    LILIO_REBUILD_FAILURES, LILIO_REBUILD_STOPPED, LILIO_REBUILD_ERROR,
+    LILIO_REBUILD_NONE,
+    LILIO_REBUILD_COUNTING,
+    LILIO_REBUILD_RUNNING,
+    LILIO_REBUILD_VERIFYING,
+    LILIO_REBUILD_PROVEN,
+    LILIO_REBUILD_FAILURES,
+    LILIO_REBUILD_STOPPED,
+    LILIO_REBUILD_ERROR,
 };
 struct lilio_rebuild {
     enum lilio_rebuild_phase phase;
@@ -281,23 +320,28 @@ struct lilio_rebuild {
     uint32_t osd, incarnation;
     char disk_uuid[37], cluster_id[37];
     uint64_t index, started_ms, elapsed_ms;
-    uint64_t expected, expected_bytes, present, rebuilt, rebuilt_bytes, done_bytes, verified, gone, newer, failed;
+    uint64_t expected, expected_bytes, present, rebuilt, rebuilt_bytes, done_bytes, verified, gone,
+        newer, failed;
     uint64_t source_bytes, bad_sources;
     struct lilio_rebuild_failure *failures; /* all of them */
     size_t failure_count;
 };
 void lilio_rebuild_release(struct lilio_rebuild *rebuild);
-/* Starts the rebuild in the OSD's running daemon, or joins the one under way. Errors: UNAVAILABLE, NOT_FOUND (no such OSD). */
-LILIO_MUST_USE enum lilio_err lilio_rebuild_start(struct lilio_client *client, uint32_t osd, struct lilio_errinfo *info);
-LILIO_MUST_USE enum lilio_err lilio_rebuild_get(struct lilio_client *client, uint32_t osd, struct lilio_rebuild *ret_rebuild,
+/* Starts the rebuild in the OSD's running daemon, or joins the one under way. Errors: UNAVAILABLE,
+ * NOT_FOUND (no such OSD). */
+LILIO_MUST_USE enum lilio_err lilio_rebuild_start(struct lilio_client *client, uint32_t osd,
+                                                  struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_rebuild_get(struct lilio_client *client, uint32_t osd,
+                                                struct lilio_rebuild *ret_rebuild,
                                                 struct lilio_errinfo *info);
-LILIO_MUST_USE enum lilio_err lilio_rebuild_cancel(struct lilio_client *client, uint32_t osd, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_rebuild_cancel(struct lilio_client *client, uint32_t osd,
+                                                   struct lilio_errinfo *info);
 
-/* Asks one daemon how it is; endpoint as in lilio.yaml. ret_state: "serving", "blank", "refused", "failed". Errors:
- * UNAVAILABLE, TIMEOUT. */
-LILIO_MUST_USE enum lilio_err lilio_ping(struct lilio_client *client, const char *endpoint, uint32_t timeout_ms,
-                                         char ret_node[64], char ret_state[32], char ret_detail[512],
-                                         struct lilio_errinfo *info);
+/* Asks one daemon how it is; endpoint as in lilio.yaml. ret_state: "serving", "blank", "refused",
+ * "failed". Errors: UNAVAILABLE, TIMEOUT. */
+LILIO_MUST_USE enum lilio_err lilio_ping(struct lilio_client *client, const char *endpoint,
+                                         uint32_t timeout_ms, char ret_node[64], char ret_state[32],
+                                         char ret_detail[512], struct lilio_errinfo *info);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,49 @@
+/* Asks OSDs to read fragments from disk and check every block (no bytes travel), several OSDs in
+ * parallel, and holds what they say against the data rows. */
+#ifndef CLIENT_CHECK_H
+#define CLIENT_CHECK_H
+
+#include "client/lane.h"
+
+/* One stored run and what is known of its fragments. */
+struct client_check_row {
+    struct proto_data_row row; /* checked (proto_row_check); borrowed slices */
+    struct client_check_stripe {
+        uint64_t good;    /* verified just now */
+        uint64_t missing; /* its OSD says so, or has no disk */
+        uint64_t corrupt; /* fails its checks, or cannot be read from disk */
+        uint64_t known;   /* the row calls it missing or corrupt */
+        uint32_t osds[CODEC_TOTAL_MAX];
+        int16_t errs[CODEC_TOTAL_MAX]; /* enum lilio_err; UNAVAILABLE and the like: not read */
+    } * stripes;
+    uint32_t stripe_count, total_count;
+};
+/* Takes a checked row; places every fragment by the map. Errors: NOMEM, MALFORMED (no such
+ * placement). */
+LILIO_MUST_USE enum lilio_err client_check_row_init(struct client_check_row *row,
+                                                    const struct proto_cluster_map *map,
+                                                    const struct proto_data_row *data,
+                                                    struct lilio_errinfo *info);
+void client_check_row_release(struct client_check_row *row);
+
+/* Reads every fragment of the rows. *map_ref is exchanged for a newer map when an OSD knows one.
+ * progress (may be NULL) is called with the bytes verified or given up. Errors: CANCELLED, NOMEM,
+ * and those of the way to the coordinators; an OSD that does not answer is none: its fragments stay
+ * unread. */
+LILIO_MUST_USE enum lilio_err client_check_run(struct client_lane *lane,
+                                               struct proto_map_ref **map_ref,
+                                               struct client_check_row *rows, size_t row_count,
+                                               void (*progress)(void *context, uint64_t bytes),
+                                               void *context, struct lilio_errinfo *info);
+
+/* What the masks of a row add up to. */
+struct client_check_sum {
+    uint64_t fragments, good, missing, corrupt, unread, good_bytes;
+    uint32_t survives; /* further losses the worst stripe survives */
+    bool lost;         /* a stripe cannot be decoded even if all that was not read is good */
+};
+/* coder: of the row's profile. */
+void client_check_sum_get(const struct client_check_row *row, const struct codec_coder *coder,
+                          struct client_check_sum *ret);
+
+#endif

@@ -1,0 +1,66 @@
+/* One caller's line to the coordinators: asks one of them, follows redirects, tries the next when
+ * one is silent, repeats until an answer came or the patience is over. Belongs to one thread at a
+ * time. The same line to one certain daemon serves ping and rebuild.
+ *
+ * Reads may be repeated freely; a change carries a ticket (session, sequence) by which the
+ * coordinators answer a repetition with the first one's result.
+ */
+#ifndef CLIENT_CONTROL_H
+#define CLIENT_CONTROL_H
+
+#include "client/client_priv.h"
+
+struct client_control {
+    struct lilio_client *client;
+    struct proto_channel *channel; /* NULL: none yet */
+    char endpoint[256];
+    char who[32]; /* the daemon that is asked; empty: the coordinators */
+    size_t turn;  /* which coordinator of the configuration is asked next */
+    uint64_t sequence;
+    uint64_t jitter;
+    const _Atomic bool *stop; /* may be NULL; true ends a call under way with CANCELLED */
+};
+void client_control_init(struct client_control *control, struct lilio_client *client);
+/* A line to one daemon ("osd.3") at its endpoint. */
+void client_control_init_daemon(struct client_control *control, struct lilio_client *client,
+                                const char *who, const char *endpoint);
+void client_control_release(struct client_control *control);
+
+/* Holds the memory of an unpacked answer. Zero-initialise. */
+struct client_answer {
+    struct proto_reply *reply;
+    struct proto_arena *arena;
+};
+void client_answer_release(struct client_answer *answer);
+
+/* Identity of a change; made by client_session_ticket. */
+struct client_ticket {
+    uint64_t session, sequence, answered_below;
+};
+struct client_call {
+    const struct proto_type *type;
+    const void *value;
+    const struct proto_type *reply_type;
+    const struct client_ticket *ticket; /* NULL: a read */
+    uint32_t timeout_ms;                /* 0 = the client's */
+    bool ignore_cancel;                 /* clean-up goes on although the caller cancelled */
+};
+/* Fills *ret_value (a struct of reply_type), whose slices and lists live until *answer is released.
+ * Errors: UNAVAILABLE (no connection), TIMEOUT (a read without answer), OUTCOME_UNKNOWN (a change
+ * that was sent, without answer), CANCELLED, and what the coordinator answered. */
+LILIO_MUST_USE enum lilio_err client_control_call(struct client_control *control,
+                                                  const struct client_call *call, void *ret_value,
+                                                  struct client_answer *answer,
+                                                  struct lilio_errinfo *info);
+/* A request whose answer changes nothing for the caller: best effort, its failure has been thought
+ * of. */
+void client_control_tell(struct client_control *control, const struct client_call *call);
+/* A change in the client's session, opening one if need be; answers whose reply has slices need
+ * client_control_call. If the session turns out to be closed, nothing was done: one more try with a
+ * new one. */
+LILIO_MUST_USE enum lilio_err
+client_control_change(struct client_control *control, const struct proto_type *type,
+                      const void *value, const struct proto_type *reply_type, void *ret_value,
+                      struct client_answer *answer, struct lilio_errinfo *info);
+
+#endif

@@ -1,0 +1,109 @@
+/* The cluster as the coordinators know it. */
+#include "client/client_priv.h"
+
+#include <stdlib.h>
+
+#include "client/control.h"
+#include "client/lane.h"
+
+#include "base/banned.h"
+
+void lilio_status_release(struct lilio_status *status)
+{
+    free(status->osds);
+    free(status->coordinators);
+    *status = (struct lilio_status){0};
+}
+
+static struct lilio_osd public_osd(const struct proto_osd *osd)
+{
+    struct lilio_osd made = {
+        .id = osd->id,
+        .incarnation = osd->incarnation,
+        .complete = osd->complete,
+        .capacity_bytes = osd->capacity_bytes,
+        .free_bytes = osd->free_bytes,
+        .used_bytes = osd->used_bytes,
+        .fragment_count = osd->fragment_count,
+    };
+    base_uuid_format(osd->disk_uuid, made.disk_uuid);
+    client_text_put(made.state, sizeof made.state,
+                    base_slice_str(proto_osd_state_name(osd->state)));
+    client_text_put(made.address, sizeof made.address, osd->address);
+    return made;
+}
+
+static struct lilio_coordinator public_coordinator(const struct proto_coordinator *coordinator)
+{
+    struct lilio_coordinator made = {
+        .id = coordinator->id,
+        .applied_index = coordinator->applied_index,
+        .uptime_ms = coordinator->uptime_ms,
+    };
+    client_text_put(made.address, sizeof made.address, coordinator->address);
+    client_text_put(made.role, sizeof made.role, coordinator->role);
+    return made;
+}
+
+static enum lilio_err copy_status(const struct proto_status *status,
+                                  struct lilio_status *ret_status, struct lilio_errinfo *info)
+{
+    const struct proto_cluster_map *map = &status->map;
+    struct codec_profile profile = client_profile_from_proto(&map->default_profile);
+    struct lilio_status made = {
+        .epoch = map->epoch,
+        .default_profile = client_profile_public(&profile),
+        .gc_grace_ms = map->gc_grace_ms,
+        .osds = calloc(map->osds_count + 1, sizeof *made.osds),
+        .osd_count = map->osds_count,
+        .coordinators = calloc(status->coordinators_count + 1, sizeof *made.coordinators),
+        .coordinator_count = status->coordinators_count,
+        .bucket_count = status->bucket_count,
+        .object_count = status->object_count,
+        .object_bytes = status->object_bytes,
+        .repair_rows = status->repair_rows,
+        .gc_rows = status->gc_rows,
+        .gc_bytes = status->gc_bytes,
+        .session_count = status->session_count,
+        .map_bytes = status->map_bytes,
+        .verify_index = status->last_verify.index,
+        .verify_wall_ms = status->last_verify.wall_ms,
+        .verify_fragments = status->last_verify.fragments,
+        .verify_damaged = status->last_verify.damaged,
+        .verify_lost = status->last_verify.lost,
+    };
+    if (!made.osds || !made.coordinators) {
+        lilio_status_release(&made);
+        return lilio_fail(info, LILIO_E_NOMEM, "no memory for the status");
+    }
+    base_uuid_format(map->cluster_id, made.cluster_id);
+    for (size_t i = 0; i < map->osds_count; i++) {
+        made.osds[i] = public_osd(&map->osds[i]);
+        if (i < status->osd_silent_ms_count)
+            made.osds[i].silent_ms = status->osd_silent_ms[i];
+    }
+    for (size_t i = 0; i < status->coordinators_count; i++)
+        made.coordinators[i] = public_coordinator(&status->coordinators[i]);
+    *ret_status = made;
+    return LILIO_OK;
+}
+
+enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status *ret_status,
+                                struct lilio_errinfo *info)
+{
+    struct client_lane *lane;
+    enum lilio_err err = client_lane_take(client, &lane, info);
+    if (err != LILIO_OK)
+        return err;
+    struct proto_status_get request = {0};
+    struct client_call call = {
+        .type = &proto_type_status_get, .value = &request, .reply_type = &proto_type_status};
+    struct proto_status status;
+    struct client_answer answer = {0};
+    err = client_control_call(&lane->control, &call, &status, &answer, info);
+    if (err == LILIO_OK)
+        err = copy_status(&status, ret_status, info);
+    client_answer_release(&answer);
+    client_lane_give(&lane);
+    return err;
+}

@@ -1,0 +1,616 @@
+/* lilio_verify: every fragment of the chosen objects is read on its OSD and held against the data
+ * rows.
+ *
+ * Everything, or a bucket, is walked by a scan pinned at one applied index; one object is looked
+ * up. What turns out bad is looked up again before anybody is told: an object that was deleted
+ * meanwhile is no damage. What was not read is called unread, never clean.
+ */
+#include "client/client_priv.h"
+
+#include <stdlib.h>
+
+#include "client/check.h"
+#include "client/object.h"
+
+#include "base/banned.h"
+
+enum { REPORT_GOOD = 0, REPORT_MISSING = 1, REPORT_CORRUPT = 3, CHUNK_FRAGMENTS = 8192 };
+
+struct verify {
+    struct lilio_client *client;
+    struct client_lane *lane;
+    struct proto_map_ref *map_ref;
+    bool all;
+    void (*each)(void *context, const struct lilio_verify_object *object);
+    void *context;
+    const struct lilio_progress *progress;
+    uint64_t done_bytes, total_bytes;
+    struct lilio_verify_result result;
+    struct proto_fragment_report reports[CLIENT_REPORTS_MAX];
+    size_t report_count;
+    struct lilio_errinfo *info;
+};
+
+static void note_progress(void *context, uint64_t bytes)
+{
+    struct verify *verify = context;
+    verify->done_bytes += bytes;
+    if (verify->progress && verify->progress->report)
+        verify->progress->report(verify->progress->context, verify->done_bytes,
+                                 verify->total_bytes);
+}
+
+/* ---- reports ---- */
+
+/* Sends what has been collected, best effort: the next verification finds it again. */
+static void send_reports(struct verify *verify)
+{
+    if (verify->report_count == 0)
+        return;
+    struct proto_report message = {.items = verify->reports, .items_count = verify->report_count};
+    struct client_call call = {
+        .type = &proto_type_report, .value = &message, .reply_type = &proto_type_ok};
+    client_control_tell(&verify->lane->control, &call);
+    verify->report_count = 0;
+}
+
+/* Tells of fragments that are bad although the maps do not know it, and of those that are good
+ * again. */
+static void report_row(struct verify *verify, const struct client_check_row *row)
+{
+    for (uint32_t s = 0; s < row->stripe_count; s++) {
+        const struct client_check_stripe *stripe = &row->stripes[s];
+        for (uint32_t i = 0; i < row->total_count; i++) {
+            bool known = stripe->known >> i & 1, good = stripe->good >> i & 1;
+            bool corrupt = stripe->corrupt >> i & 1;
+            bool missing = stripe->errs[i] == LILIO_E_MISSING;
+            if (known ? !good : !missing && !corrupt)
+                continue;
+            if (verify->report_count == CLIENT_REPORTS_MAX)
+                send_reports(verify);
+            verify->reports[verify->report_count++] = (struct proto_fragment_report){
+                .oid = row->row.oid,
+                .stripe = s,
+                .index = (uint8_t)i,
+                .kind = good      ? REPORT_GOOD
+                        : corrupt ? REPORT_CORRUPT
+                                  : REPORT_MISSING,
+                .osd = stripe->osds[i],
+            };
+        }
+    }
+}
+
+/* ---- one object ---- */
+
+static void list_bad(const struct client_check_row *row, uint64_t first_stripe,
+                     struct lilio_verify_object *object)
+{
+    for (uint32_t s = 0; s < row->stripe_count; s++)
+        for (uint32_t i = 0; i < row->total_count; i++)
+            if (!(row->stripes[s].good >> i & 1))
+                object->bad[object->bad_count++] = (struct lilio_fragment){
+                    .stripe = first_stripe + s,
+                    .index = i,
+                    .osd = row->stripes[s].osds[i],
+                    .err = (enum lilio_err)row->stripes[s].errs[i],
+                    .known_missing = row->stripes[s].known >> i & 1,
+                };
+}
+
+/* Adds up the rows of one object (several only if it has several extents). */
+static enum lilio_err sum_rows(struct verify *verify, const struct client_check_row *rows,
+                               size_t row_count, struct lilio_verify_object *ret_object,
+                               struct client_check_sum *ret_sum)
+{
+    struct client_check_sum total = {.survives = UINT32_MAX};
+    struct lilio_verify_object object = {0};
+    for (size_t r = 0; r < row_count; r++) {
+        struct codec_profile profile = client_profile_from_proto(&rows[r].row.profile);
+        const struct codec_coder *coder;
+        struct client_check_sum sum;
+        enum lilio_err err = client_lane_coder(verify->lane, &profile, &coder, verify->info);
+        if (err != LILIO_OK)
+            return err;
+        client_check_sum_get(&rows[r], coder, &sum);
+        total.fragments += sum.fragments;
+        total.good += sum.good;
+        total.good_bytes += sum.good_bytes;
+        total.missing += sum.missing;
+        total.corrupt += sum.corrupt;
+        total.unread += sum.unread;
+        total.survives = sum.survives < total.survives ? sum.survives : total.survives;
+        total.lost |= sum.lost;
+        object.stripe_count += rows[r].stripe_count;
+    }
+    object.fragments = total.fragments;
+    object.good = total.good;
+    object.survives = total.survives;
+    object.lost = total.lost;
+    object.unread = total.unread > 0;
+    size_t bad_count = (size_t)(total.fragments - total.good);
+    object.bad = calloc(bad_count + 1, sizeof *object.bad);
+    if (!object.bad)
+        return lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for %zu fragments", bad_count);
+    uint64_t first_stripe = 0;
+    for (size_t r = 0; r < row_count; r++) {
+        list_bad(&rows[r], first_stripe, &object);
+        first_stripe += rows[r].stripe_count;
+    }
+    *ret_object = object;
+    *ret_sum = total;
+    return LILIO_OK;
+}
+
+static void add_to_result(struct verify *verify, const struct client_check_sum *sum,
+                          uint64_t object_count)
+{
+    struct lilio_verify_result *result = &verify->result;
+    result->objects += object_count;
+    if (sum->missing + sum->corrupt > 0)
+        result->objects_damaged += object_count;
+    if (sum->lost)
+        result->objects_lost += object_count;
+    if (sum->unread > 0)
+        result->objects_unread += object_count;
+    result->fragments += sum->fragments;
+    result->fragments_good += sum->good;
+    result->fragments_missing += sum->missing;
+    result->fragments_corrupt += sum->corrupt;
+    result->fragments_unread += sum->unread;
+    result->bytes += sum->good_bytes;
+}
+
+static void tell_caller(struct verify *verify, struct lilio_verify_object *object, char *bucket,
+                        char *key)
+{
+    if (!verify->each || (!verify->all && object->good == object->fragments))
+        return;
+    object->bucket = bucket;
+    object->key = key;
+    verify->each(verify->context, object);
+}
+
+/* ---- a page of runs ---- */
+
+/* True if the run is still there. When that cannot be learnt it counts as there. */
+static bool still_there(struct verify *verify, struct base_oid oid)
+{
+    struct proto_data_get request = {.oid = oid};
+    struct client_call call = {
+        .type = &proto_type_data_get, .value = &request, .reply_type = &proto_type_data};
+    struct proto_data data;
+    struct client_answer answer = {0};
+    enum lilio_err err = client_control_call(&verify->lane->control, &call, &data, &answer, NULL);
+    client_answer_release(&answer);
+    return err != LILIO_E_NOT_FOUND;
+}
+
+/* Names of a run, as far as the scan told them. */
+static enum lilio_err tell_names(struct verify *verify, const struct proto_scan_row *row,
+                                 struct lilio_verify_object *object)
+{
+    for (size_t n = 0; n < row->names_count; n++) {
+        char *bucket = client_text(row->names[n].bucket), *key = client_text(row->names[n].key);
+        if (bucket && key)
+            tell_caller(verify, object, bucket, key);
+        free(key);
+        free(bucket);
+        if (!bucket || !key)
+            return lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a name");
+    }
+    return LILIO_OK;
+}
+
+static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_row *scanned,
+                                const struct client_check_row *row)
+{
+    struct lilio_verify_object object;
+    struct client_check_sum sum;
+    enum lilio_err err = sum_rows(verify, row, 1, &object, &sum);
+    if (err != LILIO_OK)
+        return err;
+    if (sum.good == sum.fragments || still_there(verify, row->row.oid)) {
+        uint64_t name_count = scanned->name_count ? scanned->name_count : 1;
+        add_to_result(verify, &sum, name_count);
+        report_row(verify, row);
+        err = tell_names(verify, scanned, &object);
+    }
+    free(object.bad);
+    return err;
+}
+
+/* Verifies rows [first, end) of a page together. */
+static enum lilio_err verify_rows(struct verify *verify, const struct proto_scan_row *scanned,
+                                  size_t count)
+{
+    struct client_check_row *rows = calloc(count, sizeof *rows);
+    enum lilio_err err = LILIO_OK;
+    size_t made = 0;
+    if (!rows)
+        return lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a page of runs");
+    for (; err == LILIO_OK && made < count; made += err == LILIO_OK) {
+        err = proto_row_check(&scanned[made].data, verify->info);
+        if (err == LILIO_OK)
+            err = client_check_row_init(&rows[made], proto_map_ref_get(verify->map_ref),
+                                        &scanned[made].data, verify->info);
+    }
+    if (err == LILIO_OK)
+        err = client_check_run(verify->lane, &verify->map_ref, rows, count, note_progress, verify,
+                               verify->info);
+    for (size_t r = 0; err == LILIO_OK && r < count; r++)
+        err = judge_row(verify, &scanned[r], &rows[r]);
+    for (size_t r = 0; r < made; r++)
+        client_check_row_release(&rows[r]);
+    free(rows);
+    return err;
+}
+
+/* A page in chunks of a bounded number of fragments. */
+static enum lilio_err verify_page(struct verify *verify, const struct proto_scan_page *page)
+{
+    enum lilio_err err = LILIO_OK;
+    for (size_t first = 0; err == LILIO_OK && first < page->rows_count;) {
+        size_t end = first, fragments = 0;
+        while (end < page->rows_count && (end == first || fragments < CHUNK_FRAGMENTS))
+            fragments += page->rows[end++].data.checksums.size / 4;
+        err = verify_rows(verify, page->rows + first, end - first);
+        first = end;
+    }
+    return err;
+}
+
+/* ---- the walk ---- */
+
+static enum lilio_err walk(struct verify *verify, uint64_t scan_id)
+{
+    struct base_oid after = {0};
+    for (bool more = true; more;) {
+        struct proto_scan_next request = {.id = scan_id, .after = after};
+        struct client_call call = {
+            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
+        struct proto_scan_page page;
+        struct client_answer answer = {0};
+        enum lilio_err err =
+            client_control_call(&verify->lane->control, &call, &page, &answer, verify->info);
+        if (err == LILIO_OK)
+            err = verify_page(verify, &page);
+        more = err == LILIO_OK && page.more && page.rows_count > 0;
+        if (more)
+            after = page.rows[page.rows_count - 1].data.oid;
+        client_answer_release(&answer);
+        if (err != LILIO_OK)
+            return err;
+    }
+    send_reports(verify);
+    return LILIO_OK;
+}
+
+/* Everything was read: the maps remember when, and what was found. */
+static void send_verified(struct verify *verify)
+{
+    const struct lilio_verify_result *result = &verify->result;
+    struct proto_verified message = {.index = result->index,
+                                     .fragments = result->fragments_good,
+                                     .bytes = result->bytes,
+                                     .damaged = result->objects_damaged,
+                                     .lost = result->objects_lost};
+    struct client_call call = {
+        .type = &proto_type_verified, .value = &message, .reply_type = &proto_type_ok};
+    /* Without it the status says that the last verification is older. */
+    client_control_tell(&verify->lane->control, &call);
+}
+
+static enum lilio_err verify_scan(struct verify *verify, uint64_t bucket_id)
+{
+    struct client_control *control = &verify->lane->control;
+    struct proto_scan_open request = {.bucket_id = bucket_id};
+    struct client_call call = {
+        .type = &proto_type_scan_open, .value = &request, .reply_type = &proto_type_scan};
+    struct proto_scan scan;
+    struct client_answer answer = {0};
+    enum lilio_err err = client_control_call(control, &call, &scan, &answer, verify->info);
+    client_answer_release(&answer);
+    if (err != LILIO_OK)
+        return err;
+    verify->result.index = scan.index;
+    client_note_epoch(verify->client, scan.epoch);
+    err = client_map_get(verify->client, control, scan.epoch, &verify->map_ref, verify->info);
+    if (err == LILIO_OK)
+        err = walk(verify, scan.id);
+    if (err == LILIO_OK && bucket_id == 0 && verify->result.fragments_unread == 0)
+        send_verified(verify);
+    struct proto_scan_close end = {.id = scan.id};
+    struct client_call close_call = {.type = &proto_type_scan_close,
+                                     .value = &end,
+                                     .reply_type = &proto_type_ok,
+                                     .timeout_ms = CLIENT_CLOSE_MS,
+                                     .ignore_cancel = true};
+    client_control_tell(control, &close_call); /* it lapses otherwise */
+    return err;
+}
+
+/* ---- one object by name ---- */
+
+struct client_check_object {
+    struct client_check_row *rows;
+    struct client_answer *answers;
+    size_t count;
+};
+
+static void release_object(struct client_check_object *checked)
+{
+    for (size_t r = 0; r < checked->count; r++) {
+        client_check_row_release(&checked->rows[r]);
+        client_answer_release(&checked->answers[r]);
+    }
+    free(checked->rows);
+    free(checked->answers);
+    *checked = (struct client_check_object){0};
+}
+
+/* The rows of all extents, placed by the map. */
+static enum lilio_err load_object(struct client_lane *lane, const struct client_object *object,
+                                  const struct proto_cluster_map *map,
+                                  struct client_check_object *ret_checked,
+                                  struct lilio_errinfo *info)
+{
+    size_t count = object->object.row.extents_count;
+    struct client_check_object made = {.rows = calloc(count + 1, sizeof *made.rows),
+                                       .answers = calloc(count + 1, sizeof *made.answers)};
+    enum lilio_err err = made.rows && made.answers
+                             ? LILIO_OK
+                             : lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu runs", count);
+    while (err == LILIO_OK && made.count < count) {
+        struct proto_data_row row;
+        size_t r = made.count++;
+        err = client_object_row(&lane->control, object, r, &made.answers[r], &row, info);
+        if (err == LILIO_OK)
+            err = client_check_row_init(&made.rows[r], map, &row, info);
+    }
+    if (err != LILIO_OK)
+        release_object(&made);
+    else
+        *ret_checked = made;
+    return err;
+}
+
+/* True if the object is at that version still. When that cannot be learnt it counts as unchanged.
+ */
+static bool same_version(struct client_lane *lane, const char *bucket, const char *key,
+                         struct proto_version version)
+{
+    struct client_object now;
+    enum lilio_err err = client_object_lookup(&lane->control, bucket, key, &now, NULL);
+    if (err != LILIO_OK)
+        return err != LILIO_E_NO_KEY && err != LILIO_E_NO_BUCKET;
+    bool same = now.object.row.version.index == version.index &&
+                now.object.row.version.ordinal == version.ordinal;
+    client_object_release(&now);
+    return same;
+}
+
+static enum lilio_err judge_object(struct verify *verify, const struct client_object *object,
+                                   const struct client_check_object *checked, char *bucket,
+                                   char *key)
+{
+    struct lilio_verify_object told;
+    struct client_check_sum sum;
+    enum lilio_err err = sum_rows(verify, checked->rows, checked->count, &told, &sum);
+    if (err != LILIO_OK)
+        return err;
+    if (sum.good < sum.fragments &&
+        !same_version(verify->lane, bucket, key, object->object.row.version)) {
+        free(told.bad);
+        return lilio_fail(verify->info, LILIO_E_VERSION_GONE,
+                          "%s/%s was replaced or deleted while it was verified", bucket, key);
+    }
+    add_to_result(verify, &sum, 1);
+    verify->result.index = object->object.row.version.index;
+    for (size_t r = 0; r < checked->count; r++)
+        report_row(verify, &checked->rows[r]);
+    send_reports(verify);
+    tell_caller(verify, &told, bucket, key);
+    free(told.bad);
+    return LILIO_OK;
+}
+
+static enum lilio_err verify_object(struct verify *verify, const char *bucket, const char *key)
+{
+    struct client_object object;
+    struct client_check_object checked = {0};
+    enum lilio_err err =
+        client_object_lookup(&verify->lane->control, bucket, key, &object, verify->info);
+    if (err != LILIO_OK)
+        return err;
+    err = client_map_get(verify->client, &verify->lane->control, object.object.epoch,
+                         &verify->map_ref, verify->info);
+    if (err == LILIO_OK)
+        err = load_object(verify->lane, &object, proto_map_ref_get(verify->map_ref), &checked,
+                          verify->info);
+    if (err == LILIO_OK)
+        err = client_check_run(verify->lane, &verify->map_ref, checked.rows, checked.count,
+                               note_progress, verify, verify->info);
+    char *names[2] = {client_text(base_slice_str(bucket)), client_text(base_slice_str(key))};
+    if (err == LILIO_OK && (!names[0] || !names[1]))
+        err = lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a name");
+    if (err == LILIO_OK)
+        err = judge_object(verify, &object, &checked, names[0], names[1]);
+    free(names[0]);
+    free(names[1]);
+    release_object(&checked);
+    client_object_release(&object);
+    return err;
+}
+
+/* ---- the public face ---- */
+
+/* Fragment bytes to come, for progress; an estimate, since objects come and go. */
+static uint64_t estimate_bytes(struct lilio_client *client, const char *bucket, const char *key)
+{
+    struct lilio_bucket *buckets;
+    size_t count;
+    uint64_t bytes = 0;
+    struct lilio_object object;
+    if (key) {
+        if (lilio_stat(client, bucket, key, &object, NULL) != LILIO_OK)
+            return UINT64_MAX;
+        bytes = object.size / object.profile.data_count *
+                (object.profile.data_count + object.profile.parity_count);
+        lilio_object_release(&object);
+        return bytes;
+    }
+    if (lilio_bucket_list(client, &buckets, &count, NULL) != LILIO_OK)
+        return UINT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        const struct lilio_profile *profile = &buckets[i].profile;
+        if (!bucket || strcmp(bucket, buckets[i].name) == 0)
+            bytes += buckets[i].object_bytes / profile->data_count *
+                     (profile->data_count + profile->parity_count);
+    }
+    free(buckets);
+    return bytes;
+}
+
+enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, const char *key,
+                            bool all,
+                            void (*each)(void *context, const struct lilio_verify_object *object),
+                            void *context, const struct lilio_progress *progress,
+                            struct lilio_verify_result *ret_result, struct lilio_errinfo *info)
+{
+    struct verify *verify = calloc(1, sizeof *verify);
+    if (!verify)
+        return lilio_fail(info, LILIO_E_NOMEM, "no memory for a verification");
+    verify->client = client;
+    verify->all = all;
+    verify->each = each;
+    verify->context = context;
+    verify->progress = progress;
+    verify->info = info;
+    verify->total_bytes = progress ? estimate_bytes(client, bucket, key) : UINT64_MAX;
+    struct client_bucket found = {0};
+    enum lilio_err err = client_lane_take(client, &verify->lane, info);
+    if (err == LILIO_OK && bucket)
+        err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
+                                 info);
+    if (err == LILIO_OK)
+        err = key ? verify_object(verify, bucket, key) : verify_scan(verify, found.id);
+    if (err == LILIO_OK && ret_result)
+        *ret_result = verify->result;
+    proto_map_ref_drop(&verify->map_ref);
+    client_lane_give(&verify->lane);
+    free(verify);
+    return err;
+}
+
+void lilio_explain_release(struct lilio_explain *explain)
+{
+    lilio_object_release(&explain->object);
+    free(explain->fragments);
+    *explain = (struct lilio_explain){0};
+}
+
+/* What the maps alone say about a fragment. */
+static enum lilio_err known_state(const struct proto_cluster_map *map,
+                                  const struct client_check_stripe *stripe, uint32_t index)
+{
+    if (stripe->known >> index & 1)
+        return LILIO_E_MISSING;
+    const struct proto_osd *osd = proto_map_osd(map, stripe->osds[index]);
+    if (!osd)
+        return LILIO_E_UNAVAILABLE;
+    if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
+        return LILIO_E_BLANK;
+    return osd->state == PROTO_OSD_DOWN || osd->state == PROTO_OSD_OUT ? LILIO_E_UNAVAILABLE
+                                                                       : LILIO_OK;
+}
+
+/* Without reading: what the maps say stands in for what was found. */
+static void believe_maps(const struct proto_cluster_map *map, struct client_check_row *row)
+{
+    for (uint32_t s = 0; s < row->stripe_count; s++)
+        for (uint32_t i = 0; i < row->total_count; i++) {
+            struct client_check_stripe *stripe = &row->stripes[s];
+            enum lilio_err err = known_state(map, stripe, i);
+            stripe->errs[i] = (int16_t)err;
+            if (err == LILIO_OK)
+                stripe->good |= UINT64_C(1) << i;
+            else if (err == LILIO_E_MISSING || err == LILIO_E_BLANK)
+                stripe->missing |= UINT64_C(1) << i;
+        }
+}
+
+static enum lilio_err list_fragments(struct client_lane *lane,
+                                     const struct client_check_object *checked,
+                                     struct lilio_explain *explain, struct lilio_errinfo *info)
+{
+    size_t count = 0;
+    explain->survives = checked->count > 0 ? UINT32_MAX : 0;
+    for (size_t r = 0; r < checked->count; r++)
+        count += (size_t)checked->rows[r].stripe_count * checked->rows[r].total_count;
+    explain->fragments = calloc(count + 1, sizeof *explain->fragments);
+    if (!explain->fragments)
+        return lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu fragments", count);
+    for (size_t r = 0; r < checked->count; r++) {
+        const struct client_check_row *row = &checked->rows[r];
+        struct codec_profile profile = client_profile_from_proto(&row->row.profile);
+        const struct codec_coder *coder;
+        struct client_check_sum sum;
+        enum lilio_err err = client_lane_coder(lane, &profile, &coder, info);
+        if (err != LILIO_OK)
+            return err;
+        client_check_sum_get(row, coder, &sum);
+        explain->survives = sum.survives < explain->survives ? sum.survives : explain->survives;
+        explain->lost |= sum.lost;
+        for (uint32_t s = 0; s < row->stripe_count; s++)
+            for (uint32_t i = 0; i < row->total_count; i++)
+                explain->fragments[explain->fragment_count++] = (struct lilio_fragment){
+                    .stripe = explain->stripe_count + s,
+                    .index = i,
+                    .osd = row->stripes[s].osds[i],
+                    .err = (enum lilio_err)row->stripes[s].errs[i],
+                    .known_missing = row->stripes[s].known >> i & 1,
+                };
+        explain->stripe_count += row->stripe_count;
+    }
+    return LILIO_OK;
+}
+
+enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket, const char *key,
+                                 bool verify, struct lilio_explain *ret_explain,
+                                 struct lilio_errinfo *info)
+{
+    struct client_lane *lane;
+    struct proto_map_ref *map_ref = NULL;
+    struct client_object object;
+    struct client_check_object checked = {0};
+    struct lilio_explain made = {0};
+    enum lilio_err err = client_lane_take(client, &lane, info);
+    if (err != LILIO_OK)
+        return err;
+    err = client_object_lookup(&lane->control, bucket, key, &object, info);
+    if (err != LILIO_OK) {
+        client_lane_give(&lane);
+        return err;
+    }
+    err = client_map_get(client, &lane->control, object.object.epoch, &map_ref, info);
+    if (err == LILIO_OK)
+        err = load_object(lane, &object, proto_map_ref_get(map_ref), &checked, info);
+    if (err == LILIO_OK && verify)
+        err = client_check_run(lane, &map_ref, checked.rows, checked.count, NULL, NULL, info);
+    for (size_t r = 0; err == LILIO_OK && !verify && r < checked.count; r++)
+        believe_maps(proto_map_ref_get(map_ref), &checked.rows[r]);
+    if (err == LILIO_OK)
+        err = client_object_public(&object, bucket, key, &made.object, info);
+    if (err == LILIO_OK)
+        err = list_fragments(lane, &checked, &made, info);
+    if (err == LILIO_OK)
+        *ret_explain = made;
+    else
+        lilio_explain_release(&made);
+    release_object(&checked);
+    proto_map_ref_drop(&map_ref);
+    client_object_release(&object);
+    client_lane_give(&lane);
+    return err;
+}
