@@ -1,0 +1,181 @@
+#include "osd/rebuild.h"
+
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "osd/limits.h"
+
+#include "base/banned.h"
+
+struct codec_profile osd_rebuild_profile(const struct proto_data_row *row)
+{
+    return (struct codec_profile){
+        .data_count = row->profile.data_count,
+        .parity_count = row->profile.parity_count,
+        .fragment_size = row->profile.fragment_size,
+        .generator = row->profile.generator,
+    };
+}
+
+static uint32_t total_of(const struct proto_data_row *row)
+{
+    return (uint32_t)row->profile.data_count + row->profile.parity_count;
+}
+
+uint64_t osd_rebuild_own(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                         uint32_t stripe, uint32_t self)
+{
+    uint64_t own = 0;
+    for (uint32_t i = 0; i < total_of(row); i++)
+        if (proto_fragment_osd(map, row, stripe, i) == self)
+            own |= 1ull << i;
+    return own;
+}
+
+/* An OSD that answers, as far as the map knows. */
+static bool is_up(const struct proto_cluster_map *map, uint32_t id)
+{
+    const struct proto_osd *osd = proto_map_osd(map, id);
+    return osd && (osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT ||
+                   osd->state == PROTO_OSD_FAILED);
+}
+
+/* Mask of the fragments that should be readable. */
+static uint64_t likely(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                       uint32_t stripe)
+{
+    uint64_t missing = proto_row_missing(row, stripe), mask = 0;
+    for (uint32_t i = 0; i < total_of(row); i++)
+        if (!(missing >> i & 1) && is_up(map, proto_fragment_osd(map, row, stripe, i)))
+            mask |= 1ull << i;
+    return mask;
+}
+
+unsigned osd_rebuild_level(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                           uint32_t stripe, uint64_t own)
+{
+    unsigned others = (unsigned)__builtin_popcountll(likely(map, row, stripe) & ~own);
+    return others < row->profile.data_count ? OSD_LEVEL_LOST : others - row->profile.data_count;
+}
+
+/* ---- mending one fragment ---- */
+
+void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
+                   const struct proto_cluster_map *map, const struct proto_data_row *row,
+                   uint32_t stripe, uint32_t index, uint64_t sources)
+{
+    uint64_t all = ((1ull << total_of(row)) - 1) & sources & ~(1ull << index);
+    uint64_t up = likely(map, row, stripe);
+    *mend = (struct osd_mend){
+        .coder = coder,
+        .data_count = row->profile.data_count,
+        .wanted = 1ull << index,
+        .first = all & up,
+        .second = all & ~up,
+    };
+}
+
+static bool decodes(const struct osd_mend *mend, uint64_t have)
+{
+    return (uint32_t)__builtin_popcountll(have) >= mend->data_count &&
+           codec_can_decode(mend->coder, have);
+}
+
+int osd_mend_next(struct osd_mend *mend)
+{
+    uint64_t *from = mend->first ? &mend->first : &mend->second;
+    if (*from == 0 || decodes(mend, mend->good | mend->asked))
+        return -1;
+    int index = __builtin_ctzll(*from); /* data fragments have the low numbers */
+    *from &= *from - 1;
+    mend->asked |= 1ull << index;
+    return index;
+}
+
+void osd_mend_result(struct osd_mend *mend, uint32_t index, enum lilio_err err)
+{
+    uint64_t bit = 1ull << index;
+    mend->asked &= ~bit;
+    mend->errs[index] = err;
+    if (!err) {
+        mend->good |= bit;
+        return;
+    }
+    enum lilio_err_class class = lilio_err_class(err);
+    mend->failed |= bit;
+    if (class == LILIO_CLASS_RETRY || class == LILIO_CLASS_REDIRECT)
+        mend->passing |= bit;
+}
+
+enum osd_mend_state osd_mend_state(const struct osd_mend *mend)
+{
+    if (decodes(mend, mend->good))
+        return OSD_MEND_READY;
+    return mend->asked || mend->first || mend->second ? OSD_MEND_READING : OSD_MEND_STUCK;
+}
+
+/* True if every source that may do better is only busy. */
+static bool only_busy(const struct osd_mend *mend)
+{
+    for (uint64_t left = mend->passing; left; left &= left - 1)
+        if (mend->errs[__builtin_ctzll(left)] != LILIO_E_BUSY)
+            return false;
+    return true;
+}
+
+bool osd_mend_may_again(const struct osd_mend *mend, uint32_t *ret_wait_ms)
+{
+    if (!decodes(mend, mend->good | mend->passing))
+        return false;
+    bool busy = only_busy(mend);
+    *ret_wait_ms = busy ? OSD_REBUILD_BUSY_MS : OSD_REBUILD_RETRY_MS;
+    return busy ? mend->busy_rounds < OSD_REBUILD_BUSY_MAX : mend->rounds < OSD_REBUILD_ROUNDS;
+}
+
+void osd_mend_again(struct osd_mend *mend)
+{
+    if (only_busy(mend))
+        mend->busy_rounds++;
+    else
+        mend->rounds++;
+    mend->first |= mend->passing;
+    mend->failed &= ~mend->passing;
+    mend->passing = 0;
+}
+
+void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_map *map,
+                      const struct proto_data_row *row, uint32_t stripe, char *ret_text,
+                      size_t room)
+{
+    size_t at = 0;
+    ret_text[0] = '\0';
+    for (uint64_t left = mend->failed; left; left &= left - 1) {
+        uint32_t index = (uint32_t)__builtin_ctzll(left);
+        int wrote = snprintf(ret_text + at, room - at, "%sfragment %u at osd.%u: %s",
+                             at ? "; " : "", index, proto_fragment_osd(map, row, stripe, index),
+                             lilio_err_text(mend->errs[index]));
+        if (wrote < 0 || (size_t)wrote >= room - at)
+            return; /* the rest does not fit */
+        at += (size_t)wrote;
+    }
+    if (at == 0)
+        (void)snprintf(ret_text, room, "this stripe has no other fragments to decode it from");
+}
+
+enum lilio_err osd_source_check(const struct proto_fragment *fragment, struct base_slice payload,
+                                uint32_t length, uint32_t checksum, struct lilio_errinfo *info)
+{
+    uint32_t blocks = codec_block_count(length);
+    uint32_t listed[CODEC_BLOCKS_MAX], found[CODEC_BLOCKS_MAX];
+    if (fragment->payload_length != length || fragment->first_block != 0 ||
+        payload.size != length || fragment->block_checksums.size != 4 * (size_t)blocks)
+        return lilio_fail(info, LILIO_E_CORRUPT, "its length is not what the maps say");
+    for (uint32_t i = 0; i < blocks; i++)
+        listed[i] = base_le32_get(fragment->block_checksums.data + 4 * (size_t)i);
+    if (codec_fragment_checksum(listed, blocks) != checksum)
+        return lilio_fail(info, LILIO_E_CORRUPT, "its checksums are not those of the maps");
+    codec_block_checksums(payload.data, length, found);
+    if (memcmp(found, listed, 4 * (size_t)blocks) != 0)
+        return lilio_fail(info, LILIO_E_CORRUPT, "its bytes do not match its checksums");
+    return LILIO_OK;
+}

@@ -1,0 +1,623 @@
+/* The run of a rebuild, from a disk that holds anything or nothing to a proof.
+ *
+ *   1. Join, if the disk has no identity: superblock JOINING, store, osd_bind(rebuild), and the
+ *      heartbeat is asked to introduce us again, which makes the disk a MEMBER. From here on new
+ *      puts come here by themselves.
+ *   2. Pin the maps at the coordinator's applied index. Everything committed up to it is what must
+ *      be here; what is deleted meanwhile is taken off, what is newer is counted apart.
+ *   3. First walk: count the fragments that belong here, and how endangered their stripes are.
+ *   4. One walk for each level of danger, the worst first: each fragment is looked at on the disk,
+ *      and decoded from others, written and read again if it is not what the maps say.
+ *   5. A last walk at a newer index counts what was committed since, and mends what was missed by
+ *      puts that were under way while the disk joined.
+ *   6. expected = verified + gone: the coordinator is told that this incarnation is complete.
+ *
+ * A crash or a stop leaves a disk with fewer or more fragments; every one there is durable and
+ * verified, and a rerun finds it. Nothing is ever deleted here.
+ */
+#include "osd/rebuild_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "osd/limits.h"
+
+#include "base/banned.h"
+
+enum { WAIT_STEP_MS = 100, WELCOME_MS = 30000, PUBLISH_MS = 100 };
+
+struct run {
+    struct osd_rebuild *rebuild;
+    const struct osd_rebuild_options *options;
+    struct proto_rebuild *state;
+    struct osd_link *link;
+    struct proto_arena *arena;
+    struct proto_map_ref *map; /* pinned */
+    struct osd_engine *engine;
+    uint64_t scan_id, asked_ms, published_ms;
+    uint64_t levels[OSD_LEVELS]; /* fragments at each */
+    struct proto_fragment_report reports[OSD_REBUILD_REPORTS];
+    size_t report_count;
+    struct base_oid asked_oid; /* the run last asked about, and whether it is gone */
+    bool asked_gone;
+};
+
+static struct osd_node *node_of(const struct run *run)
+{
+    return run->options->node;
+}
+
+static uint64_t now_ms(const struct run *run)
+{
+    return base_now_ms(osd_node_clock(node_of(run)));
+}
+
+/* ---- the coordinator ---- */
+
+/* A call that outlasts a coordinator's restart. */
+static enum lilio_err call(struct run *run, const struct proto_type *type, const void *value,
+                           const struct proto_type *reply_type, struct proto_arena *arena,
+                           void *ret_value, struct lilio_errinfo *info)
+{
+    uint64_t until = now_ms(run) + OSD_REBUILD_COORDINATOR_MS;
+    if (arena == run->arena)
+        proto_arena_clear(arena);
+    while (true) {
+        enum lilio_err err =
+            osd_link_call(run->link, osd_node_epoch(node_of(run)), type, value, reply_type, arena,
+                          ret_value, OSD_COORDINATOR_TIMEOUT_MS, info);
+        if ((err != LILIO_E_UNAVAILABLE && err != LILIO_E_BUSY) || now_ms(run) >= until)
+            return err;
+        if (!osd_link_sleep(run->link, -1, OSD_BACKOFF_MS_MIN))
+            return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
+    }
+}
+
+/* Tells the maps what was found. They are told again by the next verification, so a failure here is
+ * only logged. */
+static void reports_send(struct run *run)
+{
+    struct lilio_errinfo info = {0};
+    struct proto_report report = {.items = run->reports, .items_count = run->report_count};
+    if (run->report_count == 0)
+        return;
+    enum lilio_err err = call(run, &proto_type_report, &report, NULL, run->arena, NULL, &info);
+    if (err)
+        base_log_write(osd_node_log(node_of(run)), BASE_LOG_WARN, "rebuild", "report_failed",
+                       "reason=%s", info.text);
+    run->report_count = 0;
+}
+
+static void report_add(struct run *run, const struct osd_task *task, uint32_t index, uint8_t kind)
+{
+    const struct proto_data_row *row = &task->row->data;
+    if (run->report_count == OSD_REBUILD_REPORTS)
+        reports_send(run);
+    run->reports[run->report_count++] = (struct proto_fragment_report){
+        .oid = row->oid,
+        .stripe = task->stripe,
+        .index = (uint8_t)index,
+        .kind = kind,
+        .osd = proto_fragment_osd(proto_map_ref_get(run->map), row, task->stripe, index),
+    };
+}
+
+/* ---- what the pipeline tells ---- */
+
+static void publish(struct run *run, bool now)
+{
+    uint64_t at = now_ms(run);
+    if (!now && at - run->published_ms < PUBLISH_MS)
+        return;
+    run->published_ms = at;
+    osd_rebuild_publish(run->rebuild, run->state);
+}
+
+static void keep_failure(struct run *run, const struct osd_task *task, enum lilio_err err,
+                         const char *reason)
+{
+    char clean[512];
+    struct proto_rebuild_failure failure = {
+        .names = task->row->names,
+        .names_count = task->row->names_count,
+        .oid = task->row->data.oid,
+        .stripe = task->stripe,
+        .index = (uint8_t)task->index,
+        .err = err,
+        .reason = base_slice(clean, proto_utf8_clean(reason, clean, sizeof clean)),
+    };
+    osd_rebuild_add_failure(run->rebuild, &failure);
+}
+
+enum { REPORT_GOOD = 0, REPORT_MISSING = 1, REPORT_CORRUPT = 3 };
+
+static void on_done(void *context, const struct osd_task *task, enum osd_task_outcome outcome,
+                    uint32_t bytes, enum lilio_err err, const char *reason)
+{
+    struct run *run = context;
+    struct proto_rebuild *state = run->state;
+    bool here = outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT;
+    bool was_missing = proto_row_missing(&task->row->data, task->stripe) >> task->index & 1;
+    if (here && was_missing)
+        report_add(run, task, task->index, REPORT_GOOD);
+    if (outcome == OSD_TASK_FAILED && !was_missing)
+        report_add(run, task, task->index, REPORT_MISSING);
+    if (task->newer) /* counted apart, by the last walk */
+        return;
+    state->done_bytes += bytes;
+    state->verified += here;
+    switch (outcome) {
+    case OSD_TASK_PRESENT: state->present++; break;
+    case OSD_TASK_REBUILT: state->rebuilt++, state->rebuilt_bytes += bytes; break;
+    case OSD_TASK_GONE: state->gone++; break;
+    case OSD_TASK_FAILED: state->failed++, keep_failure(run, task, err, reason); break;
+    }
+}
+
+/* The maps decide whether a run whose fragments are not to be had was deleted. */
+static bool on_gone(void *context, const struct osd_task *task)
+{
+    struct run *run = context;
+    struct proto_data_get get = {.oid = task->row->data.oid};
+    if (base_oid_equal(run->asked_oid, get.oid))
+        return run->asked_gone;
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = call(run, &proto_type_data_get, &get, NULL, run->arena, NULL, &info);
+    if (err && err != LILIO_E_NOT_FOUND)
+        return false; /* nobody knows: it stays a failure */
+    run->asked_oid = get.oid;
+    run->asked_gone = err == LILIO_E_NOT_FOUND;
+    return run->asked_gone;
+}
+
+static void on_bad_source(void *context, const struct osd_task *task, uint32_t index,
+                          enum lilio_err err)
+{
+    struct run *run = context;
+    run->state->bad_sources++;
+    report_add(run, task, index, err == LILIO_E_MISSING ? REPORT_MISSING : REPORT_CORRUPT);
+}
+
+static void on_source_read(void *context, uint64_t bytes)
+{
+    struct run *run = context;
+    run->state->source_bytes += bytes;
+    publish(run, /* now */ false);
+}
+
+/* ---- joining ---- */
+
+struct join_call {
+    struct osd_home *home;
+    struct base_uuid uuid;
+};
+
+static enum lilio_err run_join(void *context, struct lilio_errinfo *info)
+{
+    struct join_call *join = context;
+    return osd_home_join(join->home, &join->uuid, info);
+}
+
+static enum lilio_err bind_disk(struct run *run, struct lilio_errinfo *info)
+{
+    struct join_call join = {.home = run->options->home};
+    enum lilio_err err = osd_node_call(node_of(run), run_join, &join, info);
+    if (err == LILIO_E_EXISTS)
+        return LILIO_OK; /* a member came back; it has only to be welcomed */
+    if (err)
+        return err;
+    struct proto_osd_bind bind = {
+        .osd = osd_node_id(node_of(run)),
+        .disk_uuid = join.uuid,
+        .rebuild = true,
+    };
+    err = call(run, &proto_type_osd_bind, &bind, NULL, run->arena, NULL, info);
+    return err ? lilio_prefix(info, err, "binding the disk") : LILIO_OK;
+}
+
+/* Waits until the heartbeat brought us a welcome. */
+static enum lilio_err wait_serving(struct run *run, struct lilio_errinfo *info)
+{
+    uint64_t until = now_ms(run) + WELCOME_MS;
+    osd_node_member_wake(node_of(run), /* again */ true);
+    while (!osd_node_wait(node_of(run), 1u << OSD_NODE_SERVING, WAIT_STEP_MS)) {
+        struct osd_node_view view;
+        osd_node_view(node_of(run), &view);
+        if (osd_rebuild_cancelled(run->rebuild))
+            return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
+        if (now_ms(run) >= until)
+            return lilio_fail(info, LILIO_E_UNAVAILABLE, "this OSD is %s: %s",
+                              osd_node_state_name(view.state), view.detail);
+    }
+    return LILIO_OK;
+}
+
+/* Ends with an OSD that serves, or says why it cannot. */
+static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
+{
+    struct osd_node_view view;
+    enum lilio_err err = LILIO_OK;
+    osd_node_view(node_of(run), &view);
+    if (view.state == OSD_NODE_FAILED)
+        return lilio_fail(info, LILIO_E_READ_ONLY, "%s", view.detail);
+    if (view.state == OSD_NODE_REFUSED && !view.gone && !view.broken)
+        return lilio_fail(info, LILIO_E_FOREIGN, "%s", view.detail);
+    if (view.state != OSD_NODE_SERVING && view.disk != OSD_DISK_MEMBER)
+        err = bind_disk(run, info);
+    else if (view.gone || view.broken)
+        err = bind_disk(run, info);
+    if (!err && view.state != OSD_NODE_SERVING)
+        err = wait_serving(run, info);
+    if (err)
+        return err;
+    osd_node_view(node_of(run), &view);
+    run->state->incarnation = view.incarnation;
+    run->state->disk_uuid = view.disk_uuid;
+    return LILIO_OK;
+}
+
+/* ---- walks ---- */
+
+void osd_page_drop(struct osd_page **page)
+{
+    struct osd_page *mine = *page;
+    *page = NULL;
+    if (!mine || --mine->references > 0)
+        return;
+    proto_reply_free(&mine->reply);
+    proto_arena_free(&mine->arena);
+    free(mine);
+}
+
+static enum lilio_err scan_open(struct run *run, uint64_t *ret_index, uint64_t *ret_epoch,
+                                struct lilio_errinfo *info)
+{
+    struct proto_scan_open open = {.bucket_id = 0};
+    struct proto_scan scan;
+    enum lilio_err err =
+        call(run, &proto_type_scan_open, &open, &proto_type_scan, run->arena, &scan, info);
+    if (err)
+        return lilio_prefix(info, err, "pinning the maps");
+    run->scan_id = scan.id;
+    *ret_index = scan.index;
+    *ret_epoch = scan.epoch;
+    return LILIO_OK;
+}
+
+/* The coordinator lets go of a walk by itself; this only saves it the wait. */
+static void scan_close(struct run *run)
+{
+    struct proto_scan_close close = {.id = run->scan_id};
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = LILIO_OK;
+    if (run->scan_id)
+        err = osd_link_call(run->link, 0, &proto_type_scan_close, &close, NULL, run->arena, NULL,
+                            OSD_COORDINATOR_TIMEOUT_MS, &info);
+    if (err)
+        base_log_write(osd_node_log(node_of(run)), BASE_LOG_DEBUG, "rebuild", "scan_not_closed",
+                       "reason=%s", info.text);
+    run->scan_id = 0;
+}
+
+static enum lilio_err page_get(struct run *run, struct base_oid after, struct osd_page **ret_page,
+                               struct lilio_errinfo *info)
+{
+    struct proto_scan_next next = {.id = run->scan_id, .after = after};
+    struct osd_page *page = calloc(1, sizeof *page);
+    enum lilio_err err = page ? proto_arena_new(&page->arena) : LILIO_E_NOMEM;
+    if (err) {
+        free(page);
+        return lilio_fail(info, err, "no memory for a page");
+    }
+    page->references = 1;
+    err = call(run, &proto_type_scan_next, &next, &proto_type_scan_page, page->arena, &page->page,
+               info);
+    run->asked_ms = now_ms(run);
+    if (err) {
+        osd_page_drop(&page);
+        return lilio_prefix(info, err, "walking the maps");
+    }
+    page->reply = osd_link_reply_take(run->link);
+    *ret_page = page;
+    return LILIO_OK;
+}
+
+/* A page that takes long to work off must not let the walk lapse. */
+static enum lilio_err keep_alive(struct run *run, struct base_oid last, struct lilio_errinfo *info)
+{
+    struct osd_page *page = NULL;
+    if (now_ms(run) - run->asked_ms < OSD_REBUILD_KEEP_ALIVE_MS)
+        return LILIO_OK;
+    enum lilio_err err = page_get(run, last, &page, info);
+    osd_page_drop(&page);
+    return err;
+}
+
+/* Called for each fragment that must be here. */
+typedef enum lilio_err (*each_fragment)(struct run *run, const struct osd_task *task,
+                                        unsigned level, struct lilio_errinfo *info);
+struct walk {
+    each_fragment each;
+    uint64_t newer_than; /* rows committed up to it are skipped; 0 = none */
+    bool counts;         /* it is the one that counts what is expected */
+};
+
+static enum lilio_err walk_row(struct run *run, const struct walk *walk, struct osd_task *task,
+                               struct lilio_errinfo *info)
+{
+    const struct proto_cluster_map *map = proto_map_ref_get(run->map);
+    const struct proto_data_row *row = &task->row->data;
+    struct codec_profile profile = osd_rebuild_profile(row);
+    uint64_t stripes = codec_stripe_count(&profile, row->stored_length);
+    enum lilio_err err = LILIO_OK;
+    for (uint32_t stripe = 0; !err && stripe < stripes; stripe++) {
+        uint64_t own = osd_rebuild_own(map, row, stripe, osd_node_id(node_of(run)));
+        unsigned level = own ? osd_rebuild_level(map, row, stripe, own) : 0;
+        for (; !err && own; own &= own - 1) {
+            task->stripe = stripe;
+            task->index = (uint32_t)__builtin_ctzll(own);
+            err = walk->each(run, task, level, info);
+        }
+    }
+    return err;
+}
+
+/* Nothing can be said about its fragments, so at least one is not proven. Counted by one walk. */
+static void bad_row(struct run *run, const struct walk *walk, const struct osd_task *task,
+                    const char *why)
+{
+    char reason[256];
+    if (!walk->counts)
+        return;
+    (void)snprintf(reason, sizeof reason, "its row in the maps is unusable: %.200s", why);
+    run->state->expected++;
+    run->state->failed++;
+    keep_failure(run, task, LILIO_E_MALFORMED, reason);
+}
+
+static enum lilio_err walk_page(struct run *run, const struct walk *walk, struct osd_page *page,
+                                struct base_oid last, struct lilio_errinfo *info)
+{
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; !err && i < page->page.rows_count; i++) {
+        struct osd_task task = {
+            .page = page,
+            .row = &page->page.rows[i],
+            .newer = walk->newer_than > 0,
+        };
+        if (task.newer && task.row->commit_index <= walk->newer_than)
+            continue;
+        struct lilio_errinfo bad = {0};
+        if (proto_row_check(&task.row->data, &bad))
+            bad_row(run, walk, &task, bad.text);
+        else
+            err = walk_row(run, walk, &task, info);
+        if (!err)
+            err = keep_alive(run, last, info);
+        publish(run, /* now */ false);
+    }
+    return err;
+}
+
+static enum lilio_err walk_all(struct run *run, const struct walk *walk, struct lilio_errinfo *info)
+{
+    struct base_oid last = {0, 0};
+    enum lilio_err err = LILIO_OK;
+    bool more = true;
+    while (!err && more) {
+        struct osd_page *page;
+        err = page_get(run, last, &page, info);
+        if (err)
+            return err;
+        err = walk_page(run, walk, page, last, info);
+        if (page->page.rows_count > 0)
+            last = page->page.rows[page->page.rows_count - 1].data.oid;
+        more = page->page.more && page->page.rows_count > 0;
+        osd_page_drop(&page);
+        if (!err && osd_rebuild_cancelled(run->rebuild))
+            err = lilio_fail(info, LILIO_E_CANCELLED, "stopped");
+    }
+    return err;
+}
+
+static enum lilio_err each_count(struct run *run, const struct osd_task *task, unsigned level,
+                                 struct lilio_errinfo *info)
+{
+    const struct proto_data_row *row = &task->row->data;
+    struct codec_profile profile = osd_rebuild_profile(row);
+    (void)info;
+    run->levels[level]++;
+    run->state->expected++;
+    run->state->expected_bytes += codec_fragment_size(
+        &profile, codec_stripe_length(&profile, row->stored_length, task->stripe));
+    return LILIO_OK;
+}
+
+/* The level of the walk under way is the lowest whose fragments are not all handed in yet. */
+static enum lilio_err each_mend(struct run *run, const struct osd_task *task, unsigned level,
+                                struct lilio_errinfo *info)
+{
+    unsigned worst = 0;
+    while (worst < OSD_LEVELS && run->levels[worst] == 0)
+        worst++;
+    return level == worst ? osd_engine_add(run->engine, task, info) : LILIO_OK;
+}
+
+static enum lilio_err each_newer(struct run *run, const struct osd_task *task, unsigned level,
+                                 struct lilio_errinfo *info)
+{
+    (void)level;
+    run->state->newer++;
+    if (proto_row_missing(&task->row->data, task->stripe) >> task->index & 1)
+        return osd_engine_add(run->engine, task, info);
+    return LILIO_OK;
+}
+
+/* ---- the run ---- */
+
+/* Our map must be at least as new as the rows, so that it knows their placements. */
+static enum lilio_err pin_map(struct run *run, uint64_t epoch, struct lilio_errinfo *info)
+{
+    uint64_t until = now_ms(run) + WELCOME_MS;
+    while (osd_node_epoch(node_of(run)) < epoch) {
+        if (now_ms(run) >= until)
+            return lilio_fail(info, LILIO_E_UNAVAILABLE, "no map of epoch %" PRIu64 " arrived",
+                              epoch);
+        osd_node_member_wake(node_of(run), /* again */ false);
+        if (!osd_link_sleep(run->link, -1, WAIT_STEP_MS))
+            return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
+    }
+    proto_map_ref_drop(&run->map);
+    run->map = osd_node_map_take(node_of(run));
+    return LILIO_OK;
+}
+
+static enum lilio_err engine_new(struct run *run, struct lilio_errinfo *info)
+{
+    struct osd_engine_options options = {
+        .node = node_of(run),
+        .context = run->options->context,
+        .own_endpoint = run->options->own_endpoint,
+        .map = run->map,
+        .stop_fds = {osd_rebuild_cancel_fd(run->rebuild), osd_node_stop_fd(node_of(run))},
+        .events = {run, on_done, on_gone, on_bad_source, on_source_read},
+    };
+    osd_engine_free(&run->engine);
+    return osd_engine_new(&options, &run->engine, info);
+}
+
+static void phase(struct run *run, enum osd_rebuild_phase phase)
+{
+    run->state->phase = (uint8_t)phase;
+    publish(run, /* now */ true);
+}
+
+/* Pins the maps and counts. */
+static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
+{
+    struct walk walk = {.each = each_count, .counts = true};
+    uint64_t epoch;
+    enum lilio_err err = scan_open(run, &run->state->index, &epoch, info);
+    if (!err)
+        err = pin_map(run, epoch, info);
+    if (!err)
+        err = engine_new(run, info);
+    if (!err)
+        err = walk_all(run, &walk, info);
+    return err;
+}
+
+static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
+{
+    struct walk walk = {.each = each_mend};
+    enum lilio_err err = LILIO_OK;
+    for (unsigned level = 0; !err && level < OSD_LEVELS; level++) {
+        if (run->levels[level] == 0)
+            continue;
+        err = walk_all(run, &walk, info);
+        run->levels[level] = 0;
+    }
+    if (!err)
+        err = osd_engine_drain(run->engine, info);
+    scan_close(run);
+    return err;
+}
+
+static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
+{
+    struct walk walk = {.each = each_newer, .newer_than = run->state->index};
+    uint64_t index, epoch;
+    enum lilio_err err = scan_open(run, &index, &epoch, info);
+    if (!err && index > run->state->index) {
+        err = pin_map(run, epoch, info);
+        if (!err)
+            err = engine_new(run, info);
+        if (!err)
+            err = walk_all(run, &walk, info);
+        if (!err)
+            err = osd_engine_drain(run->engine, info);
+    }
+    scan_close(run);
+    return err;
+}
+
+static enum lilio_err prove(struct run *run, struct lilio_errinfo *info)
+{
+    const struct proto_rebuild *state = run->state;
+    struct proto_osd_complete complete = {
+        .osd = state->osd,
+        .incarnation = state->incarnation,
+        .index = state->index,
+        .fragments = state->verified,
+    };
+    enum lilio_err err =
+        call(run, &proto_type_osd_complete, &complete, NULL, run->arena, NULL, info);
+    return err ? lilio_prefix(info, err, "reporting the proof") : LILIO_OK;
+}
+
+static enum lilio_err work(struct run *run, struct lilio_errinfo *info)
+{
+    struct proto_rebuild *state = run->state;
+    enum lilio_err err = get_ready(run, info);
+    if (!err)
+        err = count(run, info);
+    if (err)
+        return err;
+    phase(run, OSD_PHASE_REBUILDING);
+    err = mend(run, info);
+    if (err)
+        return err;
+    phase(run, OSD_PHASE_VERIFYING);
+    err = look_at_newer(run, info);
+    if (err)
+        return err;
+    reports_send(run);
+    if (state->failed > 0 || state->expected != state->verified + state->gone) {
+        state->phase = OSD_PHASE_FAILURES;
+        return LILIO_OK;
+    }
+    err = prove(run, info);
+    if (!err)
+        state->phase = OSD_PHASE_PROVEN;
+    return err;
+}
+
+static enum lilio_err run_new(struct run *run, struct lilio_errinfo *info)
+{
+    struct osd_link_options link = {
+        .context = run->options->context,
+        .endpoints = run->options->coordinators,
+        .endpoint_count = run->options->coordinator_count,
+        .stop_fds = {osd_rebuild_cancel_fd(run->rebuild), osd_node_stop_fd(node_of(run))},
+    };
+    enum lilio_err err = osd_link_new(&link, &run->link);
+    if (!err)
+        err = proto_arena_new(&run->arena);
+    return err ? lilio_fail(info, err, "no memory for a rebuild") : LILIO_OK;
+}
+
+void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state,
+                        struct lilio_errinfo *ret_info)
+{
+    struct run run = {
+        .rebuild = rebuild,
+        .options = osd_rebuild_options(rebuild),
+        .state = state,
+    };
+    enum lilio_err err = run_new(&run, ret_info);
+    if (!err)
+        err = work(&run, ret_info);
+    if (err == LILIO_E_CANCELLED) {
+        state->phase = OSD_PHASE_STOPPED;
+    } else if (err) {
+        state->phase = OSD_PHASE_ERROR;
+        state->err = err;
+    }
+    osd_engine_free(&run.engine);
+    if (run.link)
+        scan_close(&run);
+    osd_link_free(&run.link);
+    proto_arena_free(&run.arena);
+    proto_map_ref_drop(&run.map);
+}
