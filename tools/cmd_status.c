@@ -1,0 +1,430 @@
+/* status, df and osd ls: what the coordinator knows, told without promising more.
+ *
+ * "Healthy" would be a statement about bytes that were read and checked. So status says what is up,
+ * what is known to be missing, what was proven when, and what is newer than that proof. */
+#include "tools/cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "proto/cluster_file.h"
+#include "tools/capacity.h"
+#include "tools/config_path.h"
+
+#include "base/banned.h"
+
+enum { PING_MS = 300 };
+
+static error_t no_words_parse(int key, char *arg, struct argp_state *state)
+{
+    (void)arg;
+    (void)state;
+    return key == ARGP_KEY_END ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+static bool is_up(const struct lilio_osd *osd)
+{
+    return strcmp(osd->state, "up") == 0;
+}
+
+static uint64_t applied_index(const struct lilio_status *status)
+{
+    uint64_t index = 0;
+    for (size_t i = 0; i < status->coordinator_count; i++)
+        if (status->coordinators[i].applied_index > index)
+            index = status->coordinators[i].applied_index;
+    return index;
+}
+
+/* ---- the one word ---- */
+
+/* verified: all that was there at a verification was good, and nothing speaks against it now.
+ * unverified: nothing is known to be wrong, which is not the same. */
+static const char *verdict(const struct lilio_status *status)
+{
+    bool degraded = status->repair_rows > 0;
+    for (size_t i = 0; i < status->osd_count; i++)
+        degraded = degraded || !is_up(&status->osds[i]) || !status->osds[i].complete;
+    if (status->verify_index && status->verify_lost)
+        return "lost";
+    if (degraded || (status->verify_index && status->verify_damaged))
+        return "degraded";
+    return status->verify_index ? "verified" : "unverified";
+}
+
+static void verdict_print(struct tools_context *context, const struct lilio_status *status)
+{
+    struct tools_out *out = &context->out;
+    const char *word = verdict(status);
+    char time[TOOLS_TEXT];
+    uint64_t newer = applied_index(status) > status->verify_index
+                         ? applied_index(status) - status->verify_index
+                         : 0;
+    if (strcmp(word, "lost") == 0)
+        tools_out_line(out,
+                       "LOST: the last verification found %llu objects that cannot be restored",
+                       (unsigned long long)status->verify_lost);
+    else if (strcmp(word, "degraded") == 0)
+        tools_out_line(out, "DEGRADED: see above; `lilio-ec osd rebuild ID' mends an OSD");
+    else if (strcmp(word, "unverified") == 0)
+        tools_out_line(out,
+                       "nothing is known to be missing; never verified, so no more can be said: "
+                       "`lilio-ec verify' reads everything");
+    else
+        tools_out_line(out,
+                       "all %llu fragments there were at index %llu were verified; not verified "
+                       "since %s (%llu changes)",
+                       (unsigned long long)status->verify_fragments,
+                       (unsigned long long)status->verify_index,
+                       tools_text_time(status->verify_wall_ms, time), (unsigned long long)newer);
+}
+
+/* ---- OSDs ---- */
+
+static cJSON *osd_json(const struct lilio_osd *osd)
+{
+    cJSON *object = tools_json_new();
+    tools_json_u64(object, "id", osd->id);
+    tools_json_text(object, "state", osd->state);
+    tools_json_bool(object, "complete", osd->complete);
+    tools_json_u64(object, "incarnation", osd->incarnation);
+    tools_json_text(object, "disk_uuid", osd->disk_uuid);
+    tools_json_text(object, "address", osd->address);
+    tools_json_u64(object, "capacity_bytes", osd->capacity_bytes);
+    tools_json_u64(object, "free_bytes", osd->free_bytes);
+    tools_json_u64(object, "used_bytes", osd->used_bytes);
+    tools_json_u64(object, "fragments", osd->fragment_count);
+    tools_json_u64(object, "silent_ms", osd->silent_ms);
+    return object;
+}
+
+static void osds_json(cJSON *object, const struct lilio_status *status)
+{
+    cJSON *list = tools_json_list(object, "osds");
+    for (size_t i = 0; i < status->osd_count; i++)
+        tools_json_add(list, osd_json(&status->osds[i]));
+}
+
+/* What an OSD that is not up says itself, if it says anything. */
+static void osd_detail(struct tools_context *context, const struct lilio_osd *osd,
+                       char ret_text[600])
+{
+    char node[64], state[32], detail[512], time[TOOLS_TEXT];
+    if (osd->address[0] &&
+        lilio_ping(context->client, osd->address, PING_MS, node, state, detail, NULL) == LILIO_OK)
+        (void)snprintf(ret_text, 600, "says it is %s%s%s", state, detail[0] ? ": " : "", detail);
+    else
+        (void)snprintf(ret_text, 600, "silent for %s", tools_text_duration(osd->silent_ms, time));
+}
+
+static void osds_print(struct tools_context *context, const struct lilio_status *status)
+{
+    static const char *const columns[] = {"OSD",   "STATE", "CONTENT", ">FRAGMENTS", ">USED",
+                                          ">FREE", "DISK",  "ADDRESS", NULL};
+    struct tools_table *table = tools_table_new(columns);
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_osd *osd = &status->osds[i];
+        char used[TOOLS_TEXT], left[TOOLS_TEXT];
+        tools_table_add(table, "osd.%u", osd->id);
+        tools_table_add(table, "%s", tools_text_name(osd->state, 0));
+        tools_table_add(table, "%s", osd->complete ? "complete" : "not proven");
+        tools_table_add(table, "%llu", (unsigned long long)osd->fragment_count);
+        tools_table_add(table, "%s", tools_text_bytes(osd->used_bytes, used));
+        tools_table_add(table, "%s", tools_text_bytes(osd->free_bytes, left));
+        tools_table_add(table, "%.8s", osd->disk_uuid);
+        tools_table_add(table, "%s", tools_text_name(osd->address, 0));
+    }
+    tools_table_print(&table, &context->out);
+}
+
+static const struct argp osd_ls_argp = {
+    .parser = no_words_parse,
+    .doc =
+        "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should."
+        "\vExamples:\n"
+        "  lilio-ec osd ls\n"
+        "  lilio-ec osd ls --json\n",
+};
+
+/* Opens the client and asks. 0 or the exit code. */
+static int status_ask(struct tools_context *context, struct lilio_status *ret)
+{
+    int code = tools_open(context);
+    if (code)
+        return code;
+    enum lilio_err err = lilio_status_get(context->client, ret, &context->info);
+    return err ? tools_fail(context, err) : TOOLS_EXIT_OK;
+}
+
+int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv)
+{
+    struct lilio_status status;
+    tools_args_parse(context, &osd_ls_argp, argc, argv, NULL);
+    int code = status_ask(context, &status);
+    if (code)
+        return code;
+    osds_print(context, &status);
+    cJSON *object = tools_json_new();
+    osds_json(object, &status);
+    tools_out_object(&context->out, object);
+    lilio_status_release(&status);
+    return TOOLS_EXIT_OK;
+}
+
+/* ---- status ---- */
+
+static const struct argp status_argp = {
+    .parser = no_words_parse,
+    .doc = "Tells what is up, what is known to be missing, and when everything was last verified."
+           "\vExamples:\n"
+           "  lilio-ec status\n"
+           "  lilio-ec status --json\n",
+};
+
+static cJSON *status_json(const struct lilio_status *status)
+{
+    cJSON *object = tools_json_new();
+    tools_json_text(object, "cluster_id", status->cluster_id);
+    tools_json_text(object, "state", verdict(status));
+    tools_json_u64(object, "epoch", status->epoch);
+    tools_json_profile(object, "default_profile", status->default_profile);
+    tools_json_u64(object, "gc_grace_ms", status->gc_grace_ms);
+    cJSON *list = tools_json_list(object, "coordinators");
+    for (size_t i = 0; i < status->coordinator_count; i++) {
+        const struct lilio_coordinator *coordinator = &status->coordinators[i];
+        cJSON *element = tools_json_new();
+        tools_json_u64(element, "id", coordinator->id);
+        tools_json_text(element, "role", coordinator->role);
+        tools_json_text(element, "address", coordinator->address);
+        tools_json_u64(element, "applied_index", coordinator->applied_index);
+        tools_json_u64(element, "uptime_ms", coordinator->uptime_ms);
+        tools_json_add(list, element);
+    }
+    osds_json(object, status);
+    tools_json_u64(object, "buckets", status->bucket_count);
+    tools_json_u64(object, "objects", status->object_count);
+    tools_json_u64(object, "object_bytes", status->object_bytes);
+    tools_json_u64(object, "repair_rows", status->repair_rows);
+    tools_json_u64(object, "gc_rows", status->gc_rows);
+    tools_json_u64(object, "gc_bytes", status->gc_bytes);
+    tools_json_u64(object, "sessions", status->session_count);
+    tools_json_u64(object, "map_bytes", status->map_bytes);
+    cJSON *verified = tools_json_object(object, "last_verify");
+    tools_json_u64(verified, "index", status->verify_index);
+    tools_json_time(verified, "time", status->verify_wall_ms);
+    tools_json_u64(verified, "fragments", status->verify_fragments);
+    tools_json_u64(verified, "objects_damaged", status->verify_damaged);
+    tools_json_u64(verified, "objects_lost", status->verify_lost);
+    return object;
+}
+
+static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
+{
+    struct tools_out *out = &context->out;
+    size_t up = 0;
+    for (size_t i = 0; i < status->osd_count; i++)
+        up += is_up(&status->osds[i]);
+    tools_out_line(out, "OSDs          %zu of %zu up", up, status->osd_count);
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_osd *osd = &status->osds[i];
+        char detail[600];
+        if (!is_up(osd)) {
+            osd_detail(context, osd, detail);
+            tools_out_line(out, "              osd.%u is %s, %s", osd->id,
+                           tools_text_name(osd->state, 0), tools_text_name(detail, 1));
+        } else if (!osd->complete) {
+            tools_out_line(out, "              osd.%u is up, but no rebuild has proven its content",
+                           osd->id);
+        }
+    }
+}
+
+static void status_print(struct tools_context *context, const struct lilio_status *status)
+{
+    struct tools_out *out = &context->out;
+    char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
+    tools_out_line(out, "cluster       %s, epoch %llu, default profile %u+%u", status->cluster_id,
+                   (unsigned long long)status->epoch, status->default_profile.data_count,
+                   status->default_profile.parity_count);
+    for (size_t i = 0; i < status->coordinator_count; i++)
+        tools_out_line(out, "coordinator.%u is %s at index %llu, up for %s",
+                       status->coordinators[i].id, tools_text_name(status->coordinators[i].role, 0),
+                       (unsigned long long)status->coordinators[i].applied_index,
+                       tools_text_duration(status->coordinators[i].uptime_ms, time));
+    status_osds_print(context, status);
+    tools_out_line(
+        out, "objects       %llu in %llu buckets, %s", (unsigned long long)status->object_count,
+        (unsigned long long)status->bucket_count, tools_text_bytes(status->object_bytes, bytes));
+    if (status->gc_rows)
+        tools_out_line(out,
+                       "collection    %s of deleted and replaced objects wait for the grace of %s",
+                       tools_text_bytes(status->gc_bytes, bytes),
+                       tools_text_duration(status->gc_grace_ms, time));
+    tools_out_line(out,
+                   "repair        %llu stored runs with fragments known to be missing or corrupt",
+                   (unsigned long long)status->repair_rows);
+    if (!status->verify_index)
+        tools_out_line(out, "verified      never");
+    else
+        tools_out_line(
+            out,
+            "verified      %s at index %llu: %llu good fragments, %llu objects damaged, "
+            "%llu lost",
+            tools_text_time(status->verify_wall_ms, time), (unsigned long long)status->verify_index,
+            (unsigned long long)status->verify_fragments,
+            (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
+    verdict_print(context, status);
+}
+
+/* The coordinator is silent: who of the others is there is all that can be said. */
+static void daemons_ping(struct tools_context *context)
+{
+    struct proto_cluster_file file;
+    if (context->out.json ||
+        proto_cluster_file_load(tools_config_path(context), &file, NULL) != LILIO_OK)
+        return;
+    for (size_t i = 0; i < file.coordinator_count + file.osd_count; i++) {
+        bool is_osd = i >= file.coordinator_count;
+        const struct proto_cluster_node *node =
+            is_osd ? &file.osds[i - file.coordinator_count] : &file.coordinators[i];
+        char name[64], state[32], detail[512];
+        bool there = lilio_ping(context->client, node->endpoint, PING_MS, name, state, detail,
+                                NULL) == LILIO_OK;
+        tools_out_line(&context->out, "%s.%u: %s", is_osd ? "osd" : "coordinator", node->id,
+                       there ? tools_text_name(state, 0) : "no answer");
+    }
+    proto_cluster_file_release(&file);
+}
+
+int tools_cmd_status(struct tools_context *context, int argc, char **argv)
+{
+    struct lilio_status status;
+    tools_args_parse(context, &status_argp, argc, argv, NULL);
+    int code = tools_open(context);
+    if (code)
+        return code;
+    enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
+    if (err) {
+        if (lilio_err_class(err) == LILIO_CLASS_RETRY)
+            daemons_ping(context);
+        return tools_fail(context, err);
+    }
+    status_print(context, &status);
+    tools_out_object(&context->out, status_json(&status));
+    lilio_status_release(&status);
+    return TOOLS_EXIT_OK;
+}
+
+/* ---- df ---- */
+
+static const struct argp df_argp = {
+    .parser = no_words_parse,
+    .doc = "Tells how much room the OSDs have, use and leave. \"Room for\" is what still fits with "
+           "the "
+           "default profile; a reserve for deletes is not counted as free."
+           "\vExamples:\n"
+           "  lilio-ec df\n"
+           "  lilio-ec df --json\n",
+};
+
+/* Free and capacity bytes of the OSDs that are up, by position in status; where several OSDs of
+ * this machine share one disk, each gets its part of it. */
+struct room {
+    uint64_t *free_bytes, *capacity_bytes;
+    size_t count;
+    bool shared;
+};
+
+/* The device under each OSD's folder, 0 if it is not on this machine. */
+static uint64_t device_of(const struct proto_cluster_file *file, uint32_t id)
+{
+    const struct proto_cluster_node *node = proto_cluster_osd(file, id);
+    struct stat stat_buffer;
+    return node && node->dir && stat(node->dir, &stat_buffer) == 0 ? stat_buffer.st_dev : 0;
+}
+
+static void room_fill(struct tools_context *context, const struct lilio_status *status,
+                      struct room *room)
+{
+    struct proto_cluster_file file;
+    bool known = proto_cluster_file_load(tools_config_path(context), &file, NULL) == LILIO_OK;
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_osd *osd = &status->osds[i];
+        uint64_t device = known ? device_of(&file, osd->id) : 0, sharers = 1;
+        for (size_t j = 0; device && j < status->osd_count; j++)
+            sharers += j != i && device_of(&file, status->osds[j].id) == device;
+        room->shared = room->shared || sharers > 1;
+        if (!is_up(osd))
+            continue;
+        room->free_bytes[room->count] = osd->free_bytes / sharers;
+        room->capacity_bytes[room->count++] = osd->capacity_bytes / sharers;
+    }
+    if (known)
+        proto_cluster_file_release(&file);
+}
+
+static void df_print(struct tools_context *context, const struct lilio_status *status,
+                     const struct room *room)
+{
+    struct tools_out *out = &context->out;
+    const struct lilio_profile *profile = &status->default_profile;
+    uint64_t capacity = 0, used = 0, left = 0;
+    for (size_t i = 0; i < status->osd_count; i++)
+        used += status->osds[i].used_bytes;
+    for (size_t i = 0; i < room->count; i++) {
+        capacity += room->capacity_bytes[i];
+        left += room->free_bytes[i];
+    }
+    uint64_t fits =
+        profile->data_count * tools_capacity_per_slot(room->free_bytes, room->count,
+                                                      profile->data_count + profile->parity_count);
+    char a[TOOLS_TEXT], b[TOOLS_TEXT], c[TOOLS_TEXT];
+    osds_print(context, status);
+    tools_out_line(out, "disks     %s, %s used by fragments, %s free%s",
+                   tools_text_bytes(capacity, a), tools_text_bytes(used, b),
+                   tools_text_bytes(left, c),
+                   room->shared ? " (a disk that several OSDs share is counted once)" : "");
+    tools_out_line(out, "objects   %llu, %s; %s of deleted ones wait for collection",
+                   (unsigned long long)status->object_count,
+                   tools_text_bytes(status->object_bytes, a),
+                   tools_text_bytes(status->gc_bytes, b));
+    tools_out_line(out, "room for  about %s more with %u+%u", tools_text_bytes(fits, a),
+                   profile->data_count, profile->parity_count);
+    cJSON *object = tools_json_new();
+    tools_json_u64(object, "capacity_bytes", capacity);
+    tools_json_u64(object, "used_bytes", used);
+    tools_json_u64(object, "free_bytes", left);
+    tools_json_u64(object, "objects", status->object_count);
+    tools_json_u64(object, "object_bytes", status->object_bytes);
+    tools_json_u64(object, "gc_rows", status->gc_rows);
+    tools_json_u64(object, "gc_bytes", status->gc_bytes);
+    tools_json_u64(object, "map_bytes", status->map_bytes);
+    tools_json_u64(object, "room_bytes", fits);
+    osds_json(object, status);
+    tools_out_object(out, object);
+}
+
+int tools_cmd_df(struct tools_context *context, int argc, char **argv)
+{
+    struct lilio_status status;
+    tools_args_parse(context, &df_argp, argc, argv, NULL);
+    int code = status_ask(context, &status);
+    if (code)
+        return code;
+    struct room room = {
+        .free_bytes = calloc(status.osd_count + 1, sizeof *room.free_bytes),
+        .capacity_bytes = calloc(status.osd_count + 1, sizeof *room.capacity_bytes),
+    };
+    if (room.free_bytes && room.capacity_bytes) {
+        room_fill(context, &status, &room);
+        df_print(context, &status, &room);
+    } else {
+        code = tools_fail(context, LILIO_E_NOMEM);
+    }
+    free(room.free_bytes);
+    free(room.capacity_bytes);
+    lilio_status_release(&status);
+    return code;
+}

@@ -1,0 +1,59 @@
+# Bash completion of lilio-ec: commands, options, folders and files, and names of buckets where the cluster answers at once.
+_lilio_ec() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local everywhere='--config --json --timeout --help --version'
+    local command= i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --config | --timeout) ((i++)) ;;
+        -*) ;;
+        osd) command=osd ;;
+        *)
+            command=${command:+$command }${COMP_WORDS[i]}
+            break
+            ;;
+        esac
+    done
+    case $previous in
+    --config) COMPREPLY=($(compgen -f -- "$current")) && return ;;
+    --dir | -d | --disk) COMPREPLY=($(compgen -d -- "$current")) && return ;;
+    --timeout | --profile | --quorum | --listen | --size | --seconds | --concurrency | --range | --meta | --type) return ;;
+    esac
+    local options= words=
+    case $command in
+    '') words='up down mb rb put get ls stat rm cp mv status df osd verify explain bench help' ;;
+    osd) words='ls rebuild' ;;
+    up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --detach' ;;
+    down) options='--dir' ;;
+    mb) options='--profile --quorum --fragment' ;;
+    rb) options='--force' ;;
+    put) options='--if-absent --if-version --type --meta --recursive' ;;
+    get) options='--range --recursive' ;;
+    ls | rm) options='--recursive' ;;
+    cp | mv) options='--if-absent' ;;
+    explain) options='--maps-only' ;;
+    bench)
+        words='put get mixed'
+        options='--size --concurrency --seconds --keep --bucket --profile --set-bytes --objects --drop-caches --seed'
+        ;;
+    'osd rebuild') options='--disk' ;;
+    esac
+    if [[ $current == -* ]]; then
+        COMPREPLY=($(compgen -W "$options $everywhere" -- "$current"))
+        return
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    case $command in
+    put | get) COMPREPLY+=($(compgen -f -- "$current")) ;;
+    esac
+    case $command in
+    put | get | ls | stat | rm | rb | cp | mv | verify | explain)
+        local buckets
+        buckets=$(timeout 1 lilio-ec ls --timeout 500ms 2>/dev/null | tail -n +2 | cut -d' ' -f1)
+        compopt -o nospace 2>/dev/null
+        [ "$command" = rb ] || buckets=${buckets//$'\n'/$'/\n'}${buckets:+/}
+        COMPREPLY+=($(compgen -W "$buckets" -- "$current"))
+        ;;
+    esac
+}
+complete -o filenames -F _lilio_ec lilio-ec
