@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/banned.h"
 
@@ -21,9 +22,18 @@ static const struct argp_option global_options[] = {
     {0},
 };
 
+/* Whose words are being parsed. argp hands nothing of the kind to nested parsers, and a program has
+ * one command line. */
+static struct tools_context *current;
+
+void tools_args_begin(struct tools_context *context)
+{
+    current = context;
+}
+
 static error_t global_parse(int key, char *arg, struct argp_state *state)
 {
-    struct tools_context *context = state->hook;
+    struct tools_context *context = current;
     struct lilio_errinfo info = {0};
     switch (key) {
     case OPTION_CONFIG: context->config_path = arg; return 0;
@@ -41,7 +51,7 @@ const struct argp tools_args_global = {.options = global_options, .parser = glob
 
 void tools_args_fail(const struct argp_state *state, const char *format, ...)
 {
-    struct tools_context *context = state->hook;
+    struct tools_context *context = current;
     char text[600];
     va_list args;
     va_start(args, format);
@@ -64,22 +74,39 @@ void tools_args_check(const struct argp_state *state, enum lilio_err err,
         tools_args_fail(state, "%s", info->text[0] ? info->text : lilio_err_text(err));
 }
 
-/* Puts a command's parser and the global one side by side. */
-struct both {
-    struct tools_context *context;
-    void *input;
-};
-
+/* Puts a command's parser and the global one side by side; the input is the command's. */
 static error_t both_parse(int key, char *arg, struct argp_state *state)
 {
-    const struct both *both = state->input;
     (void)arg;
     if (key != ARGP_KEY_INIT)
         return ARGP_ERR_UNKNOWN;
-    state->hook = both->context;
-    state->child_inputs[0] = both->input;
+    state->child_inputs[0] = state->input;
     state->child_inputs[1] = NULL;
     return 0;
+}
+
+/* Does one of these options have a long name that begins like word? */
+static bool option_known(const struct argp_option *options, const char *word, size_t size)
+{
+    for (; options && (options->name || options->key || options->doc); options++)
+        if (options->name && strncmp(options->name, word, size) == 0)
+            return true;
+    return false;
+}
+
+void tools_args_refuse(const char *name, const struct argp *argp, int argc, char **argv)
+{
+    static const struct argp_option always[] = {
+        {.name = "help"}, {.name = "usage"}, {.name = "version"}, {0}};
+    struct argp_state state = {.name = (char *)(uintptr_t)name}; /* argp does not change it */
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i] + 2;
+        size_t size = strcspn(word, "=");
+        if (strncmp(argv[i], "--", 2) == 0 && !option_known(argp->options, word, size) &&
+            !option_known(global_options, word, size) && !option_known(always, word, size))
+            tools_args_fail(&state, "there is no option '%s'", argv[i]);
+    }
+    tools_args_fail(&state, "an option is unknown or lacks its value, or there is a word too many");
 }
 
 void tools_args_parse(struct tools_context *context, const struct argp *argp, int argc, char **argv,
@@ -89,15 +116,7 @@ void tools_args_parse(struct tools_context *context, const struct argp *argp, in
     const struct argp_child children[] = {{.argp = &own}, {.argp = &tools_args_global}, {0}};
     const struct argp whole = {
         .parser = both_parse, .args_doc = argp->args_doc, .doc = argp->doc, .children = children};
-    struct both both = {.context = context, .input = input};
-    int at = 0;
-    /* With --json the parser stays silent and the error is said here. */
-    unsigned flags = context->out.json ? ARGP_NO_ERRS : 0;
-    error_t err = argp_parse(&whole, argc, argv, flags, &at, &both);
-    if (err) {
-        struct argp_state state = {.name = argv[0], .hook = context};
-        tools_args_fail(&state,
-                        "'%s' is not understood: unknown option, missing value or too many words",
-                        at > 0 && at <= argc ? argv[at - 1] : "");
-    }
+    /* With --json argp stays silent and the error is said here. */
+    if (argp_parse(&whole, argc, argv, context->out.json ? ARGP_NO_ERRS : 0, NULL, input))
+        tools_args_refuse(argv[0], argp, argc, argv);
 }

@@ -27,10 +27,15 @@ struct tools_command {
     int (*run)(struct tools_context *context, int argc, char **argv);
 };
 
+/* Before any parsing: whose command line it is. */
+void tools_args_begin(struct tools_context *context);
 /* Parses a command's words: its own argp plus the global options. Usage errors, --help and
  * --version end the program. */
 void tools_args_parse(struct tools_context *context, const struct argp *argp, int argc, char **argv,
                       void *input);
+/* Says why argp would not take these words; for when it was told to stay silent. */
+void tools_args_refuse(const char *name, const struct argp *argp, int argc, char **argv)
+    __attribute__((noreturn));
 /* From within an argp parser: what is wrong with the words; ends the program with exit code 2. */
 void tools_args_fail(const struct argp_state *state, const char *format, ...) LILIO_PRINTF(2, 3)
     __attribute__((noreturn));

@@ -92,10 +92,7 @@ static error_t main_parse(int key, char *arg, struct argp_state *state)
     bool begins;
     size_t used;
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->hook = choice->context;
-        state->child_inputs[0] = NULL;
-        return 0;
+    case ARGP_KEY_INIT: state->child_inputs[0] = NULL; return 0;
     case OPTION_HELP: choice->help = true; return 0;
     case 'V': puts(argp_program_version); exit(TOOLS_EXIT_OK);
     case ARGP_KEY_ARG:
@@ -133,12 +130,10 @@ static void command_choose(struct choice *choice, int argc, char **argv)
     const struct argp argp = {.options = main_options, .parser = main_parse, .children = children};
     struct tools_context *context = choice->context;
     unsigned flags = ARGP_IN_ORDER | ARGP_NO_HELP | (context->out.json ? ARGP_NO_ERRS : 0u);
-    int at = 0;
-    error_t err = argp_parse(&argp, argc, argv, flags, &at, choice);
-    struct argp_state state = {.name = "lilio-ec", .hook = context};
-    if (err)
-        tools_args_fail(&state, "'%s' is not understood: unknown option or missing value",
-                        at > 0 && at <= argc ? argv[at - 1] : "");
+    char name[] = "lilio-ec";
+    struct argp_state state = {.name = name};
+    if (argp_parse(&argp, argc, argv, flags, NULL, choice))
+        tools_args_refuse(name, &argp, argc, argv);
     if (!choice->command && choice->help) {
         help_print();
         exit(TOOLS_EXIT_OK);
@@ -176,6 +171,7 @@ int main(int argc, char **argv)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGPIPE, &ignore, NULL); /* a reader that went away is an error of write(2) */
     argp_err_exit_status = TOOLS_EXIT_USAGE;
+    tools_args_begin(&context);
     command_choose(&choice, argc, argv);
     int code = command_run(&choice, argc, argv);
     lilio_close(&context.client);
