@@ -43,6 +43,7 @@ enum {
     COORD_SCAN_NAMES = 4,
     COORD_SCAN_NAMES_COUNTED = 65536,
     COORD_COLLECT_MAX = 256,       /* jobs in one reply to an OSD, steps in one gc_done */
+    COORD_COLLECT_OPEN_MAX = 512,  /* jobs an OSD has and has not confirmed */
     COORD_COLLECTING_MAX = 4096,   /* runs being collected at a time */
     COORD_COLLECT_WALK_MAX = 4096, /* gc rows looked at in one round */
 };

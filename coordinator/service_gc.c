@@ -149,14 +149,25 @@ void service_gc_again(struct coord_service *service, size_t place)
     service->osds[place].asked_ms = service_now_ms(service);
 }
 
+/* Jobs the OSD was asked and has not confirmed. */
+static size_t open_jobs(const struct gc *gc, size_t place)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < COORD_COLLECTING_MAX && gc->count > 0; i++)
+        count += gc->jobs[i].used && bit_get(gc->jobs[i].waiting, place) &&
+                 bit_get(gc->jobs[i].handed, place);
+    return count;
+}
+
 size_t service_gc_hand(struct coord_service *service, size_t place, struct proto_collect_job *ret)
 {
     struct gc *gc = &service->gc;
-    size_t count = 0;
     if (gc->count > 0 && service_now_ms(service) - service->osds[place].asked_ms >= ASK_AGAIN_MS)
         service_gc_again(service, place);
-    for (size_t i = 0; i < COORD_COLLECTING_MAX && gc->count > 0 && count < COORD_COLLECT_MAX;
-         i++) {
+    size_t count = 0, open = open_jobs(gc, place);
+    size_t room = open < COORD_COLLECT_OPEN_MAX ? COORD_COLLECT_OPEN_MAX - open : 0;
+    room = room < COORD_COLLECT_MAX ? room : COORD_COLLECT_MAX;
+    for (size_t i = 0; i < COORD_COLLECTING_MAX && gc->count > 0 && count < room; i++) {
         struct gc_job *job = &gc->jobs[i];
         if (!job->used || !bit_get(job->waiting, place) || bit_get(job->handed, place))
             continue;
