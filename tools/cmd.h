@@ -48,6 +48,9 @@ extern const struct argp tools_args_global;
 /* Prints the error that context->info tells of (its text may be empty) and returns its exit code.
  */
 int tools_fail(struct tools_context *context, enum lilio_err err);
+/* The same with the object or bucket before it: "BUCKET/KEY: no such key". */
+int tools_fail_name(struct tools_context *context, enum lilio_err err,
+                    const struct tools_name *name);
 /* Prints this error and returns its exit code. */
 int tools_fail_with(struct tools_context *context, enum lilio_err err, const char *format, ...)
     LILIO_PRINTF(3, 4);

@@ -281,5 +281,5 @@ int tools_cmd_get(struct tools_context *context, int argc, char **argv)
         return folder_get(context, &get);
     uint64_t size;
     enum lilio_err err = object_get(context, &get, get.name.bucket, get.name.key, get.file, &size);
-    return err ? tools_fail(context, err) : TOOLS_EXIT_OK;
+    return err ? tools_fail_name(context, err, &get.name) : TOOLS_EXIT_OK;
 }

@@ -85,7 +85,7 @@ static void entry_print(struct tools_context *context, const struct lilio_list_e
     cJSON *element = tools_json_new();
     if (entry->is_prefix) {
         tools_out_line(&context->out, "%20s  %15s  %s", "", "", tools_text_name(entry->key, 0));
-        tools_json_text(element, "prefix", entry->key);
+        tools_json_text(element, "key", entry->key);
     } else {
         tools_out_line(&context->out, "%20s  %15llu  %s", tools_text_time(entry->modified_ms, time),
                        (unsigned long long)entry->size, tools_text_name(entry->key, 0));
@@ -95,8 +95,10 @@ static void entry_print(struct tools_context *context, const struct lilio_list_e
         tools_json_time(element, "modified", entry->modified_ms);
         tools_json_version(element, "version", entry->version);
         tools_json_text(element, "crc32c", crc);
-        tools_json_text(element, "type", entry->content_type);
+        const char *type = entry->content_type;
+        tools_json_text(element, "type", type && type[0] ? type : NULL);
     }
+    tools_json_bool(element, "is_prefix", entry->is_prefix);
     tools_out_list_add(&context->out, element);
 }
 
@@ -120,7 +122,7 @@ static int keys_list(struct tools_context *context, const struct ls *ls)
     } while (!err && page.more && !context->out.failed);
     lilio_listing_release(&page);
     if (err)
-        return tools_fail(context, err);
+        return tools_fail_name(context, err, &ls->name);
     cJSON *object = tools_json_new();
     tools_json_text(object, "bucket", ls->name.bucket);
     tools_json_text(object, "prefix", ls->name.key);

@@ -49,6 +49,12 @@ static const struct argp stat_argp = {
            "  lilio-ec stat photos/cat.jpg --json\n",
 };
 
+/* "meta:NAME" without what the library puts before it. */
+static const char *meta_name(const char *name)
+{
+    return strncmp(name, "meta:", 5) == 0 ? name + 5 : name;
+}
+
 static void stat_print(struct tools_context *context, const struct lilio_object *object)
 {
     struct tools_out *out = &context->out;
@@ -64,9 +70,14 @@ static void stat_print(struct tools_context *context, const struct lilio_object 
     tools_out_line(out, "profile   %u+%u, %u durable fragments per stripe when it was stored",
                    object->profile.data_count, object->profile.parity_count,
                    object->durable_at_commit);
-    for (size_t i = 0; i < object->attribute_count; i++)
-        tools_out_line(out, "%s  %s", tools_text_name(object->attribute_names[i], 0),
-                       tools_text_name(object->attribute_values[i], 1));
+    for (size_t i = 0; i < object->attribute_count; i++) {
+        const char *name = object->attribute_names[i];
+        const char *value = tools_text_name(object->attribute_values[i], 1);
+        if (strcmp(name, "content-type") == 0)
+            tools_out_line(out, "type      %s", value);
+        else
+            tools_out_line(out, "meta      %s=%s", tools_text_name(meta_name(name), 0), value);
+    }
 }
 
 static cJSON *stat_json(const struct lilio_object *object)
@@ -90,8 +101,7 @@ static cJSON *stat_json(const struct lilio_object *object)
         if (strcmp(name, "content-type") == 0)
             type = object->attribute_values[i];
         else
-            tools_json_text(meta, strncmp(name, "meta:", 5) == 0 ? name + 5 : name,
-                            object->attribute_values[i]);
+            tools_json_text(meta, meta_name(name), object->attribute_values[i]);
     }
     tools_json_text(json, "type", type);
     return json;
@@ -108,7 +118,7 @@ int tools_cmd_stat(struct tools_context *context, int argc, char **argv)
     enum lilio_err err =
         lilio_stat(context->client, one.name.bucket, one.name.key, &object, &context->info);
     if (err)
-        return tools_fail(context, err);
+        return tools_fail_name(context, err, &one.name);
     stat_print(context, &object);
     tools_out_object(&context->out, stat_json(&object));
     lilio_object_release(&object);
@@ -167,8 +177,7 @@ static enum lilio_err rm_do(struct tools_context *context, const struct one *one
         return lilio_prefix(&context->info, err, "after %llu deletions",
                             (unsigned long long)state->deleted);
     if (!err && state->deleted == 0 && one->name.key[0])
-        return lilio_fail(&context->info, LILIO_E_NO_KEY, "there is no object under %.300s",
-                          one->text);
+        return lilio_fail(&context->info, LILIO_E_NO_KEY, "there is no object under this name");
     return err;
 }
 
@@ -182,7 +191,7 @@ int tools_cmd_rm(struct tools_context *context, int argc, char **argv)
     struct rm_state state = {.folder = one.name.key};
     enum lilio_err err = rm_do(context, &one, &state);
     if (err)
-        return tools_fail(context, err);
+        return tools_fail_name(context, err, &one.name);
     if (one.recursive)
         tools_out_line(&context->out, "deleted %llu objects", (unsigned long long)state.deleted);
     else

@@ -289,7 +289,7 @@ static int put_run(struct tools_context *context, struct put *put)
         return folder_put(context, put);
     uint64_t size;
     enum lilio_err err = file_put(context, put, put->file, &put->name, &size);
-    return err ? tools_fail(context, err) : TOOLS_EXIT_OK;
+    return err ? tools_fail_name(context, err, &put->name) : TOOLS_EXIT_OK;
 }
 
 int tools_cmd_put(struct tools_context *context, int argc, char **argv)

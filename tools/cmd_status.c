@@ -29,6 +29,12 @@ static bool is_up(const struct lilio_osd *osd)
     return strcmp(osd->state, "up") == 0;
 }
 
+/* A blank disk holds nothing, whatever was proven of the one before it. */
+static bool is_complete(const struct lilio_osd *osd)
+{
+    return osd->complete && strcmp(osd->state, "blank") != 0;
+}
+
 static uint64_t applied_index(const struct lilio_status *status)
 {
     uint64_t index = 0;
@@ -46,7 +52,7 @@ static const char *verdict(const struct lilio_status *status)
 {
     bool degraded = status->repair_rows > 0;
     for (size_t i = 0; i < status->osd_count; i++)
-        degraded = degraded || !is_up(&status->osds[i]) || !status->osds[i].complete;
+        degraded = degraded || !is_up(&status->osds[i]) || !is_complete(&status->osds[i]);
     if (status->verify_index && status->verify_lost)
         return "lost";
     if (degraded || (status->verify_index && status->verify_damaged))
@@ -88,7 +94,7 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     cJSON *object = tools_json_new();
     tools_json_u64(object, "id", osd->id);
     tools_json_text(object, "state", osd->state);
-    tools_json_bool(object, "complete", osd->complete);
+    tools_json_bool(object, "complete", is_complete(osd));
     tools_json_u64(object, "incarnation", osd->incarnation);
     tools_json_text(object, "disk_uuid", osd->disk_uuid);
     tools_json_text(object, "address", osd->address);
@@ -129,7 +135,10 @@ static void osds_print(struct tools_context *context, const struct lilio_status 
         char used[TOOLS_TEXT], left[TOOLS_TEXT];
         tools_table_add(table, "osd.%u", osd->id);
         tools_table_add(table, "%s", tools_text_name(osd->state, 0));
-        tools_table_add(table, "%s", osd->complete ? "complete" : "not proven");
+        tools_table_add(table, "%s",
+                        is_complete(osd)                   ? "complete"
+                        : strcmp(osd->state, "blank") == 0 ? "empty"
+                                                           : "not proven");
         tools_table_add(table, "%llu", (unsigned long long)osd->fragment_count);
         tools_table_add(table, "%s", tools_text_bytes(osd->used_bytes, used));
         tools_table_add(table, "%s", tools_text_bytes(osd->free_bytes, left));
@@ -234,7 +243,7 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
             osd_detail(context, osd, detail);
             tools_out_line(out, "              osd.%u is %s, %s", osd->id,
                            tools_text_name(osd->state, 0), tools_text_name(detail, 1));
-        } else if (!osd->complete) {
+        } else if (!is_complete(osd)) {
             tools_out_line(out, "              osd.%u is up, but no rebuild has proven its content",
                            osd->id);
         }

@@ -176,6 +176,8 @@ int tools_cmd_verify(struct tools_context *context, int argc, char **argv)
                      verify.has_name && verify.name.key[0] ? verify.name.key : NULL, false,
                      object_note, &verify, &callback, &result, &context->info);
     tools_progress_end(&verify.progress);
+    if (err && verify.has_name)
+        return tools_fail_name(context, err, &verify.name);
     if (err)
         return tools_fail(context, err);
     verify_print(context, &result, tools_progress_elapsed_ms(&verify.progress));

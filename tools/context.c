@@ -14,6 +14,15 @@ int tools_fail(struct tools_context *context, enum lilio_err err)
     return tools_exit_code(err);
 }
 
+int tools_fail_name(struct tools_context *context, enum lilio_err err,
+                    const struct tools_name *name)
+{
+    if (err != LILIO_E_CANCELLED)
+        (void)lilio_prefix(&context->info, err, "%s%s%.100s", name->bucket, name->key[0] ? "/" : "",
+                           name->key);
+    return tools_fail(context, err);
+}
+
 int tools_fail_with(struct tools_context *context, enum lilio_err err, const char *format, ...)
 {
     va_list args;

@@ -308,7 +308,9 @@ static enum lilio_err wish_match(const struct tools_local_wish *wish,
         return lilio_fail(info, LILIO_E_INVALID, "--profile %u+%u: %s has %u+%u", want->data_count,
                           want->parity_count, file->folder, has->data_count, has->parity_count);
     if (wish->has_gc_grace && wish->gc_grace_ms != file->gc_grace_ms)
-        return lilio_fail(info, LILIO_E_INVALID, "--gc-grace %llu ms: %s has %llu ms",
+        return lilio_fail(info, LILIO_E_INVALID,
+                          "--gc-grace %llu ms: %s has %llu ms (gc_grace_ms in its lilio.yaml, read "
+                          "when the coordinator starts)",
                           (unsigned long long)wish->gc_grace_ms, file->folder,
                           (unsigned long long)file->gc_grace_ms);
     return wish->has_listen ? listen_match(wish, file, info) : LILIO_OK;
