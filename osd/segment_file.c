@@ -145,6 +145,8 @@ enum lilio_err osd_segment_list(struct osd_segment_store *store, struct lilio_er
         err = LILIO_OK; /* if it is not there, listing says so */
     else if (!err)
         err = disk->ops->sync_dir(disk, "", info);
+    if (!err) /* a file that an earlier process was killed over is not durable because it is seen */
+        err = disk->ops->sync_dir(disk, FOLDER, info);
     if (!err)
         err = disk->ops->list(disk, FOLDER, list_each, &listing, info);
     if (!err && listing.err)
@@ -193,7 +195,8 @@ enum lilio_err osd_segment_read(struct osd_segment_store *store, struct osd_segm
     size_t got = 0;
     enum lilio_err err = osd_segment_file(store, segment, &file, info);
     if (!err)
-        err = file->ops->read(file, buffer, size, offset, &got, info);
+        err =
+            file->ops->read(file, buffer, osd_round_up(size, BASE_DISK_BLOCK), offset, &got, info);
     if (!err && got < size)
         err = lilio_fail(info, LILIO_E_CORRUPT,
                          "segment %" PRIx64 " ends at %" PRIu64 ", before the record at %" PRIu64,
@@ -210,11 +213,11 @@ static bool find_nonce(struct osd_segment_store *store, struct osd_segment *segm
     struct osd_record record;
     if (segment->in_index)
         return segment->has_header;
-    if (osd_segment_read(store, segment, store->scratch, BASE_DISK_BLOCK, OSD_SEGMENT_HEADER,
+    if (osd_segment_read(store, segment, store->scratch, OSD_RECORD_UNIT, OSD_SEGMENT_HEADER,
                          NULL) != LILIO_OK)
         return false;
     uint64_t nonce = osd_record_claimed_nonce(store->scratch);
-    if (osd_record_decode(store->scratch, BASE_DISK_BLOCK, nonce, OSD_SEGMENT_HEADER, &record) !=
+    if (osd_record_decode(store->scratch, OSD_RECORD_UNIT, nonce, OSD_SEGMENT_HEADER, &record) !=
             LILIO_OK ||
         !base_uuid_equal(record.cluster_id, store->cluster_id))
         return false;

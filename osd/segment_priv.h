@@ -151,7 +151,8 @@ LILIO_MUST_USE enum lilio_err osd_segment_file(struct osd_segment_store *store,
                                                struct osd_segment *segment,
                                                struct base_file **ret_file,
                                                struct lilio_errinfo *info);
-/* Reads exactly size bytes (aligned). CORRUPT if the file ends before. */
+/* Reads the blocks that hold [offset, offset + size) into buffer; offset is a block's. A file that
+ * was cut may end inside its last block. CORRUPT if it ends before offset + size. */
 LILIO_MUST_USE enum lilio_err osd_segment_read(struct osd_segment_store *store,
                                                struct osd_segment *segment, void *buffer,
                                                size_t size, uint64_t offset,

@@ -69,10 +69,9 @@ static enum lilio_err read_scratch(struct osd_segment_store *store, struct osd_s
                                    struct lilio_errinfo *info)
 {
     uint64_t start = osd_round_down(offset, BASE_DISK_BLOCK);
-    uint64_t end = osd_round_up(offset + size, BASE_DISK_BLOCK);
-    LILIO_ASSERT(end - start <= OSD_SCRATCH_BYTES);
+    LILIO_ASSERT(osd_round_up(offset - start + size, BASE_DISK_BLOCK) <= OSD_SCRATCH_BYTES);
     *ret = store->scratch + (offset - start);
-    return osd_segment_read(store, segment, store->scratch, end - start, start, info);
+    return osd_segment_read(store, segment, store->scratch, offset - start + size, start, info);
 }
 
 enum lilio_err osd_entry_stat(struct osd_segment_store *store, const struct base_fragment_key *key,
@@ -122,8 +121,8 @@ static enum lilio_err read_together(struct osd_segment_store *store,
                                     struct osd_fragment *ret, struct lilio_errinfo *info)
 {
     uint64_t start = osd_round_down(entry->offset, BASE_DISK_BLOCK);
-    size_t size = BASE_DISK_BLOCK + osd_round_up(range.size, BASE_DISK_BLOCK);
-    enum lilio_err err = osd_segment_read(store, segment, buffer, size, start, info);
+    enum lilio_err err =
+        osd_segment_read(store, segment, buffer, BASE_DISK_BLOCK + range.size, start, info);
     if (err)
         return err;
     /* The description outlives the buffer's use by the caller: it is taken from a copy. */
@@ -147,7 +146,7 @@ static enum lilio_err read_aligned(struct osd_segment_store *store,
     *ret_payload = buffer;
     err = osd_entry_stat(store, key, entry, ret, info);
     if (!err)
-        err = osd_segment_read(store, segment, buffer, osd_round_up(range.size, BASE_DISK_BLOCK),
+        err = osd_segment_read(store, segment, buffer, range.size,
                                entry->offset + entry->header_length + range.offset, info);
     return err;
 }

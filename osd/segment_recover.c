@@ -134,6 +134,7 @@ static enum lilio_err note_bad(struct replay *replay, uint64_t from, uint64_t to
                                                      : LILIO_OK;
 }
 
+/* Exactly behind the last good record: a torn one must not become readable by what follows it. */
 static enum lilio_err cut(struct replay *replay, uint64_t size, struct lilio_errinfo *info)
 {
     struct base_file *file;
@@ -161,7 +162,7 @@ static enum lilio_err finish_tail(struct replay *replay, struct lilio_errinfo *i
     bool newest = segment == store->segments[store->segment_count - 1];
     if (!err && tail < segment->limit && tail >= segment->acked_end && newest &&
         segment != store->active)
-        err = cut(replay, osd_round_up(tail, BASE_DISK_BLOCK), info);
+        err = cut(replay, tail, info);
     osd_index_touch(store, segment);
     return err ? err : osd_index_commit(store, false, info);
 }
@@ -179,8 +180,8 @@ static enum lilio_err believe(struct replay *replay, const struct osd_record *re
         return LILIO_OK;
     uint64_t start = osd_round_down(offset + record->header_length, BASE_DISK_BLOCK);
     replay->scan.window_size = 0; /* scratch is needed for the payload */
-    enum lilio_err err = osd_segment_read(replay->store, segment, replay->store->scratch,
-                                          osd_round_up(end, BASE_DISK_BLOCK) - start, start, info);
+    enum lilio_err err =
+        osd_segment_read(replay->store, segment, replay->store->scratch, end - start, start, info);
     if (err == LILIO_E_CORRUPT) {
         *ret = false;
         return LILIO_OK;

@@ -224,8 +224,7 @@ static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_s
     step.end =
         victim->end - step.base < OSD_SCRATCH_BYTES ? victim->end : step.base + OSD_SCRATCH_BYTES;
     enum lilio_err err =
-        osd_segment_read(store, victim, store->scratch,
-                         osd_round_up(step.end - step.base, BASE_DISK_BLOCK), step.base, info);
+        osd_segment_read(store, victim, store->scratch, step.end - step.base, step.base, info);
     if (!err)
         err = plan(store, &step, info);
     if (!err && step.next == store->victim_at)

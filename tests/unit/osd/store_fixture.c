@@ -113,12 +113,14 @@ static void fill(uint32_t number, uint32_t variant, uint8_t *ret, uint32_t lengt
     }
 }
 
-/* Keys of many lengths, so that headers have many lengths. Static: the test is one thread. */
+/* Keys of many lengths, so that headers have many lengths. */
 static struct base_slice object_key(uint32_t number)
 {
-    static char text[OSD_OBJECT_KEY_MAX + 1];
+    enum { TEXTS = 256 };
+    static char texts[TEXTS][OSD_OBJECT_KEY_MAX];
+    char *text = texts[number % TEXTS];
     size_t size = number % 7 == 6 ? OSD_OBJECT_KEY_MAX : (size_t)(number * 13) % 90;
-    memset(text, 'a' + (int)(number % 26), size);
+    memset(text, 'a' + (int)(number % TEXTS % 26), size);
     return base_slice(text, size);
 }
 

@@ -81,14 +81,10 @@ static void batch_of_all_sizes(void **state)
     struct fixture *fixture = *state;
     struct osd_put puts[EDGE_COUNT];
     uint8_t *memory[EDGE_COUNT];
-    char keys[EDGE_COUNT][OSD_OBJECT_KEY_MAX];
     for (uint32_t i = 0; i < EDGE_COUNT; i++) {
         memory[i] = aligned_alloc(BASE_DISK_BLOCK, CODEC_FRAGMENT_MAX + BASE_DISK_BLOCK);
         assert_non_null(memory[i]);
         fixture_put_make(&puts[i], i, 3, edge_sizes[i], memory[i] + (i % 2 ? 8 : 0));
-        struct base_slice *key = &puts[i].fragment.object_key;
-        memcpy(keys[i], key->data, key->size);
-        key->data = (uint8_t *)keys[i];
     }
     fixture->store->ops->put(fixture->store, puts, EDGE_COUNT);
     for (uint32_t i = 0; i < EDGE_COUNT; i++) {
@@ -189,7 +185,6 @@ static void mixed_batch(void **state)
                           variants[COUNT] = {0, 1, 0, 0, 1, 0, 0, 0};
     for (int i = 0; i < COUNT; i++) {
         fixture_put_make(&puts[i], numbers[i], variants[i], 4096, memory + i * 8192);
-        puts[i].fragment.object_key = base_slice_str("key");
     }
     puts[5].fragment.block_checksums[0] ^= 1;
     puts[6].fragment.block_count = 2;
@@ -251,7 +246,6 @@ static void full_batches(void **state)
         for (uint32_t i = 0; i < OSD_BATCH_MAX; i++) {
             fixture_put_make(&puts[i], round * OSD_BATCH_MAX + i, 0, length,
                              memory + i * 69632 + round % 2 * 64);
-            puts[i].fragment.object_key = base_slice(NULL, 0);
         }
         fixture->store->ops->put(fixture->store, puts, OSD_BATCH_MAX);
         for (uint32_t i = 0; i < OSD_BATCH_MAX; i++)
