@@ -15,8 +15,8 @@ class Arguments(ClusterTest):
         c.run("mb", "b")
         c.put_bytes(b"x", "b/k")
         cases = [
-            (NOT_FOUND, "put", os.path.join(c.home, "nowhere"), "b/x"), (NOT_FOUND, "get", "nope/k", "-"),
-            (NOT_FOUND, "get", "b/nope", "-"), (NOT_FOUND, "stat", "b/nope"), (NOT_FOUND, "rm", "b/nope"), (NOT_FOUND, "ls", "nope"),
+            (NOT_FOUND, "put", os.path.join(c.home, "nowhere"), "b/x"), (NOT_FOUND, "get", "nope/k", "f"),
+            (NOT_FOUND, "get", "b/nope", "f"), (NOT_FOUND, "stat", "b/nope"), (NOT_FOUND, "rm", "b/nope"), (NOT_FOUND, "ls", "nope"),
             (NOT_FOUND, "rb", "nope"), (NOT_FOUND, "explain", "b/nope"), (NOT_FOUND, "verify", "b/nope"), (NOT_FOUND, "verify", "nope"),
             (NOT_FOUND, "osd", "rebuild", "77"), (USAGE, "osd", "rebuild", "x"), (USAGE, "put"), (USAGE, "nonsense"), (USAGE, "put", "a"),
             (USAGE, "mb", "UPPER"), (USAGE, "mb", "a" * 64), (USAGE, "mb", ""), (USAGE, "mb", "b2", "--profile", "0+2"),
