@@ -202,8 +202,9 @@ static enum osd_node_state state_of(const struct osd_home *home, const char **re
         *ret_detail = home->refused;
         return OSD_NODE_REFUSED;
     }
-    if (home->superblock.state == OSD_DISK_BLANK || home->unbound) {
-        *ret_detail = home->blank[0] ? home->blank : "blank disk, waits for a rebuild";
+    /* Blank is the coordinator's word; before it came, this may be a first disk. */
+    if (home->blank[0] && (home->superblock.state == OSD_DISK_BLANK || home->unbound)) {
+        *ret_detail = home->blank;
         return OSD_NODE_BLANK;
     }
     if (!home->welcomed) {
