@@ -1,0 +1,208 @@
+#include "coord_audit.h"
+
+#include "base/banned.h"
+
+struct audit {
+    struct fx *fx;
+    struct coord_view view;
+    uint64_t objects, bytes, data, gc, gc_bytes, sessions, repair, buckets;
+};
+
+typedef void (*row_fn)(struct audit *audit, struct base_slice key, struct base_slice value);
+
+static void each(struct audit *audit, enum coord_column column, row_fn fn)
+{
+    struct base_kv_iter *iter = NULL;
+    assert_int_equal(base_kv_iter_new(audit->fx->kv, NULL, NULL, column, &iter), LILIO_OK);
+    for (base_kv_iter_seek(iter, base_slice(NULL, 0)); base_kv_iter_valid(iter);
+         base_kv_iter_next(iter))
+        fn(audit, base_kv_iter_key(iter), base_kv_iter_value(iter));
+    base_kv_iter_free(&iter);
+}
+
+static void unpack(struct audit *audit, const struct proto_type *type, struct base_slice bytes,
+                   void *ret)
+{
+    assert_int_equal(coord_view_unpack(&audit->view, type, bytes, ret, NULL), LILIO_OK);
+}
+
+static bool get(struct audit *audit, enum coord_column column, struct coord_key key,
+                const struct proto_type *type, void *ret)
+{
+    return coord_view_get(&audit->view, column, &key, type, ret, NULL) == LILIO_OK;
+}
+
+static size_t rows_with(struct audit *audit, enum coord_column column, struct coord_key prefix)
+{
+    struct base_kv_iter *iter = NULL;
+    size_t count = 0;
+    assert_int_equal(base_kv_iter_new(audit->fx->kv, NULL, NULL, column, &iter), LILIO_OK);
+    base_kv_iter_seek(iter, coord_key_slice(&prefix));
+    for (; base_kv_iter_valid(iter) && coord_key_has_prefix(base_kv_iter_key(iter), &prefix);
+         base_kv_iter_next(iter))
+        count++;
+    base_kv_iter_free(&iter);
+    return count;
+}
+
+/* A version's runs are there, committed, and know of the name. */
+static void version(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_version_row row;
+    struct proto_version at;
+    struct base_slice name;
+    uint64_t bucket;
+    assert_true(coord_key_version_parse(key, &bucket, &name, &at));
+    unpack(audit, &proto_type_version_row, value, &row);
+    assert_true(coord_version_equal(at, row.version));
+    assert_int_equal(rows_with(audit, COORD_VERSIONS, coord_key_versions(bucket, name)),
+                     1); /* unversioned */
+    for (size_t i = 0; i < row.extents_count; i++) {
+        struct proto_data_row data;
+        struct proto_ref_row ref;
+        assert_true(
+            get(audit, COORD_DATA, coord_key_oid(row.extents[i].oid), &proto_type_data_row, &data));
+        assert_int_equal(data.state, 2);
+        assert_true(get(audit, COORD_REFS, coord_key_ref(row.extents[i].oid, bucket, name),
+                        &proto_type_ref_row, &ref));
+        assert_int_equal(ref.count, 1);
+    }
+    audit->objects++;
+    audit->bytes += row.logical_size;
+}
+
+/* A reference is from a version that names the run. */
+static void ref(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct base_oid oid;
+    struct base_slice name;
+    uint64_t bucket;
+    struct proto_version_row row;
+    (void)value;
+    assert_true(coord_key_ref_parse(key, &oid, &bucket, &name));
+    assert_int_equal(coord_current(&audit->view, bucket, name, &row, NULL), LILIO_OK);
+    bool found = false;
+    for (size_t i = 0; i < row.extents_count; i++)
+        found |= base_oid_equal(row.extents[i].oid, oid);
+    assert_true(found);
+}
+
+/* A run is staged by an open session, used by a name, or waits for collection: one of these. */
+static void data(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_data_row row;
+    struct base_oid oid;
+    unpack(audit, &proto_type_data_row, value, &row);
+    assert_true(coord_key_oid_parse(key, &oid) && base_oid_equal(oid, row.oid));
+    assert_int_equal(proto_row_check(&row, NULL), LILIO_OK);
+    struct proto_run_row run;
+    bool staged = get(audit, COORD_SESSIONS, coord_key_pair(base_oid_session(oid), oid.low),
+                      &proto_type_run_row, &run);
+    bool named = rows_with(audit, COORD_REFS, coord_key_oid(oid)) > 0;
+    assert_int_equal(row.state, staged ? 1 : 2);
+    assert_false(staged && named);
+    struct proto_repair_row repair;
+    bool queued = get(audit, COORD_REPAIR, coord_key_oid(oid), &proto_type_repair_row, &repair);
+    assert_int_equal(queued, named && row.exceptions_count > 0);
+    if (queued) {
+        uint32_t least = 6;
+        for (uint32_t stripe = 0; stripe < coord_run_stripes(&row); stripe++) {
+            uint32_t good = 6 - (uint32_t)__builtin_popcountll(proto_row_missing(&row, stripe));
+            least = good < least ? good : least;
+        }
+        assert_int_equal(repair.least_good, least);
+    }
+    audit->data++;
+    audit->gc += !staged && !named; /* counted down by its gc row */
+}
+
+static void gc(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_gc_key at;
+    struct proto_gc_row row;
+    struct proto_data_row run;
+    assert_true(coord_key_gc_parse(key, &at));
+    unpack(audit, &proto_type_gc_row, value, &row);
+    assert_true(base_oid_equal(at.oid, row.job.oid));
+    assert_int_equal(at.osd == UINT32_MAX, row.waiting_count == 0);
+    assert_int_equal(rows_with(audit, COORD_REFS, coord_key_oid(at.oid)), 0);
+    bool there = get(audit, COORD_DATA, coord_key_oid(at.oid), &proto_type_data_row, &run);
+    assert_int_equal(there, row.reason != 3);
+    if (there)
+        audit->gc--;
+    audit->gc_bytes += row.stored_length;
+}
+
+static void session(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_session_row row;
+    if (key.size != 8) {
+        struct proto_run_row run;
+        unpack(audit, &proto_type_run_row, value, &run);
+        assert_true(get(audit, COORD_SESSIONS, coord_key_u64(base_be64_get(key.data)),
+                        &proto_type_session_row, &row));
+        return;
+    }
+    unpack(audit, &proto_type_session_row, value, &row);
+    assert_int_equal(rows_with(audit, COORD_SESSIONS, coord_key_u64(row.id)), 1 + row.run_count);
+    audit->sessions++;
+}
+
+static void dedup(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_session_row row;
+    (void)value;
+    assert_true(get(audit, COORD_SESSIONS, coord_key_u64(base_be64_get(key.data)),
+                    &proto_type_session_row, &row));
+    assert_true(base_be64_get(key.data + 8) >= row.answered_below);
+}
+
+static void repair(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    (void)value;
+    struct base_oid oid;
+    assert_true(coord_key_oid_parse(key, &oid));
+    assert_true(rows_with(audit, COORD_REFS, coord_key_oid(oid)) > 0);
+    audit->repair++;
+}
+
+static void bucket(struct audit *audit, struct base_slice key, struct base_slice value)
+{
+    struct proto_bucket row, by_name;
+    unpack(audit, &proto_type_bucket, value, &row);
+    assert_int_equal(row.id, base_be64_get(key.data));
+    assert_int_equal(coord_read_bucket(&audit->view, row.name, &by_name, NULL), LILIO_OK);
+    assert_int_equal(by_name.id, row.id);
+    assert_int_equal(row.object_count, rows_with(audit, COORD_VERSIONS, coord_key_u64(row.id)));
+    audit->buckets++;
+}
+
+void coord_audit(struct fx *fx)
+{
+    struct audit audit = {.fx = fx};
+    struct proto_arena *arena = NULL;
+    assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+    audit.view = coord_state_view(fx->state, NULL, arena);
+    each(&audit, COORD_VERSIONS, version);
+    each(&audit, COORD_REFS, ref);
+    each(&audit, COORD_DATA, data);
+    each(&audit, COORD_GC, gc);
+    each(&audit, COORD_SESSIONS, session);
+    each(&audit, COORD_DEDUP, dedup);
+    each(&audit, COORD_REPAIR, repair);
+    each(&audit, COORD_BUCKETS, bucket);
+    assert_int_equal(audit.gc, 0); /* every run without a name has its gc row */
+    const struct proto_state_row *row = fx_row(fx);
+    assert_int_equal(row->object_count, audit.objects);
+    assert_int_equal(row->object_bytes, audit.bytes);
+    assert_int_equal(row->data_count, audit.data);
+    assert_int_equal(row->gc_count, fx_column_count(fx, COORD_GC));
+    assert_int_equal(row->gc_bytes, audit.gc_bytes);
+    assert_int_equal(row->session_count, audit.sessions);
+    assert_int_equal(row->repair_count, audit.repair);
+    assert_int_equal(row->bucket_count, audit.buckets);
+    assert_int_equal(row->bucket_count, fx_column_count(fx, COORD_BUCKET_NAMES));
+    assert_int_equal(coord_state_osd_count(fx->state), fx_column_count(fx, COORD_OSDS));
+    assert_int_equal(coord_state_placement_count(fx->state), fx_column_count(fx, COORD_SLOTS));
+    proto_arena_free(&arena);
+}
