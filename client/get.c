@@ -161,22 +161,36 @@ static enum lilio_err renew_map(struct get *get)
     return LILIO_OK;
 }
 
-/* Does what the machine asks for; stripes that end make room for others at once. */
+static enum lilio_err perform(struct get *get, const struct client_get_action *action)
+{
+    switch (action->kind) {
+    case CLIENT_GET_REQUEST: request(get, action); return LILIO_OK;
+    case CLIENT_GET_DELIVER: return deliver(get, action);
+    case CLIENT_GET_MAP: return renew_map(get);
+    }
+    return LILIO_E_INTERNAL;
+}
+
+/* Does what the machine asks for. A stripe that ends makes room for another at once. */
 static enum lilio_err act(struct get *get)
 {
     struct client_get_action action;
-    enum lilio_err err = open_stripes(get);
-    while (err == LILIO_OK && client_get_next(get->machine, client_now_ms(get->client), &action)) {
-        switch (action.kind) {
-        case CLIENT_GET_REQUEST: request(get, &action); break;
-        case CLIENT_GET_DELIVER: err = deliver(get, &action); break;
-        case CLIENT_GET_MAP: err = renew_map(get); break;
+    uint32_t stripe;
+    bool more = true;
+    while (more) {
+        enum lilio_err err = open_stripes(get);
+        if (err != LILIO_OK)
+            return err;
+        more = client_get_next(get->machine, client_now_ms(get->client), &action);
+        if (more) {
+            err = perform(get, &action);
+            if (err != LILIO_OK)
+                return err;
+            get->moved_ms = client_now_ms(get->client);
         }
-        get->moved_ms = client_now_ms(get->client);
-        if (err == LILIO_OK)
-            err = open_stripes(get);
+        more |= client_get_room(get->machine, &stripe);
     }
-    return err != LILIO_OK ? err : client_get_error(get->machine, get->info);
+    return client_get_error(get->machine, get->info);
 }
 
 static void release_reply(void *context, void *token)

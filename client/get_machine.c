@@ -26,6 +26,7 @@ struct fragment {
     bool late;          /* PENDING for too long: others were asked */
     uint32_t attempt, silent_count, busy_count, map_count;
     uint64_t at_ms;                    /* IDLE: not before. PENDING: since */
+    uint64_t busy_ms;                  /* since when its OSD is busy; 0 = not */
     uint32_t want_offset, want_length; /* wanted bytes of a data fragment */
     uint32_t first_block, block_count; /* asked for, or held */
     struct base_slice payload;         /* GOOD: the blocks */
@@ -524,7 +525,9 @@ void client_get_refused(struct client_get_machine *machine, uint32_t stripe, uin
     case LILIO_E_BUSY:
     case LILIO_E_EXHAUSTED:
     case LILIO_E_NOMEM:
-        fragment->state = IDLE;
+        if (fragment->busy_ms == 0)
+            fragment->busy_ms = now_ms;
+        fragment->state = now_ms < fragment->busy_ms + machine->config.busy_ms ? IDLE : BAD;
         fragment->at_ms = now_ms + client_backoff_ms(fragment->busy_count++, &machine->jitter);
         break;
     case LILIO_E_STALE_EPOCH:

@@ -96,7 +96,8 @@ void client_get_tick(struct client_get_machine *machine, uint64_t now_ms);
 /* Time of the next tick after now_ms that may change something; UINT64_MAX if only an event can. */
 uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t now_ms);
 
-/* The next thing to do; false when there is nothing now. */
+/* The next thing to do; false when there is nothing now, but then there may be room for another
+ * stripe. */
 bool client_get_next(struct client_get_machine *machine, uint64_t now_ms,
                      struct client_get_action *ret_action);
 

@@ -66,6 +66,7 @@ struct put {
     uint64_t size, closed_bytes; /* read; in stripes that are durable */
     uint32_t crc;
     bool ended;        /* the source has no more */
+    bool starved;      /* no buffers for the next stripe: too many are still on their way */
     uint64_t moved_ms; /* when anything last went on */
     struct lilio_errinfo *info;
 };
@@ -347,7 +348,8 @@ static enum lilio_err fill(struct put *put)
 {
     const struct codec_profile *profile = &put->bucket.profile;
     struct stripe *stripe = free_stripe(put);
-    if (!stripe || !take_fragments(put, stripe))
+    put->starved = !stripe || !take_fragments(put, stripe);
+    if (put->starved)
         return LILIO_OK;
     uint64_t want = (uint64_t)profile->data_count * profile->fragment_size;
     if (put->source->size != UINT64_MAX && put->source->size - put->size < want)
@@ -565,10 +567,9 @@ static enum lilio_err open_next(struct put *put)
     return LILIO_OK;
 }
 
-/* Reads ahead as far as the window goes. *ret_more: another stripe could be read at once. */
-static enum lilio_err feed(struct put *put, bool *ret_more)
+/* Reads the next stripe if the window has room for it. */
+static enum lilio_err feed(struct put *put)
 {
-    *ret_more = false;
     bool full = client_put_stripe_count(put->machine) == put->stripe_max;
     bool room = client_put_room(put->machine);
     if (!put->next && !put->ended && (room || full)) {
@@ -580,7 +581,6 @@ static enum lilio_err feed(struct put *put, bool *ret_more)
         enum lilio_err err = open_next(put);
         if (err != LILIO_OK)
             return err;
-        *ret_more = !put->ended && client_put_room(put->machine);
     }
     if ((put->ended && !put->next) || (put->next && full))
         client_put_finish(put->machine, client_now_ms(put->client));
@@ -742,15 +742,15 @@ static enum lilio_err write_run(struct put *put)
 {
     put->moved_ms = client_now_ms(put->client);
     for (;;) {
-        bool more;
-        enum lilio_err err = feed(put, &more);
+        enum lilio_err err = feed(put);
         if (err == LILIO_OK)
             err = act(put);
         if (err != LILIO_OK)
             return err;
         if (client_put_done(put->machine, client_now_ms(put->client)))
             return LILIO_OK;
-        err = listen_once(put, more);
+        bool at_once = !put->starved && !put->ended && client_put_room(put->machine);
+        err = listen_once(put, at_once);
         if (err != LILIO_OK)
             return err;
     }

@@ -20,6 +20,7 @@ struct verify {
     struct lilio_client *client;
     struct client_lane *lane;
     struct proto_map_ref *map_ref;
+    uint64_t bucket_id; /* 0 = all */
     bool all;
     void (*each)(void *context, const struct lilio_verify_object *object);
     void *context;
@@ -171,19 +172,102 @@ static void tell_caller(struct verify *verify, struct lilio_verify_object *objec
     verify->each(verify->context, object);
 }
 
+/* ---- scans ---- */
+
+static int compare_oids(struct base_oid a, struct base_oid b)
+{
+    if (a.high != b.high)
+        return a.high < b.high ? -1 : 1;
+    return a.low < b.low ? -1 : a.low > b.low;
+}
+
+static enum lilio_err open_scan(struct verify *verify, struct proto_scan *ret_scan)
+{
+    struct proto_scan_open request = {.bucket_id = verify->bucket_id};
+    struct client_call call = {
+        .type = &proto_type_scan_open, .value = &request, .reply_type = &proto_type_scan};
+    struct client_answer answer = {0};
+    enum lilio_err err =
+        client_control_call(&verify->lane->control, &call, ret_scan, &answer, verify->info);
+    client_answer_release(&answer);
+    return err;
+}
+
+static void close_scan(struct verify *verify, uint64_t id)
+{
+    struct proto_scan_close request = {.id = id};
+    struct client_call call = {.type = &proto_type_scan_close,
+                               .value = &request,
+                               .reply_type = &proto_type_ok,
+                               .timeout_ms = CLIENT_CLOSE_MS,
+                               .ignore_cancel = true};
+    client_control_tell(&verify->lane->control, &call); /* it lapses otherwise */
+}
+
 /* ---- a page of runs ---- */
 
-/* True if the run is still there. When that cannot be learnt it counts as there. */
-static bool still_there(struct verify *verify, struct base_oid oid)
+/* The greatest oid below. */
+static struct base_oid before(struct base_oid oid)
 {
-    struct proto_data_get request = {.oid = oid};
-    struct client_call call = {
-        .type = &proto_type_data_get, .value = &request, .reply_type = &proto_type_data};
-    struct proto_data data;
-    struct client_answer answer = {0};
-    enum lilio_err err = client_control_call(&verify->lane->control, &call, &data, &answer, NULL);
-    client_answer_release(&answer);
-    return err != LILIO_E_NOT_FOUND;
+    return (struct base_oid){oid.high - (oid.low == 0), oid.low - 1};
+}
+
+/* Marks the rows that a scan from now on still has: whatever else was deleted since the first scan.
+ */
+static enum lilio_err mark_alive(struct verify *verify, uint64_t scan_id,
+                                 const struct client_check_row *rows, size_t count, bool *alive)
+{
+    struct base_oid after = before(rows[0].row.oid);
+    size_t r = 0;
+    for (bool more = true; more && r < count;) {
+        struct proto_scan_next request = {.id = scan_id, .after = after};
+        struct client_call call = {
+            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
+        struct proto_scan_page page;
+        struct client_answer answer = {0};
+        enum lilio_err err =
+            client_control_call(&verify->lane->control, &call, &page, &answer, verify->info);
+        for (size_t i = 0; err == LILIO_OK && i < page.rows_count; i++) {
+            after = page.rows[i].data.oid;
+            while (r < count && compare_oids(rows[r].row.oid, after) < 0)
+                r++;
+            if (r < count && compare_oids(rows[r].row.oid, after) == 0)
+                alive[r++] = true;
+        }
+        more = err == LILIO_OK && page.more && page.rows_count > 0;
+        client_answer_release(&answer);
+        if (err != LILIO_OK)
+            return err;
+    }
+    return LILIO_OK;
+}
+
+/* True if a row has bad fragments that the maps do not know of. */
+static bool has_news(const struct client_check_row *row)
+{
+    for (uint32_t s = 0; s < row->stripe_count; s++)
+        if ((row->stripes[s].missing | row->stripes[s].corrupt) & ~row->stripes[s].known)
+            return true;
+    return false;
+}
+
+/* Looks again whether the rows are still there, if anything bad was found among them. */
+static enum lilio_err look_again(struct verify *verify, const struct client_check_row *rows,
+                                 size_t count, bool *alive)
+{
+    bool news = false;
+    for (size_t r = 0; r < count; r++)
+        news |= has_news(&rows[r]);
+    memset(alive, !news, count * sizeof *alive);
+    if (!news)
+        return LILIO_OK;
+    struct proto_scan scan;
+    enum lilio_err err = open_scan(verify, &scan);
+    if (err != LILIO_OK)
+        return err;
+    err = mark_alive(verify, scan.id, rows, count, alive);
+    close_scan(verify, scan.id);
+    return err;
 }
 
 /* Names of a run, as far as the scan told them. */
@@ -210,25 +294,23 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
     enum lilio_err err = sum_rows(verify, row, 1, &object, &sum);
     if (err != LILIO_OK)
         return err;
-    if (sum.good == sum.fragments || still_there(verify, row->row.oid)) {
-        uint64_t name_count = scanned->name_count ? scanned->name_count : 1;
-        add_to_result(verify, &sum, name_count);
-        report_row(verify, row);
-        err = tell_names(verify, scanned, &object);
-    }
+    add_to_result(verify, &sum, scanned->name_count ? scanned->name_count : 1);
+    report_row(verify, row);
+    err = tell_names(verify, scanned, &object);
     free(object.bad);
     return err;
 }
 
-/* Verifies rows [first, end) of a page together. */
+/* Verifies some rows of a page together. */
 static enum lilio_err verify_rows(struct verify *verify, const struct proto_scan_row *scanned,
                                   size_t count)
 {
     struct client_check_row *rows = calloc(count, sizeof *rows);
-    enum lilio_err err = LILIO_OK;
+    bool *alive = calloc(count, sizeof *alive);
     size_t made = 0;
-    if (!rows)
-        return lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a page of runs");
+    enum lilio_err err = LILIO_OK;
+    if (!rows || !alive)
+        err = lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a page of runs");
     for (; err == LILIO_OK && made < count; made += err == LILIO_OK) {
         err = proto_row_check(&scanned[made].data, verify->info);
         if (err == LILIO_OK)
@@ -238,10 +320,14 @@ static enum lilio_err verify_rows(struct verify *verify, const struct proto_scan
     if (err == LILIO_OK)
         err = client_check_run(verify->lane, &verify->map_ref, rows, count, note_progress, verify,
                                verify->info);
+    if (err == LILIO_OK)
+        err = look_again(verify, rows, count, alive);
     for (size_t r = 0; err == LILIO_OK && r < count; r++)
-        err = judge_row(verify, &scanned[r], &rows[r]);
+        if (alive[r])
+            err = judge_row(verify, &scanned[r], &rows[r]);
     for (size_t r = 0; r < made; r++)
         client_check_row_release(&rows[r]);
+    free(alive);
     free(rows);
     return err;
 }
@@ -301,32 +387,21 @@ static void send_verified(struct verify *verify)
     client_control_tell(&verify->lane->control, &call);
 }
 
-static enum lilio_err verify_scan(struct verify *verify, uint64_t bucket_id)
+static enum lilio_err verify_scan(struct verify *verify)
 {
-    struct client_control *control = &verify->lane->control;
-    struct proto_scan_open request = {.bucket_id = bucket_id};
-    struct client_call call = {
-        .type = &proto_type_scan_open, .value = &request, .reply_type = &proto_type_scan};
     struct proto_scan scan;
-    struct client_answer answer = {0};
-    enum lilio_err err = client_control_call(control, &call, &scan, &answer, verify->info);
-    client_answer_release(&answer);
+    enum lilio_err err = open_scan(verify, &scan);
     if (err != LILIO_OK)
         return err;
     verify->result.index = scan.index;
     client_note_epoch(verify->client, scan.epoch);
-    err = client_map_get(verify->client, control, scan.epoch, &verify->map_ref, verify->info);
+    err = client_map_get(verify->client, &verify->lane->control, scan.epoch, &verify->map_ref,
+                         verify->info);
     if (err == LILIO_OK)
         err = walk(verify, scan.id);
-    if (err == LILIO_OK && bucket_id == 0 && verify->result.fragments_unread == 0)
+    if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
         send_verified(verify);
-    struct proto_scan_close end = {.id = scan.id};
-    struct client_call close_call = {.type = &proto_type_scan_close,
-                                     .value = &end,
-                                     .reply_type = &proto_type_ok,
-                                     .timeout_ms = CLIENT_CLOSE_MS,
-                                     .ignore_cancel = true};
-    client_control_tell(control, &close_call); /* it lapses otherwise */
+    close_scan(verify, scan.id);
     return err;
 }
 
@@ -494,7 +569,7 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);
     if (err == LILIO_OK)
-        err = key ? verify_object(verify, bucket, key) : verify_scan(verify, found.id);
+        err = key ? verify_object(verify, bucket, key) : verify_scan(verify);
     if (err == LILIO_OK && ret_result)
         *ret_result = verify->result;
     proto_map_ref_drop(&verify->map_ref);
