@@ -69,6 +69,13 @@ bool osd_segment_any(const struct osd_segment_store *store, uint64_t first, uint
     return at < store->segment_count && store->segments[at]->id <= last;
 }
 
+struct osd_segment *osd_segment_before(const struct osd_segment_store *store,
+                                       const struct osd_segment *segment)
+{
+    size_t at = lower_bound(store, segment->id);
+    return at ? store->segments[at - 1] : NULL;
+}
+
 uint64_t osd_segment_least(const struct osd_segment_store *store, uint64_t first,
                            uint64_t otherwise)
 {
@@ -140,9 +147,10 @@ enum lilio_err osd_segment_list(struct osd_segment_store *store, struct lilio_er
 {
     struct base_disk *disk = store->disk;
     struct listing listing = {.store = store};
-    enum lilio_err err = disk->ops->make_dir(disk, FOLDER, info);
-    if (err == LILIO_E_EXISTS || err == LILIO_E_READ_ONLY)
-        err = LILIO_OK; /* if it is not there, listing says so */
+    enum lilio_err made = disk->ops->make_dir(disk, FOLDER, info);
+    enum lilio_err err = made;
+    if (made == LILIO_E_EXISTS || made == LILIO_E_READ_ONLY)
+        err = LILIO_OK;
     else if (!err)
         err = disk->ops->sync_dir(disk, "", info);
     if (!err) /* a file that an earlier process was killed over is not durable because it is seen */
@@ -151,6 +159,8 @@ enum lilio_err osd_segment_list(struct osd_segment_store *store, struct lilio_er
         err = disk->ops->list(disk, FOLDER, list_each, &listing, info);
     if (!err && listing.err)
         err = lilio_fail(info, listing.err, "list of segments: out of memory");
+    if (err == LILIO_E_NOT_FOUND && made == LILIO_E_READ_ONLY)
+        err = lilio_fail(info, made, "the filesystem is read-only");
     return err;
 }
 

@@ -132,6 +132,9 @@ struct osd_segment *osd_segment_find(const struct osd_segment_store *store, uint
 /* True if a segment other than `except` has an id in first .. last. */
 bool osd_segment_any(const struct osd_segment_store *store, uint64_t first, uint64_t last,
                      uint64_t except);
+/* NULL if it is the first. */
+struct osd_segment *osd_segment_before(const struct osd_segment_store *store,
+                                       const struct osd_segment *segment);
 /* The least id of a segment that is there and not before first; `otherwise` if there is none up to
  * it. */
 uint64_t osd_segment_least(const struct osd_segment_store *store, uint64_t first,

@@ -1,19 +1,20 @@
 /* Start-up: from segments and whatever is left of the index to an index that is right.
  *
- * 1. List the segment files. Open the index; one that cannot be opened or does not fit the files is
- * thrown away: the segments are the truth.
- * 2. Replay, in log order, what lies behind each segment's mark (everything, if the index is new).
- * The file is synced first: what an unclean stop left unsynced must not be acknowledged later on
- * the strength of having been seen.
- * 3. Below acked_end everything was acknowledged. It is the maximum of the mark, of what later
- * batches state about the past, and of what the next segment's header says. Records behind it
- * belong to a last batch that may be torn: they are believed only if their payload verifies. A
- * place without a valid record below acked_end is damage: counted, skipped, and the store is
- * incomplete. Behind it, it is a torn batch: skipped, or cut off at the end of the newest segment.
- *    (After the loss of the index the last batch of a segment may have been acknowledged without a
- * trace: incomplete, too.)
- * 4. Nothing is ever appended to a segment of an earlier process, so no offset is used twice under
- * one nonce.
+ *  1. List the segment files. Open the index; one that cannot be opened or does not fit the files
+ *     is thrown away: the segments are the truth.
+ *  2. Replay, in log order, what lies behind each segment's mark (everything, if the index is new).
+ *     The file is synced first: what an unclean stop left unsynced must not be acknowledged later
+ *     on the strength of having been seen.
+ *  3. Below acked_end everything was acknowledged. It is the maximum of the mark, of what later
+ *     batches state about the past, and of what the next segment's header says; in a segment that
+ *     is not the newest and has lost that neighbour it is the end (segment_tick.c sees to that).
+ *     A place without a valid record below acked_end is damage: counted, skipped, the store is
+ *     incomplete and the segment is kept.
+ *  4. Behind acked_end lies a last batch that may be torn: a record is believed only if its payload
+ *     verifies. What is not believed is skipped, or cut off at the end of the newest segment. After
+ *     the loss of the index it may have been acknowledged without a trace: incomplete, too.
+ *  5. Nothing is ever appended to a segment of an earlier process, so no offset is used twice under
+ *     one nonce.
  *
  * A crash during recovery leaves an index that knows a prefix of the log; the next start goes on
  * from there.
@@ -30,7 +31,13 @@ struct replay {
     struct osd_scan scan;
     uint64_t good_end; /* of the last record that was believed */
     uint64_t pending;  /* records since the last commit */
+    bool torn_inside;  /* a place behind acked_end was skipped and stays */
 };
+
+static bool is_newest(const struct osd_segment_store *store, const struct osd_segment *segment)
+{
+    return segment == store->segments[store->segment_count - 1];
+}
 
 /* ---- one record ---- */
 
@@ -125,6 +132,7 @@ static enum lilio_err note_bad(struct replay *replay, uint64_t from, uint64_t to
     const struct osd_segment *segment = replay->segment;
     if (from < segment->acked_end)
         return note_damage(replay, from, to, info);
+    replay->torn_inside |= to < segment->limit;
     base_log_write(store->log, BASE_LOG_WARN, "store", "torn",
                    "segment=%016" PRIx64 " from=%" PRIu64 " to=%" PRIu64 " acknowledged=%s",
                    segment->id, from, to,
@@ -159,10 +167,11 @@ static enum lilio_err finish_tail(struct replay *replay, struct lilio_errinfo *i
         err = note_damage(replay, segment->limit, segment->acked_end, info);
     if (!err && tail < segment->limit)
         err = note_bad(replay, tail, segment->limit, info);
-    bool newest = segment == store->segments[store->segment_count - 1];
-    if (!err && tail < segment->limit && tail >= segment->acked_end && newest &&
+    if (!err && tail < segment->limit && tail >= segment->acked_end && is_newest(store, segment) &&
         segment != store->active)
         err = cut(replay, tail, info);
+    if (!replay->torn_inside)
+        segment->acked_end = segment->end; /* all of it has been verified by now */
     osd_index_touch(store, segment);
     return err ? err : osd_index_commit(store, false, info);
 }
@@ -237,6 +246,8 @@ static enum lilio_err replay_segment(struct osd_segment_store *store, struct osd
     struct base_file *file;
     if (from >= segment->limit && segment->acked_end <= segment->limit && segment->in_index)
         return LILIO_OK;
+    if (!segment->end_known && !is_newest(store, segment) && segment->acked_end < segment->limit)
+        segment->acked_end = segment->limit;
     osd_scan_init(&replay.scan, store, segment, segment->limit);
     enum lilio_err err = osd_segment_file(store, segment, &file, info);
     if (!err && segment != store->active)

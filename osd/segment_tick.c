@@ -28,9 +28,17 @@ static bool tombstones_needed(const struct osd_segment_store *store,
            osd_segment_any(store, segment->tombstone_first, segment->tombstone_last, segment->id);
 }
 
+/* The header of a segment behind one with a torn place inside says so; nothing else does. */
+static bool header_needed(const struct osd_segment_store *store, const struct osd_segment *segment)
+{
+    const struct osd_segment *previous = osd_segment_before(store, segment);
+    return previous && previous->acked_end < previous->end;
+}
+
 static bool disposable(const struct osd_segment_store *store, const struct osd_segment *segment)
 {
-    return segment->live_count == 0 && !segment->keep && !tombstones_needed(store, segment);
+    return segment->live_count == 0 && !segment->keep && !tombstones_needed(store, segment) &&
+           !header_needed(store, segment);
 }
 
 /* Bytes that compaction would give back. */
@@ -49,7 +57,8 @@ static bool worth_compacting(const struct osd_segment_store *store,
     if (least > WASTE_LEAST)
         least = WASTE_LEAST;
     return segment != store->active && segment->has_header && !segment->pinned && !segment->keep &&
-           bytes >= least && bytes >= (segment->end - segment->punched_bytes) / WASTE_SHARE;
+           !header_needed(store, segment) && bytes >= least &&
+           bytes >= (segment->end - segment->punched_bytes) / WASTE_SHARE;
 }
 
 /* ---- compaction ---- */

@@ -127,6 +127,22 @@ uint64_t osd_writer_append(struct osd_segment_store *store, struct osd_record *r
 
 /* ---- begin and finish ---- */
 
+/* How far blocks may be reserved ahead: a step, within the segment, and never out of the reserve.
+ */
+static uint64_t ahead_of(struct osd_segment_store *store)
+{
+    const struct osd_segment *segment = store->active;
+    struct base_disk_space space;
+    if (store->disk->ops->space(store->disk, &space, NULL) != LILIO_OK ||
+        space.free_bytes <= store->reserve_bytes)
+        return 0;
+    uint64_t ahead = segment->end + OSD_ALLOCATE_STEP;
+    uint64_t spare = segment->allocated + (space.free_bytes - store->reserve_bytes);
+    if (ahead > spare)
+        ahead = osd_round_down(spare, BASE_DISK_BLOCK);
+    return ahead < store->segment_bytes ? ahead : store->segment_bytes;
+}
+
 /* Reserves blocks for need bytes at the end of the log; more if there is plenty. */
 static enum lilio_err reserve(struct osd_segment_store *store, uint64_t need,
                               struct lilio_errinfo *info)
@@ -135,18 +151,16 @@ static enum lilio_err reserve(struct osd_segment_store *store, uint64_t need,
     uint64_t target = segment->end + need;
     if (target <= segment->allocated)
         return LILIO_OK;
-    uint64_t ahead = segment->end + OSD_ALLOCATE_STEP;
-    if (ahead > store->segment_bytes)
-        ahead = store->segment_bytes;
-    enum lilio_err err = LILIO_E_NO_SPACE;
+    uint64_t ahead = ahead_of(store);
     if (ahead > target)
-        err = segment->file->ops->allocate(segment->file, segment->allocated,
-                                           ahead - segment->allocated, info);
-    if (!err)
         target = ahead;
-    if (err == LILIO_E_NO_SPACE)
+    enum lilio_err err = segment->file->ops->allocate(segment->file, segment->allocated,
+                                                      target - segment->allocated, info);
+    if (err == LILIO_E_NO_SPACE && target > segment->end + need) {
+        target = segment->end + need;
         err = segment->file->ops->allocate(segment->file, segment->allocated,
                                            target - segment->allocated, info);
+    }
     if (!err)
         segment->allocated = target;
     return err;

@@ -1,0 +1,215 @@
+/* Aim: a failing or full disk costs nothing that was acknowledged, is answered with the right code,
+ * and never ends in a crash. Method: a random user whose n-th read, write, sync or change of names
+ * fails, for n = 1, 2, ... until a run meets no fault, once and for ever; then the fault goes, the
+ * store is opened again and compared with the model. Full disks by the crash disk's capacity. */
+#include "store_model.h"
+
+#include <stdlib.h>
+
+#include "base/banned.h"
+
+enum { STEPS = 60, POINTS_MAX = 400 };
+
+/* Returns false when the n-th call did not come. */
+static bool run_with_fault(enum crash_call call, uint64_t n, bool for_ever, enum lilio_err err)
+{
+    struct fixture *fixture = fixture_new(STORE_CRASH, 5);
+    struct model model;
+    model_init(&model, fixture, 900 + n % 7);
+    fixture->options.segment_bytes = 160 * 1024;
+    uint64_t before = crash_disk_calls(fixture->disk, call);
+    crash_disk_fail(fixture->disk, call, n, for_ever, err);
+    model.failing = true;
+    enum lilio_err opened = fixture_try_open(fixture);
+    if (opened == LILIO_OK) {
+        bool healthy = true;
+        for (int i = 0; i < STEPS && healthy; i++)
+            healthy = model_step(&model);
+        if (!healthy) { /* final: no more writes, and reads go on where the disk lets them */
+            assert_int_equal(fixture_put(fixture, 40, 0, 4096), LILIO_E_READ_ONLY);
+            assert_int_equal(fixture_remove(fixture, 1), LILIO_E_READ_ONLY);
+            fixture_tick(fixture, 5);
+            for (int i = 0; i < STEPS; i++)
+                assert_false(model_step(&model));
+        }
+    } else {
+        assert_int_equal(opened, err);
+    }
+    bool met = crash_disk_calls(fixture->disk, call) >= before + n;
+    crash_disk_fail(fixture->disk, call, 0, false, LILIO_OK);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    assert_int_equal(fixture_stats(fixture).corrupt_record_count, 0);
+    model_check(&model);
+    fixture_free(fixture);
+    return met;
+}
+
+static void loop(enum crash_call call, enum lilio_err err)
+{
+    for (int for_ever = 0; for_ever < 2; for_ever++) {
+        uint64_t n = 1;
+        while (run_with_fault(call, n, for_ever, err) && n < POINTS_MAX)
+            n += n < 40 ? 1 : 7;
+        assert_true(n > 10);
+    }
+}
+
+static void reads_fail(void **state)
+{
+    (void)state;
+    loop(CRASH_READ, LILIO_E_IO);
+}
+static void writes_fail(void **state)
+{
+    (void)state;
+    loop(CRASH_WRITE, LILIO_E_IO);
+}
+static void syncs_fail(void **state)
+{
+    (void)state;
+    loop(CRASH_SYNC, LILIO_E_IO);
+}
+static void names_fail(void **state)
+{
+    (void)state;
+    loop(CRASH_META, LILIO_E_IO);
+}
+static void names_find_no_space(void **state)
+{
+    (void)state;
+    loop(CRASH_META, LILIO_E_NO_SPACE);
+}
+static void filesystem_turns_read_only(void **state)
+{
+    (void)state;
+    loop(CRASH_META, LILIO_E_READ_ONLY);
+}
+
+/* The disk was full in the middle of a write although blocks had been reserved: the batch goes, the
+ * store stays. */
+static void write_finds_no_space(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n < 12; n++) {
+        struct fixture *fixture = fixture_new(STORE_CRASH, n);
+        fixture_open(fixture);
+        assert_int_equal(fixture_put(fixture, 0, 0, 65536), LILIO_OK);
+        crash_disk_fail(fixture->disk, CRASH_WRITE, n, false, LILIO_E_NO_SPACE);
+        int refused = 0;
+        for (uint32_t i = 1; i < 12; i++) {
+            enum lilio_err err = fixture_put(fixture, i, 0, 65536);
+            assert_true(err == LILIO_OK || err == LILIO_E_NO_SPACE);
+            if (err) {
+                refused++;
+                assert_int_equal(fixture_get(fixture, i, 0, 65536, true), LILIO_E_MISSING);
+                assert_int_equal(fixture_put(fixture, i, 0, 65536), LILIO_OK);
+            }
+        }
+        assert_int_equal(refused, n < 12);
+        assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_OK);
+        crash_disk_power_off(fixture->disk);
+        fixture_close(fixture);
+        crash_disk_power_on(fixture->disk);
+        fixture_open(fixture);
+        for (uint32_t i = 0; i < 12; i++)
+            assert_int_equal(fixture_get(fixture, i, 0, 65536, true), LILIO_OK);
+        fixture_free(fixture);
+    }
+}
+
+/* Fills until NO_SPACE, deletes inside the reserve, and gets the space back. */
+static void full_disk(void **state)
+{
+    (void)state;
+    enum { CAPACITY = 24 << 20, LENGTH = 512 * 1024, MANY = 64 };
+    struct fixture *fixture = fixture_new(STORE_CRASH, 3);
+    crash_disk_set_capacity(fixture->disk, CAPACITY);
+    fixture->options.reserve_bytes = 0;
+    fixture->options.segment_bytes = 4 << 20;
+    fixture_open(fixture);
+    assert_int_equal(fixture_space(fixture).reserve_bytes, 8 << 20);
+    for (int round = 0; round < 4; round++) {
+        uint32_t count = 0;
+        enum lilio_err err;
+        while ((err = fixture_put(fixture, count, (uint32_t)round, LENGTH)) == LILIO_OK)
+            count++;
+        assert_int_equal(err, LILIO_E_NO_SPACE);
+        assert_true(count >= 24 && count < 32); /* 16 MiB outside the reserve, give or take */
+        assert_true(fixture_space(fixture).free_bytes + (2 << 20) >
+                    fixture_space(fixture).reserve_bytes);
+        assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_OK);
+        if (round % 2)
+            fixture_reopen(fixture); /* deletes need a new segment then */
+        for (uint32_t i = 0; i < count; i++) {
+            assert_int_equal(fixture_get(fixture, i, (uint32_t)round, LENGTH, true), LILIO_OK);
+            assert_int_equal(fixture_remove(fixture, i), LILIO_OK);
+        }
+        fixture_tick(fixture, 2);
+        assert_int_equal(fixture_space(fixture).fragment_count, 0);
+        assert_true(fixture_space(fixture).free_bytes > CAPACITY - (256 << 10));
+    }
+    fixture_free(fixture);
+}
+
+/* Somebody else filled the disk to the last block: nothing breaks, and with a little space
+ * everything works again. */
+static void disk_without_any_space(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(STORE_CRASH, 3);
+    fixture_open(fixture);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(fixture_put(fixture, i, 0, 65536), LILIO_OK);
+    fixture_reopen(fixture);
+    crash_disk_set_capacity(fixture->disk, 4096);
+    assert_int_equal(fixture_put(fixture, 9, 0, 65536), LILIO_E_NO_SPACE);
+    assert_int_equal(fixture_remove(fixture, 0), LILIO_E_NO_SPACE);
+    assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_OK);
+    assert_int_equal(fixture_get(fixture, 0, 0, 65536, true), LILIO_OK);
+    crash_disk_set_capacity(fixture->disk, 1 << 20);
+    assert_int_equal(fixture_remove(fixture, 0), LILIO_OK);
+    assert_int_equal(fixture_put(fixture, 9, 0, 65536), LILIO_OK);
+    fixture_free(fixture);
+}
+
+/* A batch of which only a part fits. */
+static void part_of_a_batch_fits(void **state)
+{
+    (void)state;
+    enum { COUNT = 8, LENGTH = 65536 };
+    struct fixture *fixture = fixture_new(STORE_CRASH, 3);
+    struct osd_put puts[COUNT];
+    static uint8_t memory[COUNT][LENGTH] __attribute__((aligned(BASE_DISK_BLOCK)));
+    crash_disk_set_capacity(fixture->disk, 8192 + 4 * (LENGTH + 4096) + 4096 + 64 * 1024);
+    fixture_open(fixture);
+    for (uint32_t i = 0; i < COUNT; i++)
+        fixture_put_make(&puts[i], i, 0, i == COUNT - 1 ? 1024 : LENGTH, memory[i]);
+    fixture->store->ops->put(fixture->store, puts, COUNT);
+    int stored = 0;
+    for (uint32_t i = 0; i < COUNT - 1; i++) {
+        assert_int_equal(puts[i].ret_err, i < 4 ? LILIO_OK : LILIO_E_NO_SPACE);
+        stored += puts[i].ret_err == LILIO_OK;
+    }
+    assert_int_equal(puts[COUNT - 1].ret_err, LILIO_OK); /* small enough */
+    fixture_reopen(fixture);
+    assert_int_equal(fixture_space(fixture).fragment_count, stored + 1);
+    fixture_free(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_fail),
+        cmocka_unit_test(writes_fail),
+        cmocka_unit_test(syncs_fail),
+        cmocka_unit_test(names_fail),
+        cmocka_unit_test(names_find_no_space),
+        cmocka_unit_test(filesystem_turns_read_only),
+        cmocka_unit_test(write_finds_no_space),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(disk_without_any_space),
+        cmocka_unit_test(part_of_a_batch_fits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
