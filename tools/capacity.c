@@ -18,7 +18,9 @@ uint64_t tools_capacity_per_slot(const uint64_t *free_bytes, size_t count, uint3
         return 0;
     uint64_t low = 0, high = 0;
     for (size_t i = 0; i < count; i++)
-        high = free_bytes[i] > high ? free_bytes[i] : high;
+        if (__builtin_add_overflow(high, free_bytes[i], &high))
+            high = UINT64_MAX;
+    high /= width;
     while (low < high) { /* low fits, nothing above high does */
         uint64_t middle = high - (high - low) / 2;
         if (fits(free_bytes, count, width, middle))

@@ -36,9 +36,14 @@ static bool units_read(const char *text, const struct unit *units, size_t count,
     uint64_t value;
     if (!digits_read(text, &value, &end))
         return false;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(end, units[i].name) == 0)
-            return !__builtin_mul_overflow(value, units[i].factor, ret);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(end, units[i].name) != 0)
+            continue;
+        if (__builtin_mul_overflow(value, units[i].factor, &value))
+            return false;
+        *ret = value;
+        return true;
+    }
     return false;
 }
 

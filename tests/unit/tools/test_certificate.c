@@ -1,0 +1,84 @@
+/* Aim: a certificate says "proven" only when every count agrees. Method: a proven state, then each
+ * single field made wrong; the kept file is read back. */
+#include "tools/certificate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+#include "tests/support/temp_dir.h"
+
+#include "base/banned.h"
+
+static struct lilio_rebuild proven(void)
+{
+    return (struct lilio_rebuild){
+        .phase = LILIO_REBUILD_PROVEN,
+        .osd = 3,
+        .index = 40,
+        .expected = 10,
+        .present = 4,
+        .rebuilt = 6,
+        .verified = 10,
+    };
+}
+
+static void test_every_count_must_agree(void **state)
+{
+    (void)state;
+    struct lilio_rebuild rebuild = proven();
+    assert_true(tools_certificate_proven(&rebuild));
+    for (int phase = LILIO_REBUILD_NONE; phase <= LILIO_REBUILD_ERROR; phase++) {
+        rebuild = proven();
+        rebuild.phase = (enum lilio_rebuild_phase)phase;
+        assert_int_equal(tools_certificate_proven(&rebuild), phase == LILIO_REBUILD_PROVEN);
+    }
+    uint64_t *const fields[] = {&rebuild.expected, &rebuild.present, &rebuild.rebuilt,
+                                &rebuild.verified, &rebuild.failed};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        rebuild = proven();
+        ++*fields[i];
+        assert_false(tools_certificate_proven(&rebuild));
+    }
+    rebuild = proven();
+    rebuild.failure_count = 1;
+    assert_false(tools_certificate_proven(&rebuild));
+}
+
+static void test_the_kept_file(void **state)
+{
+    (void)state;
+    struct lilio_rebuild rebuild = proven();
+    char names[] = "b/one, b/two", reason[] = "3 of 4 sources missing", text[8192];
+    struct lilio_rebuild_failure failure = {
+        .names = names, .reason = reason, .stripe = 5, .index = 2, .err = LILIO_E_LOST};
+    char *folder = temp_dir_new(), *path = NULL;
+    rebuild.failures = &failure;
+    rebuild.failure_count = rebuild.failed = 1;
+    assert_int_equal(tools_certificate_save(folder, &rebuild, &path, NULL), LILIO_OK);
+    assert_string_equal(path + strlen(folder), "/certificates/osd.3-40.json");
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    (void)fclose(file);
+    cJSON *json = cJSON_Parse(text);
+    assert_non_null(json);
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(json, "proven")));
+    assert_int_equal(cJSON_GetObjectItem(json, "expected")->valueint, 10);
+    cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "failures"), 0);
+    assert_string_equal(cJSON_GetObjectItem(first, "names")->valuestring, names);
+    assert_string_equal(cJSON_GetObjectItem(first, "error")->valuestring, "LOST");
+    cJSON_Delete(json);
+    free(path);
+    temp_dir_free(folder);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_count_must_agree),
+        cmocka_unit_test(test_the_kept_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
