@@ -1,0 +1,72 @@
+/* A coordinator in a thread, as far as OSDs speak with one: members, the pinned walk, reports. What
+ * it answers is set, and what it heard is read, under its lock. */
+#ifndef TESTS_FAKE_COORDINATOR_H
+#define TESTS_FAKE_COORDINATOR_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tests/unit/osd/osd_parts.h"
+
+#define FAKE_ENDPOINT "inproc://coordinator.0"
+
+enum { FAKE_ROWS_MAX = 64, FAKE_REPORTS_MAX = 4096, FAKE_JOBS_MAX = 8 };
+
+struct fake_row {
+    struct base_oid oid;
+    uint64_t stored_length, commit_index;
+    char key[32];
+    bool deleted; /* data_get answers NOT_FOUND */
+    uint8_t checksums[4 * PARTS_OSDS * 64];
+    uint32_t stripes;
+    struct proto_exception exceptions[8];
+    size_t exception_count;
+};
+
+struct fake {
+    pthread_t thread;
+    struct proto_context *context;
+    struct proto_server *server;
+    atomic_bool stop;
+
+    pthread_mutex_t lock; /* guards what follows */
+    /* members */
+    struct base_uuid cluster;
+    uint32_t incarnation; /* of osd.0; 0: never bound */
+    struct base_uuid disk_uuid;
+    bool had_disk; /* another disk than any that introduces itself */
+    unsigned hellos, beats, binds;
+    struct base_uuid last_hello_uuid;
+    uint8_t last_state;
+    bool forget; /* the next heartbeat is answered with known = false */
+    struct proto_map_ref *map;
+    struct proto_collect_job jobs[FAKE_JOBS_MAX];
+    size_t job_count, collected;
+    /* the walk */
+    struct fake_row rows[FAKE_ROWS_MAX];
+    size_t row_count, page_rows;
+    uint64_t index;               /* pinned by the next scan_open */
+    bool lose_scans;              /* scan_next answers NOT_FOUND */
+    struct base_oid delete_after; /* when this row was handed out, it and its data are deleted */
+    unsigned pages, completes;
+    struct proto_osd_complete complete;
+    struct proto_fragment_report reports[FAKE_REPORTS_MAX];
+    size_t report_count;
+};
+
+/* Serves at FAKE_ENDPOINT with a map of epoch 5. */
+void fake_start(struct fake *fake, struct proto_context *context);
+void fake_stop(struct fake *fake);
+/* Starts and ends serving while its state stays: a coordinator that is restarted. */
+void fake_serve(struct fake *fake);
+void fake_silence(struct fake *fake);
+
+/* A row of `stripes` full stripes, coded; the checksums go into the row, the fragments to put. */
+struct fake_row *fake_row_add(struct fake *fake, uint64_t counter, uint32_t stripes,
+                              void (*put)(void *context, const struct parts_stripe *stripe),
+                              void *put_context);
+/* How many reports there were of that fragment and kind. */
+size_t fake_reports(struct fake *fake, struct base_oid oid, uint32_t stripe, uint32_t index,
+                    uint8_t kind);
+
+#endif
