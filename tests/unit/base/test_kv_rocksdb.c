@@ -99,25 +99,70 @@ static void test_reopen(void **state)
     free(path);
 }
 
-/* A process that dies without a word: what it committed with sync is there. */
+/* Runs in a child process, which ends without closing anything: like one that is killed. */
+static void in_child(const char *path, bool (*run)(struct base_kv *kv, unsigned round),
+                     unsigned round)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct base_kv *kv;
+        _exit(!try_open(path, &kv, NULL) && run(kv, round) ? 42 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+static bool put_fifty(struct base_kv *kv, unsigned round)
+{
+    return put_rows(kv, round * 50, 50, true) == LILIO_OK;
+}
+
+static bool rows_are_there(struct base_kv *kv, unsigned round)
+{
+    for (unsigned i = 0; i < round * 50; i++)
+        if (get_row(kv, i))
+            return false;
+    return get_row(kv, round * 50) == LILIO_E_NOT_FOUND;
+}
+
+/* What was committed with sync is there. */
 static void test_killed(void **state)
 {
     char *path = strdup(temp_dir_path(*state, "kv"));
     for (unsigned round = 0; round < 3; round++) {
-        pid_t child = fork();
-        if (child == 0) {
-            struct base_kv *kv;
-            bool good = !try_open(path, &kv, NULL) && !put_rows(kv, round * 50, 50, true);
-            _exit(good ? 42 : 1);
-        }
-        int status = 0;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+        in_child(path, put_fifty, round);
+        in_child(path, rows_are_there, round + 1);
     }
-    struct base_kv *kv = must_open(path);
-    for (unsigned i = 0; i < 150; i++)
-        assert_int_equal(get_row(kv, i), LILIO_OK);
+    free(path);
+}
+
+/* A child holds the store open until it is killed. */
+static void test_locked(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    struct base_kv *kv = NULL, *other = NULL;
+    struct lilio_errinfo info = {0};
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        bool told = !try_open(path, &kv, NULL) && write(pipes[1], "x", 1) == 1;
+        while (told)
+            pause();
+        _exit(1);
+    }
+    close(pipes[1]);
+    char byte = 0;
+    assert_int_equal(read(pipes[0], &byte, 1), 1);
+    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* by another process */
+    kill(child, SIGKILL);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    kv = must_open(path);
+    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* by this one */
+    assert_null(other);
     base_kv_free(&kv);
+    close(pipes[0]);
     free(path);
 }
 
@@ -155,35 +200,6 @@ static void test_not_a_folder(void **state)
     close(fd);
     assert_int_equal(try_open(path, &kv, &info), LILIO_E_IO);
     assert_non_null(strstr(info.text, "/kv"));
-}
-
-static void test_locked(void **state)
-{
-    char *path = strdup(temp_dir_path(*state, "kv"));
-    struct base_kv *kv = must_open(path), *other = NULL;
-    struct lilio_errinfo info = {0};
-    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* in this process */
-    int pipes[2];
-    assert_int_equal(pipe(pipes), 0);
-    base_kv_free(&kv);
-    pid_t child = fork(); /* before this process has threads of RocksDB again */
-    if (child == 0) {
-        char byte = (char)(try_open(path, &kv, NULL) == LILIO_OK);
-        bool told = write(pipes[1], &byte, 1) == 1;
-        pause();
-        _exit(told);
-    }
-    char byte = 0;
-    assert_int_equal(read(pipes[0], &byte, 1), 1);
-    assert_int_equal(byte, 1);
-    assert_int_equal(try_open(path, &other, &info), LILIO_E_LOCKED); /* in another one */
-    kill(child, SIGKILL);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    kv = must_open(path);
-    base_kv_free(&kv);
-    close(pipes[0]);
-    close(pipes[1]);
-    free(path);
 }
 
 static void test_columns(void **state)
@@ -392,7 +408,8 @@ static void test_torn_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down), /* forks: first */
+        /* These fork, so they come before RocksDB has threads here. */
+        cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_locked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reopen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_presence, set_up, tear_down),
