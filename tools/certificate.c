@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/config.h"
+#include "base/digest.h"
 #include "tools/file_io.h"
 
 #include "base/banned.h"
@@ -73,6 +74,16 @@ void tools_certificate_print(struct tools_out *out, const struct lilio_rebuild *
     }
 }
 
+/* The digest of the compact JSON text of all that stands before it: a changed certificate shows. */
+static void seal(cJSON *json)
+{
+    char digest[BASE_SHA256_TEXT] = "";
+    char *text = cJSON_PrintUnformatted(json);
+    if (text && base_sha256_text(base_slice_str(text), digest) == LILIO_OK)
+        tools_json_text(json, "sha256", digest);
+    cJSON_free(text);
+}
+
 cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
 {
     cJSON *json = tools_json_new();
@@ -113,6 +124,7 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
         tools_json_text(element, "reason", failure->reason);
         tools_json_add(list, element);
     }
+    seal(json);
     return json;
 }
 

@@ -28,6 +28,7 @@ WRAPPED = {
     "msgpack.h": {"proto/pack.c"},
     "rocksdb/c.h": {"base/kv_rocksdb.c"},
     "yaml.h": {"base/config.c"},
+    "openssl/evp.h": {"base/digest.c"},
     "isa-l.h": {"codec/isal.c"},
     "xxhash.h": {"proto/placement.c", "proto/ring.c"},
     "cjson/cJSON.h": None,  # only tools and tests
