@@ -57,10 +57,16 @@ static void test_buffer_grows_and_keeps(void **state)
     for (unsigned i = 0; i < 5000; i++) {
         uint8_t pair[2] = {(uint8_t)i, (uint8_t)(i >> 8)};
         assert_int_equal(base_buffer_append(&buffer, pair, 2), LILIO_OK);
+        assert_true(buffer.size <= buffer.capacity);
     }
     assert_int_equal(buffer.size, 10000);
     for (unsigned i = 0; i < 5000; i++)
         assert_int_equal(base_le16_get(buffer.data + (size_t)2 * i), i);
+    while (buffer.size < buffer.capacity)
+        assert_int_equal(base_buffer_append(&buffer, "x", 1), LILIO_OK);
+    assert_int_equal(base_buffer_append(&buffer, "y", 1), LILIO_OK); /* one more than fits */
+    assert_true(buffer.size <= buffer.capacity);
+    buffer.size = 10000;
     assert_int_equal(base_buffer_append(&buffer, NULL, 0), LILIO_OK);
     assert_int_equal(base_buffer_slice(&buffer).size, 10000);
     size_t capacity = buffer.capacity;

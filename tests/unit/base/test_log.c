@@ -254,6 +254,38 @@ static void test_threads_and_rotation(void **state)
     temp_dir_free(dir);
 }
 
+static void expect_file(const char *path, const char *content)
+{
+    struct base_buffer file = {0};
+    read_all(path, &file);
+    assert_int_equal(file.size, strlen(content));
+    assert_memory_equal(file.data, content, file.size);
+    base_buffer_release(&file);
+}
+
+static void test_rotation(void **state)
+{
+    (void)state;
+    char *dir = temp_dir_new();
+    const char *path = temp_dir_path(dir, "x.log");
+    struct base_log *log = NULL;
+    assert_int_equal(base_log_new(path, "x", BASE_LOG_INFO, &fixed_clock, &log, NULL), LILIO_OK);
+    base_log_write(log, BASE_LOG_INFO, "a", "one", "");
+    assert_int_equal(rename(path, temp_dir_path(dir, "old")), 0);
+    base_log_write(log, BASE_LOG_INFO, "a", "two", ""); /* not told yet */
+    base_log_reopen(log);
+    base_log_write(log, BASE_LOG_INFO, "a", "three", "");
+    base_log_free(&log);
+    assert_int_equal(base_log_new(path, "x", BASE_LOG_INFO, &fixed_clock, &log, NULL), LILIO_OK);
+    base_log_write(log, BASE_LOG_INFO, "a", "four", ""); /* appended */
+    base_log_free(&log);
+    expect_file(temp_dir_path(dir, "old"), "2026-01-02T03:04:05.678Z info x a one\n"
+                                           "2026-01-02T03:04:05.678Z info x a two\n");
+    expect_file(path, "2026-01-02T03:04:05.678Z info x a three\n"
+                      "2026-01-02T03:04:05.678Z info x a four\n");
+    temp_dir_free(dir);
+}
+
 /* When the new file cannot be made the old one goes on and says so. */
 static void test_reopen_fails(void **state)
 {
@@ -300,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_quote),
         cmocka_unit_test(test_quote_cuts),
         cmocka_unit_test(test_threads_and_rotation),
+        cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_reopen_fails),
         cmocka_unit_test(test_cannot_open),
     };
