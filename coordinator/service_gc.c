@@ -241,23 +241,25 @@ static void queue_walk(struct coord_service *service, uint64_t now)
     }
 }
 
-/* What was filed under an OSD that is up again. */
+/* What was filed under an OSD that is up again; when nothing is left, it is not looked for any
+ * more. */
 static void parked_load(struct coord_service *service, size_t place)
 {
     struct gc *gc = &service->gc;
     struct coord_gc_item items[READ_ROWS];
     struct proto_gc_key from = {.osd = coord_state_osd_at(service->state, place)->id};
-    size_t count = 0, loaded = 0;
-    for (bool more = true; more && gc->count < COORD_COLLECTING_MAX;) {
+    size_t count = 0, found = 0;
+    bool more = true;
+    while (more && gc->count < COORD_COLLECTING_MAX) {
         more = rows_read(service, &from, items, &count);
-        loaded += count;
+        found += count;
         for (size_t i = 0; i < count; i++) {
             struct gc_job *job = job_find(gc, items[i].key.oid) ? NULL : job_new(gc, &items[i]);
             if (job)
                 ask_parked(service, &items[i].row, job);
         }
     }
-    service->osds[place].parked = loaded > 0;
+    service->osds[place].parked = more || found > 0;
 }
 
 /* ---- jobs come to an end ---- */

@@ -409,7 +409,7 @@ void coord_gc_add(struct coord_command *command, const struct proto_collect_job 
                   struct proto_version version, uint8_t reason, uint64_t stored_length)
 {
     struct coord_state *state = command->state;
-    uint64_t since = state->row.cluster_ms ? state->row.cluster_ms : 1; /* 0 means due at once */
+    uint64_t since = state->row.cluster_ms;
     struct proto_gc_row row = {
         .job = *job,
         .since_ms = since,
@@ -419,7 +419,7 @@ void coord_gc_add(struct coord_command *command, const struct proto_collect_job 
     };
     struct proto_gc_key name = {
         .osd = COORD_GC_NOBODY,
-        .order_ms = reason == COORD_GC_DISCARDED ? 0 : since,
+        .order_ms = reason == COORD_GC_DISCARDED ? 0 : since + 1, /* 0 is due at once */
         .oid = job->oid,
     };
     struct coord_key key = coord_key_gc(&name);

@@ -1,0 +1,46 @@
+/* A service on virtual time: calls are answered at once, time goes on in steps of a tick, OSDs beat
+ * when they are told to. */
+#ifndef TESTS_COORD_SVC_H
+#define TESTS_COORD_SVC_H
+
+#include "coord_fixture.h"
+
+#include "coordinator/service.h"
+
+struct svc {
+    struct fx *fx;
+    struct coord_service *service;
+    struct coord_service_options options;
+    struct base_clock clock;
+    struct base_random random;
+    uint64_t now_ms, random_state;
+    struct base_disk_space space;
+    uint64_t answers; /* ever given */
+    uint16_t type;    /* of the last answer */
+    uint64_t epoch;
+    struct base_buffer reply;
+    bool alive[FX_OSDS];    /* beats each second while time goes on */
+    bool collects[FX_OSDS]; /* confirms what it is asked to collect */
+    struct proto_collect_job todo[FX_OSDS][256];
+    size_t todo_count[FX_OSDS];
+    uint64_t collected[FX_OSDS]; /* jobs ever handed to it */
+};
+
+/* gc_grace_ms as given; a fresh cluster (no reader can hold anything) or one that was there before.
+ */
+struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh);
+void svc_free(struct svc *svc);
+/* The process ends and starts again on the same store. */
+void svc_restart(struct svc *svc);
+/* The error of the answer (OK for anything but proto_error). */
+enum lilio_err svc_call(struct svc *svc, uint64_t session, uint64_t sequence,
+                        const struct proto_type *type, const void *value);
+void svc_reply(struct svc *svc, const struct proto_type *type, void *ret);
+/* Time goes on: ticks, heartbeats of the OSDs that are alive. */
+void svc_pass(struct svc *svc, uint64_t ms);
+void svc_pump(struct svc *svc);
+struct proto_osd_orders svc_beat(struct svc *svc, uint32_t osd, uint8_t state);
+uint8_t svc_state(struct svc *svc, uint32_t osd); /* as the map shows it */
+uint8_t svc_row(struct svc *svc, uint32_t osd);   /* as the row says */
+
+#endif
