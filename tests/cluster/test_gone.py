@@ -94,6 +94,7 @@ class Gone(ClusterTest):
         result = c.up(code=None)
         self.assertNotEqual(result.code, OK)
         self.assertIn("coordinator", result.err)
+        self.assertFalse(os.path.exists(c.path("coordinator.0")), "the maps were made anew")
 
 
 class Listening(ClusterTest):
