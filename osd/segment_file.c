@@ -166,10 +166,11 @@ enum lilio_err osd_segment_list(struct osd_segment_store *store, struct lilio_er
 
 /* ---- open files ---- */
 
-static void close_idle(struct osd_segment_store *store)
+/* Room for one more open file: the one that was idle longest is closed. */
+static void make_room(struct osd_segment_store *store)
 {
     struct osd_segment *oldest = NULL;
-    for (size_t i = 0; i < store->segment_count; i++) {
+    for (size_t i = 0; i < store->segment_count && store->open_files >= OSD_OPEN_FILES_MAX; i++) {
         struct osd_segment *segment = store->segments[i];
         if (segment->file && segment != store->active &&
             (!oldest || segment->used_at < oldest->used_at))
@@ -185,8 +186,7 @@ enum lilio_err osd_segment_file(struct osd_segment_store *store, struct osd_segm
     char name[OSD_FOLDER_NAME_MAX];
     segment->used_at = ++store->use_counter;
     if (!segment->file) {
-        if (store->open_files >= OSD_OPEN_FILES_MAX)
-            close_idle(store);
+        make_room(store);
         enum lilio_err err = store->disk->ops->open(store->disk, file_name(segment->id, name),
                                                     BASE_OPEN_DIRECT, &segment->file, info);
         if (err)
@@ -293,6 +293,7 @@ enum lilio_err osd_segment_create(struct osd_segment_store *store, struct lilio_
     struct osd_segment *segment;
     uint64_t id = store->next_id++;
     uint64_t nonce = base_random_u64(store->random);
+    make_room(store);
     enum lilio_err err = store->disk->ops->open(
         store->disk, file_name(id, name), BASE_OPEN_CREATE | BASE_OPEN_EXCLUSIVE | BASE_OPEN_DIRECT,
         &file, info);

@@ -202,16 +202,25 @@ static enum lilio_err write_moves(struct osd_segment_store *store, struct step *
     return osd_index_commit(store, false, info);
 }
 
+static enum lilio_err drop(struct osd_segment_store *store, struct osd_segment *segment,
+                           struct lilio_errinfo *info)
+{
+    if (segment->id == store->victim) {
+        store->victim = 0;
+        osd_segment_store_count(store, &store->stats.compaction_count, 1);
+    }
+    return osd_segment_drop(store, segment, info);
+}
+
 static enum lilio_err finish_victim(struct osd_segment_store *store, struct osd_segment *victim,
                                     struct lilio_errinfo *info)
 {
-    store->victim = 0;
     if (victim->live_count) { /* the index names records that the walk did not find */
         victim->pinned = true;
+        store->victim = 0;
         return LILIO_OK;
     }
-    osd_segment_store_count(store, &store->stats.compaction_count, 1);
-    return osd_segment_drop(store, victim, info);
+    return drop(store, victim, info);
 }
 
 /* The reserve is for deletes; half of it may serve compaction, which gives more back than it takes.
@@ -224,9 +233,10 @@ static bool room_to_move(struct osd_segment_store *store)
 }
 
 static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_segment *victim,
-                                   struct lilio_errinfo *info)
+                                   bool *ret_more, struct lilio_errinfo *info)
 {
     struct step step = {.victim = victim, .next = store->victim_at};
+    *ret_more = true;
     if (step.next >= victim->end)
         return finish_victim(store, victim, info);
     step.base = osd_round_down(step.next, BASE_DISK_BLOCK);
@@ -241,6 +251,7 @@ static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_s
     else if (!err && !step.stuck && step.move_count)
         err = write_moves(store, &step, info);
     if (err == LILIO_E_NO_SPACE) {
+        *ret_more = false;
         store->victim = 0;
         return LILIO_OK;
     }
@@ -279,7 +290,7 @@ enum lilio_err osd_segment_store_tick(struct osd_store *head, bool *ret_more,
         if (segment == store->active || !disposable(store, segment))
             continue;
         *ret_more = true;
-        return osd_segment_drop(store, segment, info);
+        return drop(store, segment, info);
     }
     if (!room_to_move(store))
         return LILIO_OK;
@@ -294,7 +305,5 @@ enum lilio_err osd_segment_store_tick(struct osd_store *head, bool *ret_more,
         store->victim = 0;
         return LILIO_OK;
     }
-    enum lilio_err err = compact_step(store, victim, info);
-    *ret_more = !err && store->victim;
-    return err;
+    return compact_step(store, victim, ret_more, info);
 }
