@@ -203,23 +203,11 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
 
 /* ---- nodes ---- */
 
-/* libzmq resolves the host when it connects; here it only has to be printable, and the port a port.
- */
-static bool tcp_valid(const char *endpoint)
+/* A port that the kernel chooses is of no use to those who read the file. */
+static bool has_port(const char *endpoint)
 {
-    for (const char *p = endpoint; *p; p++)
-        if (*p <= ' ' || *p > '~')
-            return false;
-    const char *host = proto_endpoint_rest(endpoint);
-    const char *port = strrchr(host, ':') + 1;
-    size_t length = strlen(port);
-    unsigned number = 0;
-    for (size_t i = 0; i < length && i < 6; i++) {
-        if (port[i] < '0' || port[i] > '9')
-            return false;
-        number = number * 10 + (unsigned)(port[i] - '0');
-    }
-    return port - host > 1 && length <= 5 && number >= 1 && number <= 65535;
+    const char *port = strrchr(endpoint, ':') + 1;
+    return strcmp(port, "*") != 0 && strtoul(port, NULL, 10) != 0;
 }
 
 static enum lilio_err load_endpoint(const struct loader *loader,
@@ -239,7 +227,7 @@ static enum lilio_err load_endpoint(const struct loader *loader,
         return complain(loader, node, "address", "too long");
     if (proto_endpoint_parse(*ret, &kind, &why))
         return complain(loader, node, "address", why.text);
-    if (kind == PROTO_ENDPOINT_INPROC || (kind == PROTO_ENDPOINT_TCP && !tcp_valid(*ret)))
+    if (kind == PROTO_ENDPOINT_INPROC || (kind == PROTO_ENDPOINT_TCP && !has_port(*ret)))
         return complain(loader, node, "address",
                         "want ipc://PATH or tcp://HOST:PORT with a port of 1 to 65535");
     return LILIO_OK;

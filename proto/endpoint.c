@@ -26,6 +26,27 @@ const char *proto_endpoint_rest(const char *endpoint)
     return strstr(endpoint, "://") + 3;
 }
 
+/* HOST:PORT, printable, the port a number or "*". Whether there is such a host is found out later.
+ */
+static bool tcp_valid(const char *rest)
+{
+    const char *colon = strrchr(rest, ':');
+    if (!colon || colon == rest || !colon[1])
+        return false;
+    for (const char *p = rest; p < colon; p++)
+        if (*p <= ' ' || *p > '~')
+            return false;
+    if (strcmp(colon, ":*") == 0)
+        return true;
+    unsigned port = 0;
+    for (const char *p = colon + 1; *p; p++) {
+        if (*p < '0' || *p > '9' || port > 65535)
+            return false;
+        port = port * 10 + (unsigned)(*p - '0');
+    }
+    return port <= 65535;
+}
+
 enum lilio_err proto_endpoint_parse(const char *endpoint, enum proto_endpoint_kind *ret_kind,
                                     struct lilio_errinfo *info)
 {
@@ -43,8 +64,9 @@ enum lilio_err proto_endpoint_parse(const char *endpoint, enum proto_endpoint_ki
             return lilio_fail(info, LILIO_E_ADDRESS,
                               "%.200s: a socket's path has at most %zu bytes, this one %zu",
                               endpoint, room, strlen(rest));
-        if (kinds[i].kind == PROTO_ENDPOINT_TCP && !strrchr(rest, ':'))
-            return lilio_fail(info, LILIO_E_ADDRESS, "%.200s: want HOST:PORT", endpoint);
+        if (kinds[i].kind == PROTO_ENDPOINT_TCP && !tcp_valid(rest))
+            return lilio_fail(info, LILIO_E_ADDRESS,
+                              "%.200s: want HOST:PORT with a port up to 65535", endpoint);
         *ret_kind = kinds[i].kind;
         return LILIO_OK;
     }

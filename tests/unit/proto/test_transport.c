@@ -664,9 +664,9 @@ static void *worker_main(void *context)
 /* ThreadSanitizer does not see how libzmq, which is not built with it, hands a message from one of
  * our threads to another without a system call in between: inproc looks like a race to it. */
 #ifdef __SANITIZE_THREAD__
-enum { FIRST_KIND = WIRE_IPC };
+static const enum wire_kind first_kind = WIRE_IPC;
 #else
-enum { FIRST_KIND = WIRE_INPROC };
+static const enum wire_kind first_kind = WIRE_INPROC;
 #endif
 
 /* One thread serves, several ask, all in one context; the payload of a request is sent back as that
@@ -674,7 +674,7 @@ enum { FIRST_KIND = WIRE_INPROC };
 static void test_threads(void **state)
 {
     (void)state;
-    for (enum wire_kind kind = FIRST_KIND; kind < WIRE_KIND_COUNT; kind++) {
+    for (enum wire_kind kind = first_kind; kind < WIRE_KIND_COUNT; kind++) {
         struct wire w;
         struct worker workers[WORKERS];
         pthread_t threads[WORKERS];

@@ -116,9 +116,15 @@ void wire_ping(struct proto_channel *channel, uint64_t sequence)
 
 void wire_check_alive(struct proto_server *server, struct proto_channel *channel, uint64_t sequence)
 {
-    wire_await_ready(channel);
-    wire_ping(channel, sequence);
-    struct proto_request *request = wire_await_request(server);
+    struct proto_request *request = NULL;
+    for (uint64_t start = now_ms(); !request;) {
+        wire_await_ready(channel);
+        wire_ping(channel, sequence);
+        while (!(request = proto_server_receive(server)) && proto_channel_ready(channel)) {
+            struct proto_wait_item items[] = {{.server = server}, {.channel = channel}};
+            (void)proto_wait(items, 2, left_ms(start));
+        }
+    }
     assert_ptr_equal(request->type, &proto_type_ping);
     assert_int_equal(request->header.sequence, sequence);
     const struct proto_pong pong = {.node = base_slice_str("osd.0")};

@@ -35,7 +35,8 @@ struct proto_reply *wire_await_reply(struct proto_channel *channel);
 
 /* Sends a ping with this sequence, which must be taken. */
 void wire_ping(struct proto_channel *channel, uint64_t sequence);
-/* Ping and pong, to show that both ends still work. */
+/* Ping and pong, to show that both ends still work. A ping that is lost with its connection is sent
+ * again. */
 void wire_check_alive(struct proto_server *server, struct proto_channel *channel,
                       uint64_t sequence);
 /* The code of an error reply; fails the test if it is none. */
