@@ -53,9 +53,12 @@ lilio() {
 say "Install what it needs and build it"
 show "$here/deploy/install-deps.sh"
 cd "$here"
-show cmake --preset release -DBUILD_TESTING=OFF >"$work/configure.log" || { cat "$work/configure.log"; exit 1; }
-printf '$ cmake --build --preset release\n'
-cmake --build --preset release >"$work/build.log" || { tail -n 40 "$work/build.log"; exit 1; }
+programs=(lilio-ec lilio-coordinator lilio-osd)
+printf '$ cmake --preset release && cmake --build --preset release --target %s\n' "${programs[*]}"
+cmake --preset release >"$work/build.log" 2>&1 && cmake --build --preset release --target "${programs[@]}" >>"$work/build.log" 2>&1 || {
+    tail -n 40 "$work/build.log"
+    exit 1
+}
 tail -n 1 "$work/build.log"
 
 if [ -z "$file" ]; then
@@ -76,12 +79,13 @@ kill_osd() {
     pid=$(cut -d' ' -f1 "$cluster/run/osd.$1.pid")
     printf '$ kill -9 %s        # osd.%s\n' "$pid" "$1"
     kill -9 "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    # Where nobody collects orphans it stays as a zombie, which is as good as gone.
+    while [ -d "/proc/$pid" ] && ! grep -qs '^State:[[:space:]]*Z' "/proc/$pid/status"; do sleep 0.05; done
 }
 
 say "Three commands from nothing to a stored file"
 lilio up --dir "$cluster" --detach
-lilio mb first
+lilio mb first || [ $? -eq 4 ] # it is there when --keep names the same folder again
 lilio put "$file" first/example
 lilio get first/example "$work/back"
 compare
@@ -91,7 +95,7 @@ kill_osd 1
 kill_osd 4
 lilio get first/example "$work/back"
 compare
-lilio explain first/example | head -n 20 || true
+lilio explain first/example | sed -n '1,6p;$p'
 
 say "They come back"
 lilio up --dir "$cluster" --detach

@@ -35,15 +35,6 @@ static bool is_complete(const struct lilio_osd *osd)
     return osd->complete && strcmp(osd->state, "blank") != 0;
 }
 
-static uint64_t applied_index(const struct lilio_status *status)
-{
-    uint64_t index = 0;
-    for (size_t i = 0; i < status->coordinator_count; i++)
-        if (status->coordinators[i].applied_index > index)
-            index = status->coordinators[i].applied_index;
-    return index;
-}
-
 /* ---- the one word ---- */
 
 /* verified: all that was there at a verification was good, and nothing speaks against it now.
@@ -65,9 +56,6 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
     struct tools_out *out = &context->out;
     const char *word = verdict(status);
     char time[TOOLS_TEXT];
-    uint64_t newer = applied_index(status) > status->verify_index
-                         ? applied_index(status) - status->verify_index
-                         : 0;
     if (strcmp(word, "lost") == 0)
         tools_out_line(out,
                        "LOST: the last verification found %llu objects that cannot be restored",
@@ -80,11 +68,10 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        "`lilio-ec verify' reads everything");
     else
         tools_out_line(out,
-                       "all %llu fragments there were at index %llu were verified; not verified "
-                       "since %s (%llu changes)",
-                       (unsigned long long)status->verify_fragments,
+                       "every fragment there was at index %llu was verified at %s; not verified "
+                       "since then",
                        (unsigned long long)status->verify_index,
-                       tools_text_time(status->verify_wall_ms, time), (unsigned long long)newer);
+                       tools_text_time(status->verify_wall_ms, time));
 }
 
 /* ---- OSDs ---- */

@@ -245,8 +245,6 @@ static void result_print(struct tools_context *context, const struct up *up)
         if (!serves)
             tools_out_line(&context->out, "%s does not serve: %s%s%s", daemon->name, daemon->state,
                            daemon->detail[0] ? ": " : "", tools_text_name(daemon->detail, 0));
-        if (strcmp(daemon->state, "blank") == 0)
-            tools_out_line(&context->out, "  fill it with: lilio-ec osd rebuild %u", daemon->id);
     }
     tools_out_line(&context->out, "%s: coordinator and %zu of %zu OSDs serve%s", up->file.folder,
                    serving, osds, started ? "" : " (they ran already)");

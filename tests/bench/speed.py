@@ -39,6 +39,15 @@ def pipeline(program, folder, mib):
             "cpu": float(put[2]) + float(get[2]) + 2 * float(osd[1])}
 
 
+def process_lives(pid):
+    """A zombie does not: where nobody collects orphans, it stays for good."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Cluster:
     def __init__(self, programs, folder):
         self.cli, self.folder = os.path.join(programs, "lilio-ec"), folder
@@ -61,7 +70,7 @@ class Cluster:
     def kill(self, number):
         pid = self.pid(f"osd.{number}")
         os.kill(pid, 9)
-        while os.path.exists(f"/proc/{pid}"):
+        while process_lives(pid):
             time.sleep(0.01)
 
     def daemons_cpu(self):
