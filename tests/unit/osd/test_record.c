@@ -43,6 +43,15 @@ static uint32_t encode(const struct osd_record *record, uint8_t *ret)
     return osd_record_covered(record);
 }
 
+/* Every field, whatever the compiler leaves between them. */
+static void assert_same(const struct osd_record *a, const struct osd_record *b)
+{
+    uint8_t bytes_a[OSD_RECORD_COVERED_MAX], bytes_b[OSD_RECORD_COVERED_MAX];
+    uint32_t size = encode(a, bytes_a);
+    assert_int_equal(encode(b, bytes_b), size);
+    assert_memory_equal(bytes_a, bytes_b, size);
+}
+
 static void data_comes_back(void **state)
 {
     (void)state;
@@ -52,8 +61,10 @@ static void data_comes_back(void **state)
     assert_int_equal(size, 200 + 16 + 8);
     assert_int_equal(osd_record_decode(bytes, size, NONCE, OFFSET, &found), LILIO_OK);
     assert_true(base_slice_equal(found.fragment.object_key, record.fragment.object_key));
-    found.fragment.object_key = record.fragment.object_key;
-    assert_memory_equal(&found, &record, sizeof record);
+    assert_same(&found, &record);
+    assert_int_equal(found.sequence, 42);
+    assert_int_equal(found.fragment.key.generation, 13);
+    assert_int_equal(found.fragment.block_checksums[1], 0x01020304);
     assert_int_equal(osd_record_claimed_nonce(bytes), NONCE);
 }
 
@@ -177,7 +188,10 @@ static void tombstone_and_pad(void **state)
     uint32_t size = encode(&tombstone, bytes);
     assert_int_equal(size, OSD_RECORD_FIXED);
     assert_int_equal(osd_record_decode(bytes, size, NONCE, OFFSET, &found), LILIO_OK);
-    assert_memory_equal(&found, &tombstone, sizeof found);
+    assert_same(&found, &tombstone);
+    assert_int_equal(found.target_sequence, 8);
+    assert_int_equal(found.first_segment, 1);
+    assert_int_equal(found.last_segment, 3);
     struct osd_record pad = {.type = OSD_RECORD_PAD, .header_length = 256, .payload_length = 256};
     size = encode(&pad, bytes);
     assert_int_equal(osd_record_decode(bytes, size, NONCE, OFFSET, &found), LILIO_OK);
