@@ -129,6 +129,8 @@ static void on_scan_next(struct fake *fake, struct proto_request **request,
     struct proto_scan_page page = {.rows = rows};
     assert_int_equal(proto_scan_next_unpack((*request)->body, arena, &next, NULL), LILIO_OK);
     fake->pages++;
+    if (fake->later_index)
+        fake->index = fake->later_index;
     if (fake->lose_scans || next.id != SCAN_ID) {
         refuse(fake, request, LILIO_E_NOT_FOUND);
         return;

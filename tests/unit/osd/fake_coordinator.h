@@ -46,6 +46,7 @@ struct fake {
     struct fake_row rows[FAKE_ROWS_MAX];
     size_t row_count, page_rows;
     uint64_t index;               /* pinned by the next scan_open */
+    uint64_t later_index;         /* what it becomes once a page was asked for; 0 = as it is */
     bool lose_scans;              /* scan_next answers NOT_FOUND */
     struct base_oid delete_after; /* when this row was handed out, it and its data are deleted */
     unsigned pages, completes;
