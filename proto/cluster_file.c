@@ -220,13 +220,16 @@ static enum lilio_err load_endpoint(const struct loader *loader,
     if (!text)
         return complain(loader, node ? node : parent, "address",
                         "want ipc://PATH or tcp://HOST:PORT");
+    if (proto_endpoint_parse(text, &kind, &why))
+        return complain(loader, node, "address", why.text);
     *ret = resolve_endpoint(loader->file->folder, text);
     if (!*ret)
         return no_memory(loader);
+    if (proto_endpoint_parse(*ret, &kind,
+                             &why)) /* the absolute path may be too long for a socket */
+        return complain(loader, node, "address", why.text);
     if (strlen(*ret) > ENDPOINT_BYTES_MAX)
         return complain(loader, node, "address", "too long");
-    if (proto_endpoint_parse(*ret, &kind, &why))
-        return complain(loader, node, "address", why.text);
     if (kind == PROTO_ENDPOINT_INPROC || (kind == PROTO_ENDPOINT_TCP && !has_port(*ret)))
         return complain(loader, node, "address",
                         "want ipc://PATH or tcp://HOST:PORT with a port of 1 to 65535");
