@@ -59,11 +59,13 @@ LILIO_MUST_USE enum lilio_err base_kv_batch_get(struct base_kv_batch *batch, uns
                                                 struct base_slice key,
                                                 struct base_buffer *ret_value,
                                                 struct lilio_errinfo *info);
-/* Marks this point; rollback undoes what came after the mark. One level. */
+/* Marks this point (instead of an earlier one); rollback undoes what came after the mark and takes
+ * the mark away. */
 void base_kv_batch_mark(struct base_kv_batch *batch);
 void base_kv_batch_rollback(struct base_kv_batch *batch);
-/* Applies all or nothing and empties the batch. sync: durable when it returns OK. Errors: IO,
- * NO_SPACE, CORRUPT. */
+/* Applies all or nothing and empties the batch, also when it fails; a batch whose commit failed may
+ * be there, whole, after the next opening. sync: durable when it returns OK. Errors: IO, NO_SPACE,
+ * READ_ONLY, CORRUPT, NOMEM. */
 LILIO_MUST_USE enum lilio_err base_kv_batch_commit(struct base_kv_batch *batch, bool sync,
                                                    struct lilio_errinfo *info);
 

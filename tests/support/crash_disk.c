@@ -1,9 +1,4 @@
-/* Names, handles, power and faults; the content of files is in crash_image.c.
- *
- * Names live twice: as the program sees them and as they are durable. Each change is made to the
- * first and noted in a journal; syncing a folder plays the notes that concern it onto the second, a
- * crash plays a drawn choice of the rest, and what is durable then becomes what the program sees.
- */
+/* Handles, power and faults. Names are in crash_names.c, the content of files in crash_image.c. */
 #include "tests/support/crash_disk.h"
 
 #include <pthread.h>
@@ -11,33 +6,11 @@
 #include <stdlib.h>
 
 #include "base/env.h"
-#include "tests/support/crash_image.h"
+#include "tests/support/crash_names.h"
 
 #include "base/banned.h"
 
-enum { NAME_ROOM = 408, FILE_BYTES_MAX_LOG2 = 34, BLOCK = 4096, SECTOR = 512 };
-
-/* A file or folder; lives as long as a name, a handle or a note refers to it. */
-struct inode {
-    unsigned refs;
-    struct crash_image *image; /* NULL: a folder */
-};
-
-struct name {
-    char text[NAME_ROOM];
-    struct inode *inode;
-};
-
-struct names {
-    struct name *list;
-    size_t count, capacity;
-};
-
-/* `from` loses its name (if there is one), `to` gets the inode (if there is one). */
-struct note {
-    char from[NAME_ROOM], to[NAME_ROOM];
-    struct inode *inode;
-};
+enum { FILE_BYTES_MAX_LOG2 = 34, BLOCK = 4096, SECTOR = 512 };
 
 struct fault {
     uint64_t in; /* calls until it strikes; 0 = never */
@@ -48,9 +21,7 @@ struct fault {
 struct crash_disk {
     struct base_disk head;
     pthread_mutex_t lock; /* guards everything below */
-    struct names seen, durable;
-    struct note *notes;
-    size_t note_count, note_capacity;
+    struct crash_names names;
     struct base_random random;
     uint64_t random_state;
     bool off;
@@ -65,172 +36,13 @@ struct crash_disk {
 struct crash_file {
     struct base_file head;
     struct crash_disk *disk;
-    struct inode *inode;
+    struct crash_inode *inode;
     uint64_t generation;
     unsigned flags;
-    char name[NAME_ROOM];
+    char name[CRASH_NAME_ROOM];
 };
 
 static const struct base_disk_ops crash_ops;
-
-/* ---- inodes and names ---- */
-
-static struct inode *inode_ref(struct inode *inode)
-{
-    if (inode)
-        inode->refs++;
-    return inode;
-}
-
-static void inode_unref(struct inode *inode)
-{
-    if (!inode || --inode->refs > 0)
-        return;
-    if (inode->image)
-        crash_image_free(inode->image);
-    free(inode);
-}
-
-static struct inode *inode_new(bool folder)
-{
-    struct inode *inode = calloc(1, sizeof *inode);
-    struct crash_image *image = folder ? NULL : crash_image_new();
-    LILIO_ASSERT(inode && (folder || image)); /* a test without memory cannot go on */
-    *inode = (struct inode){1, image};
-    return inode;
-}
-
-/* Room for one more element; a test without memory cannot go on. */
-static void *make_room(void *list, size_t count, size_t *capacity, size_t element_size)
-{
-    if (count < *capacity)
-        return list;
-    *capacity = *capacity ? *capacity * 2 : 16;
-    list = realloc(list, *capacity * element_size);
-    LILIO_ASSERT(list);
-    return list;
-}
-
-static struct name *names_find(const struct names *names, const char *text)
-{
-    for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->list[i].text, text) == 0)
-            return &names->list[i];
-    return NULL;
-}
-
-static struct inode *names_get(const struct names *names, const char *text)
-{
-    const struct name *name = names_find(names, text);
-    return name ? name->inode : NULL;
-}
-
-static void names_remove(struct names *names, const char *text)
-{
-    struct name *name = names_find(names, text);
-    if (!name)
-        return;
-    inode_unref(name->inode);
-    *name = names->list[--names->count];
-}
-
-static void names_set(struct names *names, const char *text, struct inode *inode)
-{
-    inode_ref(inode);
-    names_remove(names, text);
-    names->list = make_room(names->list, names->count, &names->capacity, sizeof *names->list);
-    struct name *name = &names->list[names->count++];
-    (void)snprintf(name->text, sizeof name->text, "%s", text); /* names are checked to fit */
-    name->inode = inode;
-}
-
-static void names_clear(struct names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        inode_unref(names->list[i].inode);
-    names->count = 0;
-}
-
-/* ---- the journal of name changes ---- */
-
-static void play(struct names *names, const struct note *note)
-{
-    if (note->from[0])
-        names_remove(names, note->from);
-    if (note->to[0])
-        names_set(names, note->to, note->inode);
-}
-
-static void change_names(struct crash_disk *disk, const char *from, const char *to,
-                         struct inode *inode)
-{
-    disk->notes =
-        make_room(disk->notes, disk->note_count, &disk->note_capacity, sizeof *disk->notes);
-    struct note *note = &disk->notes[disk->note_count++];
-    (void)snprintf(note->from, sizeof note->from, "%s", from ? from : "");
-    (void)snprintf(note->to, sizeof note->to, "%s", to ? to : "");
-    note->inode = inode_ref(inode);
-    play(&disk->seen, note);
-}
-
-/* The folder a name is in: its length, 0 for the disk's own. */
-static size_t folder_size(const char *name)
-{
-    const char *slash = strchr(name, '/');
-    return slash ? (size_t)(slash - name) : 0;
-}
-
-static bool in_folder(const char *name, const char *folder)
-{
-    size_t size = folder_size(name);
-    return name[0] && size == strlen(folder) && memcmp(name, folder, size) == 0;
-}
-
-/* Plays the notes of the folder onto what is durable and forgets them; the others stay, in order.
- */
-static void commit_folder(struct crash_disk *disk, const char *folder)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < disk->note_count; i++) {
-        struct note note = disk->notes[i];
-        if (in_folder(note.from, folder) || in_folder(note.to, folder)) {
-            play(&disk->durable, &note);
-            inode_unref(note.inode);
-        } else {
-            disk->notes[kept++] = note;
-        }
-    }
-    disk->note_count = kept;
-}
-
-/* Plays a drawn choice of all notes: one by one, or the first few of them (a journal in order). */
-static void crash_names(struct crash_disk *disk, enum crash_fate fate)
-{
-    bool in_order = base_random_u64(&disk->random) % 2;
-    uint64_t first_lost = base_random_u64(&disk->random) % (disk->note_count + 1);
-    for (size_t i = 0; i < disk->note_count; i++) {
-        bool kept = in_order ? i < first_lost : base_random_u64(&disk->random) % 2;
-        if (fate == CRASH_FATE_KEPT || (fate == CRASH_FATE_MIXED && kept))
-            play(&disk->durable, &disk->notes[i]);
-        inode_unref(disk->notes[i].inode);
-    }
-    disk->note_count = 0;
-}
-
-/* Files whose folder did not survive are gone with it. */
-static void drop_strays(struct names *names)
-{
-    for (size_t i = names->count; i-- > 0;) {
-        char folder[NAME_ROOM];
-        size_t size = folder_size(names->list[i].text);
-        memcpy(folder, names->list[i].text, size);
-        folder[size] = '\0';
-        if (size && !names_get(names, folder)) {
-            inode_unref(names->list[i].inode);
-            names->list[i] = names->list[--names->count];
-        }
-    }
-}
 
 /* ---- power and faults ---- */
 
@@ -317,15 +129,7 @@ void crash_disk_power_on(struct base_disk *base)
     enum crash_fate fate = draw == 0   ? CRASH_FATE_KEPT
                            : draw == 1 ? CRASH_FATE_DROPPED
                                        : CRASH_FATE_MIXED;
-    crash_names(disk, fate);
-    drop_strays(&disk->durable);
-    names_clear(&disk->seen);
-    for (size_t i = 0; i < disk->durable.count; i++) {
-        struct name *name = &disk->durable.list[i];
-        if (name->inode->image)
-            crash_image_crash(name->inode->image, fate, &disk->random);
-        names_set(&disk->seen, name->text, name->inode);
-    }
+    crash_names_crash(&disk->names, fate, &disk->random);
     disk->off = false;
     disk->off_in = 0;
     disk->generation++;
@@ -362,7 +166,7 @@ bool crash_disk_flip(struct base_disk *base, const char *name, uint64_t offset, 
 {
     struct crash_disk *disk = disk_of(base);
     pthread_mutex_lock(&disk->lock);
-    struct inode *inode = names_get(&disk->seen, name);
+    struct crash_inode *inode = crash_names_get(&disk->names, name);
     bool done = inode && inode->image && crash_image_flip(inode->image, offset, mask);
     pthread_mutex_unlock(&disk->lock);
     return done;
@@ -383,9 +187,9 @@ uint64_t crash_disk_misuse_count(const struct base_disk *base)
 static uint64_t used_blocks(const struct crash_disk *disk)
 {
     uint64_t used = 0;
-    for (size_t i = 0; i < disk->seen.count; i++)
-        if (disk->seen.list[i].inode->image)
-            used += crash_image_used(disk->seen.list[i].inode->image);
+    for (size_t i = 0; i < disk->names.seen.count; i++)
+        if (disk->names.seen.list[i].inode->image)
+            used += crash_image_used(disk->names.seen.list[i].inode->image);
     return used;
 }
 
@@ -417,20 +221,20 @@ static enum lilio_err check_name(const char *name, struct lilio_errinfo *info)
 static enum lilio_err check_parent(const struct crash_disk *disk, const char *name,
                                    struct lilio_errinfo *info)
 {
-    char folder[NAME_ROOM];
-    size_t size = folder_size(name);
+    char folder[CRASH_NAME_ROOM];
+    size_t size = crash_name_folder_size(name);
     memcpy(folder, name, size);
     folder[size] = '\0';
-    const struct inode *inode = size ? names_get(&disk->seen, folder) : NULL;
+    const struct crash_inode *inode = size ? crash_names_get(&disk->names, folder) : NULL;
     if (size && (!inode || inode->image))
         return lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such folder", name);
     return LILIO_OK;
 }
 
 static enum lilio_err find_or_create(struct crash_disk *disk, const char *name, unsigned flags,
-                                     struct inode **ret_inode, struct lilio_errinfo *info)
+                                     struct crash_inode **ret_inode, struct lilio_errinfo *info)
 {
-    struct inode *inode = names_get(&disk->seen, name);
+    struct crash_inode *inode = crash_names_get(&disk->names, name);
     *ret_inode = inode;
     if (inode && flags & BASE_OPEN_CREATE && flags & BASE_OPEN_EXCLUSIVE)
         return lilio_fail(info, LILIO_E_EXISTS, "%s exists", name);
@@ -443,9 +247,9 @@ static enum lilio_err find_or_create(struct crash_disk *disk, const char *name, 
     err = err ? err : enter(disk, CRASH_META, &cut, info);
     if (err)
         return err;
-    inode = inode_new(false);
-    change_names(disk, NULL, name, inode);
-    inode_unref(inode); /* the name holds it now */
+    inode = crash_inode_new(false);
+    crash_names_change(&disk->names, NULL, name, inode);
+    crash_inode_unref(inode); /* the name holds it now */
     *ret_inode = inode;
     return leave(cut, info);
 }
@@ -457,7 +261,7 @@ static enum lilio_err crash_open(struct base_disk *base, const char *name, unsig
     enum lilio_err err = check_name(name, info);
     if (err)
         return err;
-    struct inode *inode = NULL;
+    struct crash_inode *inode = NULL;
     pthread_mutex_lock(&disk->lock);
     err = disk->off ? lilio_fail(info, LILIO_E_IO, "the power is off")
                     : find_or_create(disk, name, flags, &inode, info);
@@ -466,7 +270,7 @@ static enum lilio_err crash_open(struct base_disk *base, const char *name, unsig
         LILIO_ASSERT(file);
         *file = (struct crash_file){.head = {&crash_ops},
                                     .disk = disk,
-                                    .inode = inode_ref(inode),
+                                    .inode = crash_inode_ref(inode),
                                     .generation = disk->generation,
                                     .flags = flags};
         (void)snprintf(file->name, sizeof file->name, "%s", name);
@@ -481,7 +285,7 @@ static void crash_close(struct base_file *base)
     struct crash_file *file = (struct crash_file *)base;
     struct crash_disk *disk = file->disk;
     pthread_mutex_lock(&disk->lock);
-    inode_unref(file->inode);
+    crash_inode_unref(file->inode);
     pthread_mutex_unlock(&disk->lock);
     free(file);
 }
@@ -649,14 +453,14 @@ static enum lilio_err rename_locked(struct crash_disk *disk, const char *from, c
     err = err ? err : check_parent(disk, to, info);
     if (err)
         return err;
-    struct inode *inode = names_get(&disk->seen, from);
-    const struct inode *replaced = names_get(&disk->seen, to);
+    struct crash_inode *inode = crash_names_get(&disk->names, from);
+    const struct crash_inode *replaced = crash_names_get(&disk->names, to);
     if (!inode)
         return lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such file", from);
     if (!inode->image || (replaced && !replaced->image))
         return lilio_fail(info, LILIO_E_IO, "%s: folders are not renamed", from);
     if (inode != replaced)
-        change_names(disk, from, to, inode);
+        crash_names_change(&disk->names, from, to, inode);
     return leave(cut, info);
 }
 
@@ -684,13 +488,13 @@ static enum lilio_err crash_unlink(struct base_disk *base, const char *name,
     bool cut;
     pthread_mutex_lock(&disk->lock);
     err = enter(disk, CRASH_META, &cut, info);
-    const struct inode *inode = names_get(&disk->seen, name);
+    const struct crash_inode *inode = crash_names_get(&disk->names, name);
     if (!err && !inode)
         err = lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such file", name);
     else if (!err && !inode->image)
         err = lilio_fail(info, LILIO_E_IO, "%s is a folder", name);
     if (!err) {
-        change_names(disk, name, NULL, NULL);
+        crash_names_change(&disk->names, name, NULL, NULL);
         err = leave(cut, info);
     }
     pthread_mutex_unlock(&disk->lock);
@@ -709,12 +513,12 @@ static enum lilio_err crash_make_dir(struct base_disk *base, const char *name,
     bool cut;
     pthread_mutex_lock(&disk->lock);
     err = enter(disk, CRASH_META, &cut, info);
-    if (!err && names_get(&disk->seen, name))
+    if (!err && crash_names_get(&disk->names, name))
         err = lilio_fail(info, LILIO_E_EXISTS, "%s exists", name);
     if (!err) {
-        struct inode *inode = inode_new(true);
-        change_names(disk, NULL, name, inode);
-        inode_unref(inode);
+        struct crash_inode *inode = crash_inode_new(true);
+        crash_names_change(&disk->names, NULL, name, inode);
+        crash_inode_unref(inode);
         err = leave(cut, info);
     }
     pthread_mutex_unlock(&disk->lock);
@@ -728,7 +532,7 @@ static enum lilio_err check_folder(const struct crash_disk *disk, const char *na
     enum lilio_err err = name[0] ? check_name(name, info) : LILIO_OK;
     if (err || !name[0])
         return err;
-    const struct inode *inode = names_get(&disk->seen, name);
+    const struct crash_inode *inode = crash_names_get(&disk->names, name);
     if (!inode)
         return lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such folder", name);
     return inode->image ? lilio_fail(info, LILIO_E_IO, "%s is no folder", name) : LILIO_OK;
@@ -743,7 +547,7 @@ static enum lilio_err crash_sync_dir(struct base_disk *base, const char *name,
     enum lilio_err err = enter(disk, CRASH_SYNC, &cut, info);
     err = err ? err : check_folder(disk, name, info);
     if (!err && !cut)
-        commit_folder(disk, name);
+        crash_names_sync(&disk->names, name);
     err = err ? err : leave(cut, info);
     pthread_mutex_unlock(&disk->lock);
     return err;
@@ -755,17 +559,20 @@ static enum lilio_err crash_list(struct base_disk *base, const char *name,
                                  struct lilio_errinfo *info)
 {
     struct crash_disk *disk = disk_of(base);
-    struct names copy = {0};
     pthread_mutex_lock(&disk->lock);
     enum lilio_err err = disk->off ? lilio_fail(info, LILIO_E_IO, "the power is off")
                                    : check_folder(disk, name, info);
-    for (size_t i = 0; !err && i < disk->seen.count; i++)
-        if (disk->seen.list[i].inode->image && in_folder(disk->seen.list[i].text, name))
-            names_set(&copy, disk->seen.list[i].text, NULL);
+    const struct crash_name_list *seen = &disk->names.seen;
+    char(*copy)[CRASH_NAME_ROOM] = calloc(seen->count + 1, sizeof *copy);
+    LILIO_ASSERT(copy);
+    size_t count = 0;
+    for (size_t i = 0; !err && i < seen->count; i++)
+        if (seen->list[i].inode->image && crash_name_in_folder(seen->list[i].text, name))
+            memcpy(copy[count++], seen->list[i].text, CRASH_NAME_ROOM);
     pthread_mutex_unlock(&disk->lock);
-    for (size_t i = 0; i < copy.count; i++)
-        each(context, copy.list[i].text + (name[0] ? strlen(name) + 1 : 0));
-    free(copy.list);
+    for (size_t i = 0; i < count; i++)
+        each(context, copy[i] + (name[0] ? strlen(name) + 1 : 0));
+    free(copy);
     return err;
 }
 
@@ -795,13 +602,7 @@ static enum lilio_err crash_lock(struct base_disk *base, struct lilio_errinfo *i
 static void crash_free(struct base_disk *base)
 {
     struct crash_disk *disk = disk_of(base);
-    names_clear(&disk->seen);
-    names_clear(&disk->durable);
-    for (size_t i = 0; i < disk->note_count; i++)
-        inode_unref(disk->notes[i].inode);
-    free(disk->seen.list);
-    free(disk->durable.list);
-    free(disk->notes);
+    crash_names_release(&disk->names);
     pthread_mutex_destroy(&disk->lock);
     free(disk);
 }
