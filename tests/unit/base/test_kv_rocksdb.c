@@ -290,12 +290,12 @@ static void flip(const char *path, double where)
     close(fd);
 }
 
-/* A store most of whose 80000 rows are in tables; its path. */
+/* A store most of whose 50000 rows are in tables; its path. */
 static char *store_with_tables(const char *dir, const char *name)
 {
     char *path = strdup(temp_dir_path(dir, name));
     struct base_kv *kv = must_open(path);
-    assert_int_equal(put_rows(kv, 0, 80000, false), LILIO_OK);
+    assert_int_equal(put_rows(kv, 0, 50000, false), LILIO_OK);
     base_kv_free(&kv);
     return path;
 }
@@ -330,13 +330,13 @@ static void test_damaged_tables(void **state)
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         unsigned before = corrupt;
         flip(table, places[i]);
-        expect_right_or_corrupt(path, 80000, &corrupt);
-        if (places[i] < 1)
+        expect_right_or_corrupt(path, 50000, &corrupt);
+        if (places[i] < 0.95) /* further on a filter may be hit, which RocksDB can do without */
             assert_true(corrupt > before);
         flip(table, places[i]); /* and back */
     }
     assert_int_equal(unlink(table), 0);
-    expect_right_or_corrupt(path, 80000, &corrupt);
+    expect_right_or_corrupt(path, 50000, &corrupt);
     free(table);
     free(path);
 }
