@@ -118,8 +118,11 @@ void wire_check_alive(struct proto_server *server, struct proto_channel *channel
 {
     struct proto_request *request = NULL;
     for (uint64_t start = now_ms(); !request;) {
+        const struct proto_header header = {.sequence = sequence};
+        const struct proto_ping ping = {0};
         wire_await_ready(channel);
-        wire_ping(channel, sequence);
+        if (proto_channel_send(channel, &header, &proto_type_ping, &ping, NULL))
+            continue; /* it broke just now */
         while (!(request = proto_server_receive(server)) && proto_channel_ready(channel)) {
             struct proto_wait_item items[] = {{.server = server}, {.channel = channel}};
             (void)proto_wait(items, 2, left_ms(start));
