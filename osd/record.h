@@ -13,8 +13,7 @@ enum {
     OSD_RECORD_COVERED_MAX = OSD_RECORD_FIXED + OSD_OBJECT_KEY_MAX + 4 * CODEC_BLOCKS_MAX,
     OSD_RECORD_COVERED_LIMIT = 4096, /* of any version: a header is read as at most two blocks */
     OSD_RECORD_HEADER_MAX = 8192,
-    OSD_RECORD_LARGE =
-        64 * 1024, /* payloads from here on start on a 4096 boundary and are not copied */
+    OSD_RECORD_LARGE = 65536,  /* payloads from here on start on a 4096 boundary */
     OSD_SEGMENT_HEADER = 4096, /* bytes before the first record */
 };
 
@@ -32,8 +31,7 @@ struct osd_record {
     uint64_t synced; /* end of what was durable in this segment before the record's batch */
     struct base_uuid cluster_id;
     struct osd_fragment fragment; /* data: all of it; tombstone: the key */
-    /* Tombstone: the records of the key up to target_sequence are dead; they lie in segments first
-     * .. last. */
+    /* Tombstone: records of the key up to target_sequence, in these segments, are dead. */
     uint64_t target_sequence, first_segment, last_segment;
 };
 

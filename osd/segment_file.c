@@ -2,10 +2,12 @@
  *
  * Birth: the header block is written and synced and the folder synced before the first record is
  * appended, so a file without a valid header never held an acknowledged record unless its header
- * was damaged later. Death: (1) the index is made durable, with a row that says "dropped"; (2) the
- * file is unlinked and the folder synced; (3) the row is deleted. A crash after (1) is finished by
- * the next start. Without (1) an older state of the index could name records that are gone; with
- * the row deleted first, the file would be replayed as if it were new.
+ * was damaged later.
+ *
+ * Death: (1) the index is made durable, with a row that says "dropped"; (2) the file is unlinked
+ * and the folder synced; (3) the row is deleted. A crash after (1) is finished by the next start.
+ * Without (1) an older state of the index could name records that are gone; with the row deleted
+ * first, the file would be replayed as if it were new.
  */
 #include "osd/segment_priv.h"
 
@@ -85,6 +87,14 @@ uint64_t osd_segment_least(const struct osd_segment_store *store, uint64_t first
                : otherwise;
 }
 
+static void set_count(struct osd_segment_store *store, size_t count)
+{
+    store->segment_count = count;
+    pthread_mutex_lock(&store->lock);
+    store->stats.segment_count = count;
+    pthread_mutex_unlock(&store->lock);
+}
+
 enum lilio_err osd_segment_add(struct osd_segment_store *store, uint64_t id,
                                struct osd_segment **ret_segment)
 {
@@ -105,7 +115,7 @@ enum lilio_err osd_segment_add(struct osd_segment_store *store, uint64_t id,
     memmove(store->segments + at + 1, store->segments + at,
             (store->segment_count - at) * sizeof *store->segments);
     store->segments[at] = segment;
-    store->segment_count++;
+    set_count(store, store->segment_count + 1);
     if (id >= store->next_id)
         store->next_id = id + 1;
     *ret_segment = segment;
@@ -123,7 +133,7 @@ void osd_segment_forget(struct osd_segment_store *store, struct osd_segment *seg
     size_t at = lower_bound(store, segment->id);
     LILIO_ASSERT(store->segments[at] == segment && !segment->dirty && segment != store->active);
     close_file(store, segment);
-    store->segment_count--;
+    set_count(store, store->segment_count - 1);
     memmove(store->segments + at, store->segments + at + 1,
             (store->segment_count - at) * sizeof *store->segments);
     free(segment);

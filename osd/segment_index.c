@@ -1,9 +1,10 @@
 /* The index: rows in a key-value store that is derived from the segments and can be thrown away at
  * any time.
  *
- *   fragments   placement, partition, oid, stripe, index, generation (big endian) -> struct
- * osd_entry segments    id (big endian) -> how far the segment is indexed, and its accounting meta
- * "store" -> whose index this is
+ *   column      key                                                        value
+ *   fragments   placement, partition, oid, stripe, index, generation (BE)  struct osd_entry
+ *   segments    id (BE)                                                    mark and accounting
+ *   meta        "store"                                                    whose index this is
  *
  * Batches are not synced: the store below keeps a prefix of them over a crash, each whole, and the
  * segment rows in the batch say how far the log was read, so a start replays exactly what is

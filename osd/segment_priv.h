@@ -6,7 +6,7 @@
  *  - records are only ever appended to the newest segment, so log order is the order of events;
  *  - the index learns of a record after the record's segment was synced;
  *  - a segment's file goes only after the index is durable up to now, and a tombstone only after
- * the records it buries.
+ *    the records it buries.
  */
 #ifndef OSD_SEGMENT_PRIV_H
 #define OSD_SEGMENT_PRIV_H
@@ -19,50 +19,46 @@
 #include "osd/store_priv.h"
 
 enum {
-    OSD_FOLDER_NAME_MAX = 40, /* "segments/0123456789abcdef.seg" */
-    OSD_STAGING_BYTES =
-        1 << 20,             /* headers, small payloads and unaligned ones on their way to disk */
-    OSD_WRITE_VECTORS = 256, /* of one write call */
-    OSD_SCRATCH_BYTES =
-        CODEC_FRAGMENT_MAX + 4 * BASE_DISK_BLOCK, /* any record, from the block it starts in */
+    OSD_FOLDER_NAME_MAX = 40,    /* "segments/0123456789abcdef.seg" */
+    OSD_STAGING_BYTES = 1 << 20, /* what is copied on its way to disk */
+    OSD_WRITE_VECTORS = 256,     /* of one write call */
     OSD_SCAN_WINDOW = 32 * 1024, /* read for a header while records follow each other */
     OSD_SEARCH_WINDOW = 1 << 20, /* read while looking for one behind a bad place */
     OSD_OPEN_FILES_MAX = 256,    /* segment files held open */
     OSD_RECOVERY_COMMIT = 512,   /* records per index batch while replaying */
     OSD_INDEX_CACHE_BYTES = 16 << 20,
     OSD_INDEX_WRITE_BYTES = 8 << 20,
+    /* Any record, from the block it starts in. */
+    OSD_SCRATCH_BYTES = CODEC_FRAGMENT_MAX + 4 * BASE_DISK_BLOCK,
 };
 #define OSD_SEGMENT_BYTES_DEFAULT (UINT64_C(256) << 20)
-#define OSD_ALLOCATE_STEP         (UINT64_C(8) << 20) /* reserved ahead of the log's end */
-#define OSD_IDLE_NS               UINT64_C(1000000000) /* without a write: reserved blocks are given back */
+#define OSD_ALLOCATE_STEP         (UINT64_C(8) << 20)  /* reserved ahead of the log's end */
+#define OSD_IDLE_NS               UINT64_C(1000000000) /* without a write: given back */
 
+/* Why a segment must not go, whatever the index says. */
 enum osd_keep {
-    OSD_KEEP_SEAL = 1, /* holds records that only later versions understand */
-    OSD_KEEP_DAMAGED =
-        2, /* holds what could not be read: kept until the store was compared with the maps */
+    OSD_KEEP_SEAL = 1,    /* records that only later versions understand */
+    OSD_KEEP_DAMAGED = 2, /* what could not be read: kept until set_complete */
 };
 
 /* One segment file. Persistent in the index: what stands in the first group (the "segment row"). */
 struct osd_segment {
     uint64_t id, nonce;
-    uint64_t end; /* of the records; all below is durable and indexed. The file's size once it is
-                     sealed */
-    uint64_t acked_end;  /* what certainly was acknowledged lies below; records from here on are not
-                            believed unverified */
-    uint64_t live_bytes; /* extents of records the index names */
-    uint64_t live_count;
+    uint64_t end;       /* of the records: all below is durable and indexed */
+    uint64_t acked_end; /* what lies below was acknowledged; from here on unverified is torn */
+    uint64_t live_bytes, live_count; /* records the index names, extents included */
     uint64_t punched_bytes;
-    uint64_t tombstone_bytes, tombstone_first,
-        tombstone_last; /* segments that any tombstone in here refers to */
+    uint64_t tombstone_bytes;
+    uint64_t tombstone_first, tombstone_last; /* segments that any tombstone in here refers to */
     uint64_t last_sequence;
+    uint8_t keep;    /* enum osd_keep */
+    bool has_header; /* the nonce is known; false: nothing in here can be read */
+    bool dropped;    /* the file may go, or is gone */
 
     bool in_index;      /* has a row */
-    bool dropped;       /* its row says that the file may go, or is gone */
-    bool has_header;    /* the nonce is known; false: nothing in here can be read */
+    bool pinned;        /* not compacted for now: something in it cannot be moved */
     bool end_known;     /* the next segment's header says what was acknowledged in this one */
     uint64_t limit;     /* recovery: what is to be replayed ends here */
-    uint8_t keep;       /* enum osd_keep: why it must not go, whatever the index says */
-    bool pinned;        /* not compacted for now: something in it cannot be moved */
     uint64_t allocated; /* blocks are reserved up to here; the newest segment only */
     struct base_file *file;
     uint64_t used_at; /* for closing the file that was idle longest */
@@ -101,8 +97,7 @@ struct osd_segment_store {
 
     struct osd_segment **segments; /* by id */
     size_t segment_count, segment_room;
-    struct osd_segment *active; /* the newest one while this process appends to it; NULL: the next
-                                   write makes one */
+    struct osd_segment *active; /* the newest, if this process made it; NULL: the next write will */
     uint64_t next_id, next_sequence;
     size_t open_files;
     uint64_t use_counter;
@@ -120,8 +115,7 @@ struct osd_segment_store {
     uint64_t victim, victim_at; /* compaction: segment and place; victim 0 = none */
     bool failed;
 
-    pthread_mutex_t
-        lock; /* guards stats, used_bytes and fragment_count, which any thread may read */
+    pthread_mutex_t lock; /* guards what follows: any thread may read it */
     struct osd_store_stats stats;
     uint64_t used_bytes, fragment_count;
 };

@@ -1,11 +1,14 @@
 /* put and remove: what is asked for is checked, decided, appended with one sync, and only then
  * indexed and acknowledged.
  *
- * put decides by what is stored under the key already: nothing - write; the same bytes, and they
- * verify - done; other bytes that verify - CONFLICT; something that does not verify - write, which
- * is how a rebuild mends. remove appends tombstones. A tombstone buries every record of the key up
- * to the sequence of the one it found, and says in which segments they may lie: it is needed until
- * those are gone.
+ * put decides by what is stored under the key already:
+ *   nothing                      it is written
+ *   the same, and it verifies    done
+ *   others that verify           CONFLICT
+ *   what does not verify         it is written: that is how a rebuild mends
+ *
+ * remove appends tombstones. A tombstone buries every record of the key up to the sequence of the
+ * one it found, and says in which segments they may lie: it is needed until those are gone.
  */
 #include "osd/segment_priv.h"
 
@@ -16,9 +19,8 @@
 /* What becomes of one put of a batch. */
 struct plan {
     bool write;
-    const struct osd_put
-        *same_as;  /* an earlier put of the batch with the same bytes: its outcome is ours */
-    bool replaces; /* old is superseded */
+    const struct osd_put *same_as; /* an earlier one of the batch: its outcome is ours */
+    bool replaces;                 /* old is superseded */
     struct osd_entry old;
     uint32_t checksum;
     struct osd_entry placed;

@@ -3,9 +3,9 @@
  *  - A second after the last write the blocks reserved ahead are given back.
  *  - A segment in which nothing lives and whose tombstones bury nothing any more is removed.
  *  - A segment of which a quarter or more is waste (dead and not punched) is compacted: its live
- * records and the tombstones that are still needed are appended to the log again, a few MiB per
- * step, each verified first; then it is removed. What does not verify is never moved nor removed:
- * the segment stays as it is until the fragment is mended or deleted.
+ *    records and the tombstones that are still needed are appended to the log again, a few MiB per
+ *    step, each verified first; then it is removed. What does not verify is never moved nor
+ *    removed: the segment stays as it is until the fragment is mended or deleted.
  *
  * A crash during compaction leaves some records twice; the later copy counts, and both hold the
  * same bytes.

@@ -1,13 +1,13 @@
 /* Appending to the log: one batch is one or a few vector writes and one sync.
  *
- *   batch at a block boundary: | header, gap | payload, straight from the caller | header + small
- * payload | ... | pad |
+ *   | header, gap | payload, from the caller's memory | header + small payload | ... | pad |
+ *   ^ block boundary                                                                    ^ another
  *
- * 1. begin: a segment with room; blocks are reserved ahead, so that a full disk shows before
- * anything is written.
- * 2. append: headers, small payloads and the odd ends of large ones are copied to staging; whole
- * blocks of large, page- aligned payloads are pointed at.
- * 3. finish: a pad record fills the last block; the vectors are written; one sync.
+ *  1. begin: a segment with room; blocks are reserved ahead, so that a full disk shows before
+ *     anything is written.
+ *  2. append: headers, small payloads and the odd ends of large ones are copied to staging; whole
+ *     blocks of large, page-aligned payloads are pointed at.
+ *  3. finish: a pad record fills the last block; the vectors are written; one sync.
  *
  * A crash in between leaves any mixture of old and new sectors behind the segment's end; the scan
  * tells whole records from torn ones. A write that met a full disk after all is cut off again and

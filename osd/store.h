@@ -107,7 +107,8 @@ struct osd_store_options {
     const struct base_random *random;
     struct base_log *log;         /* may be NULL */
 };
-/* Opens (and recovers) or creates the segment store. Errors: FOREIGN, FORMAT, IO, NO_SPACE, NOMEM. */
+/* Opens (and recovers) or creates the segment store. Errors: FOREIGN, FORMAT, IO, NO_SPACE, NOMEM, READ_ONLY (the
+ * filesystem), LOCKED (the index is open elsewhere). */
 LILIO_MUST_USE enum lilio_err osd_segment_store_open(const struct osd_store_options *options,
                                                      struct osd_store **ret_store, struct lilio_errinfo *info);
 LILIO_MUST_USE enum lilio_err osd_memory_store_new(struct osd_store **ret_store);

@@ -49,6 +49,7 @@ static void dead_segments_go(void **state)
     assert_false(segment_there(fixture, 1));
     assert_false(segment_there(fixture, 2));
     assert_true(segment_there(fixture, 3));
+    assert_int_equal(fixture_stats(fixture).segment_count, 3); /* the tombstones are gone, too */
     fixture_reopen(fixture);
     for (uint32_t i = 0; i < 5 * PER_SEGMENT; i++)
         assert_int_equal(fixture_get(fixture, i, 0, LENGTH, true),
@@ -58,6 +59,7 @@ static void dead_segments_go(void **state)
         assert_int_equal(fixture_remove(fixture, i), LILIO_OK);
     fixture_tick(fixture, 2);
     assert_int_equal(inside(fixture)->segment_count, 0);
+    assert_int_equal(fixture_stats(fixture).segment_count, 0);
     fixture_free(fixture);
 }
 

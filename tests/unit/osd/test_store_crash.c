@@ -15,7 +15,12 @@
 
 #include "base/banned.h"
 
-enum { SEEDS = 250, ROCKS_SEEDS = 12, LIVES = 5, STEPS = 80 };
+enum {
+    SEEDS = LILIO_SANITIZED ? 120 : 250,
+    ROCKS_SEEDS = LILIO_SANITIZED ? 5 : 12,
+    LIVES = 5,
+    STEPS = 80
+};
 
 enum index_kind { INDEX_MEMORY, INDEX_KEPT, INDEX_STALE };
 

@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { FRAGMENTS = 60, GONE_EVERY = 5, FLIPS_PER_FILE = 12 };
+enum { FRAGMENTS = 60, GONE_EVERY = 5, FLIPS_PER_FILE = LILIO_SANITIZED ? 4 : 12 };
 
 static uint32_t length_of(uint32_t i)
 {
