@@ -5,7 +5,8 @@
  * daemon is never taken for a living one, even after its number was given to somebody else. It says
  * who runs; what keeps two daemons off one disk is the lock of the data directory. It is written
  * last and durably replaced, so a crash leaves the old file, the new one or none, each judged
- * correctly.
+ * correctly. Looking at it and replacing it happens under a lock of the folder: of two daemons of
+ * one name that start at once, one writes the file and the other finds it.
  */
 #include "base/daemon.h"
 
@@ -14,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,6 +136,11 @@ static enum lilio_err pid_file_write(const struct base_daemon_options *options,
     if (!path)
         return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
     int other = 0;
+    int folder = open(options->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 || flock(folder, LOCK_EX)) {
+        err = lilio_fail(info, LILIO_E_IO, "cannot lock %s: %s", options->run_dir, strerror(errno));
+        goto out;
+    }
     if (base_pid_file_alive(path, &other)) {
         err = lilio_fail(info, LILIO_E_LOCKED, "%s runs already as process %d (%s)", options->node,
                          other, path);
@@ -146,8 +153,10 @@ static enum lilio_err pid_file_write(const struct base_daemon_options *options,
     if (err)
         goto out;
     daemon->pid_path = path;
-    return LILIO_OK;
+    path = NULL;
 out:
+    if (folder >= 0)
+        close(folder); /* the lock goes with it */
     free(path);
     return err;
 }

@@ -317,8 +317,12 @@ enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct too
 {
     for (;;) {
         char node[64];
-        if (tools_daemon_ended(daemons, daemon))
-            return LILIO_OK;
+        if (tools_daemon_ended(daemons, daemon)) {
+            /* It may have met one of its name that was just starting: then that one is it. */
+            daemon->started = false;
+            if (!tools_daemon_find(daemons, daemon))
+                return LILIO_OK;
+        }
         if (tools_cancelled())
             return lilio_fail(info, LILIO_E_CANCELLED, "interrupted");
         uint64_t began_ms = base_now_ms(base_clock_system());
