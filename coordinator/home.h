@@ -1,7 +1,7 @@
 /* The data directory of a coordinator: its lock, the maps in it, whose they are.
  *
  *   DIR/maps/   RocksDB; the rows are docs/formats/maps.md
- *   DIR/LOCK    held for the life of the process
+ *   DIR/lock    held for the life of the process
  *
  * An empty directory is never taken for an empty cluster: only with init are maps made, by the
  * first entry, which carries the cluster's id and its OSDs. Threads: one owner; coord_home_space
