@@ -9,6 +9,21 @@
 
 enum { HEARTBEAT_MS = 50, SCAN_ID = 77 };
 
+static char endpoint[128];
+
+static void endpoint_make(void)
+{
+    parts_endpoint("coordinator", 0, endpoint);
+}
+
+const char *const *fake_endpoints(void)
+{
+    static const char *const list[] = {endpoint};
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, endpoint_make);
+    return list;
+}
+
 static void reply(struct fake *fake, struct proto_request **request, const struct proto_type *type,
                   const void *value)
 {
@@ -221,7 +236,7 @@ static void *serve(void *context)
 
 void fake_serve(struct fake *fake)
 {
-    struct proto_server_options options = {.endpoint = FAKE_ENDPOINT};
+    struct proto_server_options options = {.endpoint = fake_endpoints()[0]};
     assert_int_equal(proto_server_new(fake->context, &options, &fake->server, NULL), LILIO_OK);
     atomic_store(&fake->stop, false);
     assert_int_equal(pthread_create(&fake->thread, NULL, serve, fake), 0);

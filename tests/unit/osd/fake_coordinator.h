@@ -8,7 +8,15 @@
 
 #include "tests/unit/osd/osd_parts.h"
 
-#define FAKE_ENDPOINT "inproc://coordinator.0"
+/* parts_endpoint("coordinator", 0), as the options of OSDs want it. */
+const char *const *fake_endpoints(void);
+/* Does something under the coordinator's lock. */
+#define FAKE_LOCKED(fake, ...)               \
+    do {                                     \
+        pthread_mutex_lock(&(fake)->lock);   \
+        __VA_ARGS__;                         \
+        pthread_mutex_unlock(&(fake)->lock); \
+    } while (0)
 
 enum { FAKE_ROWS_MAX = 64, FAKE_REPORTS_MAX = 4096, FAKE_JOBS_MAX = 8 };
 
@@ -55,7 +63,7 @@ struct fake {
     size_t report_count;
 };
 
-/* Serves at FAKE_ENDPOINT with a map of epoch 5. */
+/* Serves at fake_endpoints()[0] with a map of epoch 5. */
 void fake_start(struct fake *fake, struct proto_context *context);
 void fake_stop(struct fake *fake);
 /* Starts and ends serving while its state stays: a coordinator that is restarted. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "tests/support/temp_dir.h"
 
 #include "base/banned.h"
 
@@ -27,14 +28,34 @@ static void placement_fill(struct proto_cluster_map *map, struct proto_placement
     map->placements_count = 1;
 }
 
+static char *folder;
+
+static void folder_remove(void)
+{
+    temp_dir_free(folder);
+}
+
+static void folder_make(void)
+{
+    folder = temp_dir_new();
+    LILIO_ASSERT(atexit(folder_remove) == 0);
+}
+
+void parts_endpoint(const char *name, uint32_t id, char ret[128])
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, folder_make);
+    (void)snprintf(ret, 128, "ipc://%s/%s.%u", folder, name, id);
+}
+
 struct proto_map_ref *parts_map(uint64_t epoch)
 {
     struct proto_osd osds[PARTS_OSDS];
-    char addresses[PARTS_OSDS][32];
+    char addresses[PARTS_OSDS][128];
     uint8_t slots[2 * PARTS_OSDS << PARTS_BITS];
     struct proto_placement placement;
     for (uint32_t i = 0; i < PARTS_OSDS; i++) {
-        (void)snprintf(addresses[i], sizeof addresses[i], "inproc://osd.%u", i);
+        parts_endpoint("osd", i, addresses[i]);
         osds[i] = (struct proto_osd){
             .id = i,
             .incarnation = 1,
@@ -216,10 +237,13 @@ void parts_init(struct parts *parts, uint32_t id, struct proto_context *context)
     assert_int_equal(osd_buffers_new(&parts->buffers), LILIO_OK);
 }
 
-static void server_start(struct parts *parts, const char *format, struct proto_server **ret)
+static void server_start(struct parts *parts, const char *name, struct proto_server **ret)
 {
-    char endpoint[64];
-    (void)snprintf(endpoint, sizeof endpoint, "inproc://%s.%u", format, parts->id);
+    char endpoint[128];
+    if (parts->own_context)
+        (void)snprintf(endpoint, sizeof endpoint, "inproc://%s.%u", name, parts->id);
+    else
+        parts_endpoint(name, parts->id, endpoint);
     struct proto_server_options options = {.endpoint = endpoint};
     assert_int_equal(proto_server_new(parts->context, &options, ret, NULL), LILIO_OK);
 }
@@ -228,6 +252,11 @@ void parts_serve(struct parts *parts)
 {
     server_start(parts, "osd", &parts->server);
     server_start(parts, "own", &parts->own_server);
+    parts_service(parts);
+}
+
+void parts_service(struct parts *parts)
+{
     struct osd_service_options options = {
         .node = parts->node,
         .home = parts->home,
@@ -270,9 +299,9 @@ void parts_release(struct parts *parts)
 {
     osd_node_stop(parts->node);
     osd_node_owner_wake(parts->node);
-    osd_rebuild_free(&parts->rebuild);
     if (parts->has_thread)
         pthread_join(parts->thread, NULL);
+    osd_rebuild_free(&parts->rebuild);
     osd_service_free(&parts->service);
     proto_server_free(&parts->server);
     proto_server_free(&parts->own_server);

@@ -17,7 +17,10 @@ enum { PARTS_PLACEMENT = 1, PARTS_BITS = 4, PARTS_PATIENCE_MS = 20000 };
 
 /* ---- map and data ---- */
 
-/* PARTS_OSDS OSDs at inproc://osd.N, all up, one placement of 4+2. */
+/* Where osd.N listens, in a folder of this process, and with name "own" for itself. Over ipc, since
+ * ThreadSanitizer cannot see what orders the two ends of an inproc message. */
+void parts_endpoint(const char *name, uint32_t id, char ret[128]);
+/* PARTS_OSDS OSDs at parts_endpoint("osd", N), all up, one placement of 4+2. */
 struct proto_map_ref *parts_map(uint64_t epoch);
 struct codec_profile parts_profile(void);
 /* A coded stripe of length bytes that follow from the seed. */
@@ -48,7 +51,7 @@ struct parts {
     uint32_t id;
     struct base_disk *disk;      /* outlives home */
     struct base_disk *kill_disk; /* between home and disk */
-    struct osd_store *store; /* of home, when it is open */
+    struct osd_store *store;     /* of home, when it is open */
     struct base_uuid opened_uuid;
     uint64_t random_state;
     struct base_random random;
@@ -68,8 +71,10 @@ struct parts {
 struct base_uuid parts_cluster(void);
 /* A disk, a node and a home on it; nothing serves yet. context NULL: one of its own. */
 void parts_init(struct parts *parts, uint32_t id, struct proto_context *context);
-/* Service at inproc://osd.N. */
+/* Service at inproc://osd.N or, with a shared context, at parts_endpoint("osd", N). */
 void parts_serve(struct parts *parts);
+/* Its second half: a service on the servers that are there. */
+void parts_service(struct parts *parts);
 /* parts_init, joined and welcomed as incarnation 1, the map of epoch 5 set, serving. */
 void parts_init_member(struct parts *parts, uint32_t id, struct proto_context *context);
 /* Runs the owner's rounds in a thread until parts_release. */

@@ -53,8 +53,6 @@ struct fixture {
     struct osd_member *member;
 };
 
-static const char *const endpoints[] = {FAKE_ENDPOINT};
-
 static void member_start(struct fixture *f, bool init)
 {
     struct osd_member_options options = {
@@ -62,9 +60,9 @@ static void member_start(struct fixture *f, bool init)
         .home = f->parts.home,
         .collector = f->parts.collector,
         .context = f->context,
-        .coordinators = endpoints,
+        .coordinators = fake_endpoints(),
         .coordinator_count = 1,
-        .address = "inproc://osd.0",
+        .address = "tcp://127.0.0.1:1",
         .init = init,
     };
     assert_int_equal(osd_member_start(&options, &f->member), LILIO_OK);
@@ -172,7 +170,7 @@ static void test_joining_disk_goes_on(void **state)
         fixture_init(&f);
         assert_int_equal(osd_home_join(f.parts.home, &uuid, NULL), LILIO_OK);
         if (bound)
-            f.fake.disk_uuid = uuid, f.fake.incarnation = 1;
+            FAKE_LOCKED(&f.fake, f.fake.disk_uuid = uuid, f.fake.incarnation = 1);
         fixture_run(&f, /* init */ false);
         struct osd_node_view view = await_state(&f, OSD_NODE_SERVING);
         assert_memory_equal(&view.disk_uuid, &uuid, sizeof uuid);
@@ -189,7 +187,7 @@ static void test_joining_disk_of_a_rebuild(void **state)
     struct base_uuid uuid, zero = {{0}};
     (void)state;
     fixture_init(&f);
-    f.fake.had_disk = true;
+    FAKE_LOCKED(&f.fake, f.fake.had_disk = true);
     assert_int_equal(osd_home_join(f.parts.home, &uuid, NULL), LILIO_OK);
     fixture_run(&f, /* init */ true);
     (void)await_state(&f, OSD_NODE_BLANK);
@@ -207,7 +205,7 @@ static void test_refused_disk(void **state)
     struct base_uuid uuid;
     (void)state;
     fixture_init(&f);
-    f.fake.had_disk = true;
+    FAKE_LOCKED(&f.fake, f.fake.had_disk = true);
     assert_int_equal(osd_home_join(f.parts.home, &uuid, NULL), LILIO_OK);
     assert_int_equal(osd_home_welcome(f.parts.home, 1, NULL), LILIO_OK); /* served once */
     fixture_run(&f, /* init */ true);
@@ -221,7 +219,7 @@ static void test_coordinator_of_another_cluster(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f);
-    f.fake.cluster.bytes[0] ^= 1;
+    FAKE_LOCKED(&f.fake, f.fake.cluster.bytes[0] ^= 1);
     fixture_run(&f, /* init */ true);
     struct osd_node_view view = await_state(&f, OSD_NODE_REFUSED);
     assert_non_null(strstr(view.detail, "another cluster"));
@@ -237,9 +235,7 @@ static void test_coordinator_forgets_and_goes_and_comes_back(void **state)
     fixture_run(&f, /* init */ true);
     (void)await_state(&f, OSD_NODE_SERVING);
     unsigned hellos = count_now(&f, &f.fake.hellos);
-    pthread_mutex_lock(&f.fake.lock);
-    f.fake.forget = true;
-    pthread_mutex_unlock(&f.fake.lock);
+    FAKE_LOCKED(&f.fake, f.fake.forget = true);
     await_count(&f, &f.fake.hellos, hellos + 1);
 
     fake_silence(&f.fake);

@@ -21,11 +21,10 @@ struct fixture {
     struct osd_member *member;
     struct proto_channel *channel;
     struct proto_arena *arena;
+    char own_endpoint[128];
     struct proto_reply *reply; /* of the last state */
     struct proto_rebuild state;
 };
-
-static const char *const endpoints[] = {FAKE_ENDPOINT};
 
 /* Each fragment to its OSD, but for osd.0. */
 static void put_at_peers(void *context, const struct parts_stripe *stripe)
@@ -45,9 +44,9 @@ static void member_start(struct fixture *f)
         .home = f->osds[0].home,
         .collector = f->osds[0].collector,
         .context = f->context,
-        .coordinators = endpoints,
+        .coordinators = fake_endpoints(),
         .coordinator_count = 1,
-        .address = "inproc://osd.0",
+        .address = "tcp://127.0.0.1:1",
     };
     assert_int_equal(osd_member_start(&options, &f->member), LILIO_OK);
 }
@@ -59,19 +58,20 @@ static void fixture_init(struct fixture *f, uint64_t rows)
     assert_int_equal(proto_context_new(1, &f->context), LILIO_OK);
     assert_int_equal(proto_arena_new(&f->arena), LILIO_OK);
     fake_start(&f->fake, f->context);
-    f->fake.had_disk = true;
+    FAKE_LOCKED(&f->fake, f->fake.had_disk = true);
     for (uint32_t i = 1; i < PARTS_OSDS; i++)
         parts_init_member(&f->osds[i], i, f->context);
     for (uint64_t i = 1; i <= rows; i++)
         (void)fake_row_add(&f->fake, i, 3, put_at_peers, f);
     parts_init(&f->osds[0], 0, f->context);
+    parts_endpoint("own", 0, f->own_endpoint);
     struct osd_rebuild_options options = {
         .node = f->osds[0].node,
         .home = f->osds[0].home,
         .context = f->context,
-        .coordinators = endpoints,
+        .coordinators = fake_endpoints(),
         .coordinator_count = 1,
-        .own_endpoint = "inproc://own.0",
+        .own_endpoint = f->own_endpoint,
     };
     assert_int_equal(osd_rebuild_new(&options, &f->osds[0].rebuild), LILIO_OK);
     parts_serve(&f->osds[0]);
@@ -86,7 +86,9 @@ static void fixture_run_but(struct fixture *f, unsigned away)
         if (!(away >> i & 1))
             parts_run(&f->osds[i]);
     member_start(f);
-    assert_int_equal(proto_channel_new(f->context, "inproc://osd.0", &f->channel, NULL), LILIO_OK);
+    char endpoint[128];
+    parts_endpoint("osd", 0, endpoint);
+    assert_int_equal(proto_channel_new(f->context, endpoint, &f->channel, NULL), LILIO_OK);
     item.channel = f->channel;
     assert_int_equal(proto_wait(&item, 1, PARTS_PATIENCE_MS), 1);
 }
@@ -124,6 +126,7 @@ static void ask(struct fixture *f, const struct proto_type *type, const void *va
 static void start(struct fixture *f)
 {
     struct proto_rebuild_start start = {0};
+    FAKE_LOCKED(&f->fake, ); /* it sees what the test set up */
     ask(f, &proto_type_rebuild_start, &start);
 }
 
@@ -137,6 +140,9 @@ static void await_end(struct fixture *f)
         assert_true(base_now_ms(base_clock_system()) < until);
         (void)proto_wait(&never, 1, 2);
     }
+    struct osd_node_view view;
+    FAKE_LOCKED(&f->fake, );               /* the test sees what it heard, */
+    osd_node_view(f->osds[0].node, &view); /* and which store the owner opened */
 }
 
 static void rebuild(struct fixture *f)
@@ -441,8 +447,8 @@ static void test_newer_rows(void **state)
                                                     .kind = 1};
     newer->exception_count = 1;
     fixture_run(&f);
-    /* The first walk hands the row out, too: this coordinator has no real pins, so the expected ones
-     * include it. What is looked at here is the second walk. */
+    /* The first walk hands the row out, too: this coordinator has no real pins, so the expected
+     * ones include it. What is looked at here is the second walk. */
     f.fake.later_index = 102;
     start(&f);
     await_end(&f);

@@ -3,9 +3,11 @@
  * asked over inproc by a channel of the same thread, so that each round is the test's. */
 #include "osd/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "osd/limits.h"
+#include "tests/support/temp_dir.h"
 #include "tests/unit/osd/osd_parts.h"
 
 #include "base/banned.h"
@@ -94,6 +96,20 @@ static void put_own(struct fixture *f, enum lilio_err code)
 static struct proto_fragment_get get_own(const struct fixture *f)
 {
     return (struct proto_fragment_get){.key = parts_wire_key(run, 0, f->index)};
+}
+
+static void expect_pong(struct fixture *f, const char *state)
+{
+    struct proto_ping ping = {0};
+    struct proto_pong pong;
+    struct proto_reply *reply = ask(f, &proto_type_ping, &ping, nothing);
+    assert_int_equal(parts_code(reply, &proto_type_pong), LILIO_OK);
+    assert_int_equal(proto_pong_unpack(reply->body, f->arena, &pong, NULL), LILIO_OK);
+    assert_true(base_slice_equal(pong.node, base_slice_str("osd.0")));
+    assert_true(base_slice_equal(pong.state, base_slice_str(state)));
+    assert_true(base_uuid_equal(pong.cluster_id, parts_cluster()));
+    assert_int_equal(pong.detail.size == 0, strcmp(state, "serving") == 0);
+    proto_reply_free(&reply);
 }
 
 /* ---- the ordinary way ---- */
@@ -256,6 +272,61 @@ static void test_failed_store_turns_read_only(void **state)
     fixture_release(&f);
 }
 
+/* ---- the directory is taken away ---- */
+
+static enum lilio_err open_spy(void *context, struct base_disk *disk, struct base_uuid uuid,
+                               struct osd_store **ret_store, struct lilio_errinfo *info)
+{
+    (void)disk, (void)uuid, (void)info;
+    *ret_store = *(struct osd_store **)context = spy_store_new();
+    return LILIO_OK;
+}
+
+static void remove_folder(void *context)
+{
+    char command[400];
+    (void)snprintf(command, sizeof command, "rm -rf '%s/osd.0'", (const char *)context);
+    assert_int_equal(system(command), 0);
+}
+
+/* It vanishes while a batch is written: the store saw no error, yet nothing is acknowledged. */
+static void test_nothing_is_acknowledged_onto_removed_files(void **state)
+{
+    struct fixture f;
+    struct osd_store *store;
+    struct base_uuid uuid;
+    char *folder = temp_dir_new();
+    (void)state;
+    fixture_init(&f, true);
+    struct osd_home_options options = {
+        .node = f.parts.node,
+        .path = temp_dir_path(folder, "osd.0"),
+        .random = &f.parts.random,
+        .open_store = open_spy,
+        .context = &store,
+    };
+    struct osd_home *home;
+    assert_int_equal(osd_home_open(&options, &home, NULL), LILIO_OK);
+    assert_int_equal(osd_home_join(home, &uuid, NULL), LILIO_OK);
+    assert_int_equal(osd_home_welcome(home, 1, NULL), LILIO_OK);
+    osd_service_free(&f.parts.service);
+    struct osd_home *first = f.parts.home;
+    f.parts.home = home;
+    parts_service(&f.parts);
+
+    put_own(&f, LILIO_OK);
+    spy_store_on_put(store, remove_folder, folder);
+    put_own(&f, LILIO_E_UNAVAILABLE);
+    expect_pong(&f, "refused");
+    spy_store_on_put(store, NULL, NULL);
+    put_own(&f, LILIO_E_UNAVAILABLE);
+    struct proto_fragment_get get = get_own(&f);
+    expect(&f, &proto_type_fragment_get, &get, nothing, &proto_type_fragment, LILIO_E_UNAVAILABLE);
+    osd_home_free(&first);
+    fixture_release(&f);
+    temp_dir_free(folder);
+}
+
 /* ---- who is asked ---- */
 
 static void test_slots_of_others(void **state)
@@ -299,20 +370,6 @@ static void test_newer_map_of_the_sender(void **state)
     proto_reply_free(&reply);
     assert_int_equal(proto_wait(&woken, 1, 0), 1);
     fixture_release(&f);
-}
-
-static void expect_pong(struct fixture *f, const char *state)
-{
-    struct proto_ping ping = {0};
-    struct proto_pong pong;
-    struct proto_reply *reply = ask(f, &proto_type_ping, &ping, nothing);
-    assert_int_equal(parts_code(reply, &proto_type_pong), LILIO_OK);
-    assert_int_equal(proto_pong_unpack(reply->body, f->arena, &pong, NULL), LILIO_OK);
-    assert_true(base_slice_equal(pong.node, base_slice_str("osd.0")));
-    assert_true(base_slice_equal(pong.state, base_slice_str(state)));
-    assert_true(base_uuid_equal(pong.cluster_id, parts_cluster()));
-    assert_int_equal(pong.detail.size == 0, strcmp(state, "serving") == 0);
-    proto_reply_free(&reply);
 }
 
 static void test_states_that_do_not_serve(void **state)
@@ -495,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_largest_fragment),
         cmocka_unit_test(test_batch_is_stored_before_it_is_answered),
         cmocka_unit_test(test_failed_store_turns_read_only),
+        cmocka_unit_test(test_nothing_is_acknowledged_onto_removed_files),
         cmocka_unit_test(test_slots_of_others),
         cmocka_unit_test(test_newer_map_of_the_sender),
         cmocka_unit_test(test_states_that_do_not_serve),
