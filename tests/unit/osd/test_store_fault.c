@@ -86,6 +86,33 @@ static void filesystem_turns_read_only(void **state)
     loop(CRASH_META, LILIO_E_READ_ONLY);
 }
 
+/* Design rule 6, one call at a time: no later success makes up for a failed write or sync. */
+static void failure_is_final(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 4; what++) {
+        struct fixture *fixture = fixture_new(STORE_CRASH, 1);
+        fixture_open(fixture);
+        assert_int_equal(fixture_put(fixture, 0, 0, 65536), LILIO_OK);
+        crash_disk_fail(fixture->disk, what % 2 ? CRASH_SYNC : CRASH_WRITE, 1, false, LILIO_E_IO);
+        if (what < 2)
+            assert_int_equal(fixture_put(fixture, 1, 0, 65536), LILIO_E_IO);
+        else
+            assert_int_equal(fixture_remove(fixture, 0), LILIO_E_IO);
+        assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_E_READ_ONLY);
+        assert_int_equal(fixture_put(fixture, 2, 0, 65536), LILIO_E_READ_ONLY);
+        assert_int_equal(fixture_remove(fixture, 0), LILIO_E_READ_ONLY);
+        assert_int_equal(fixture->store->ops->set_complete(fixture->store, NULL),
+                         LILIO_E_READ_ONLY);
+        assert_int_equal(fixture_get(fixture, 0, 0, 65536, true), LILIO_OK);
+        assert_int_equal(fixture_get(fixture, 1, 0, 65536, true), LILIO_E_MISSING);
+        fixture_reopen(fixture);
+        assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_OK);
+        assert_int_equal(fixture_put(fixture, 2, 0, 65536), LILIO_OK);
+        fixture_free(fixture);
+    }
+}
+
 /* The disk was full in the middle of a write although blocks had been reserved: the batch goes, the
  * store stays. */
 static void write_finds_no_space(void **state)
@@ -206,6 +233,7 @@ int main(void)
         cmocka_unit_test(names_fail),
         cmocka_unit_test(names_find_no_space),
         cmocka_unit_test(filesystem_turns_read_only),
+        cmocka_unit_test(failure_is_final),
         cmocka_unit_test(write_finds_no_space),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(disk_without_any_space),
