@@ -21,15 +21,26 @@ enum {
     SPACE_MS = 100,
     RESERVE_MIN_BYTES = 8 << 20,
     RESERVE_MAX_BYTES = 64 << 20,
+    ROUND_BYTES_MAX = 8 << 20,
+    STALL_MS = 2000, /* a step of the clock that took longer was no service */
     HEARTBEAT_MS = 1000,
     SUSPECT_MS = 3000,
     DOWN_MS = 10000,
     OUT_MS = 600000,
 };
 
+/* The clock's steps, each capped: a process that was stopped for a while takes nobody for silent.
+ */
+static void clock_read(struct coord_service *service)
+{
+    uint64_t now = base_now_ms(service->options.clock), step = now - service->clock_ms;
+    service->clock_ms = now;
+    service->now_ms += step < STALL_MS ? step : STALL_MS;
+}
+
 uint64_t service_now_ms(const struct coord_service *service)
 {
-    return base_now_ms(service->options.clock);
+    return service->now_ms;
 }
 
 struct coord_view service_view(const struct coord_service *service,
@@ -79,7 +90,8 @@ enum lilio_err coord_service_new(const struct coord_service_options *options,
     service->options = *options;
     set_defaults(&service->options);
     service->state = options->state;
-    service->started_ms = service->time_base_ms = base_now_ms(options->clock);
+    service->clock_ms = service->now_ms = base_now_ms(options->clock);
+    service->started_ms = service->time_base_ms = service->now_ms;
     service->space_left = true;
     enum lilio_err err = make_parts(service);
     if (err)
@@ -211,7 +223,7 @@ bool coord_service_full(const struct coord_service *service)
 {
     return service->proposal_count >= COORD_ENTRY_COMMANDS_MAX - PROPOSALS_KEPT ||
            service->proposal_bytes >= COORD_ENTRY_BYTES_MAX ||
-           service->read_count == service->read_room;
+           service->round_bytes >= ROUND_BYTES_MAX || service->read_count == service->read_room;
 }
 
 /* ---- what a request becomes ---- */
@@ -268,7 +280,9 @@ static void change(struct coord_service *service, const struct coord_request *re
 
 void coord_service_receive(struct coord_service *service, const struct coord_request *request)
 {
+    clock_read(service);
     proto_arena_clear(service->arena);
+    service->round_bytes += request->body.size;
     if (request->header.group != 0) {
         service_refuse(service, request, LILIO_E_UNSUPPORTED, "there is only group 0");
         return;
@@ -321,10 +335,10 @@ void coord_service_receive(struct coord_service *service, const struct coord_req
 
 void coord_service_tick(struct coord_service *service)
 {
-    uint64_t now = service_now_ms(service);
-    if (now < service->tick_ms)
+    clock_read(service);
+    if (service->now_ms < service->tick_ms)
         return;
-    service->tick_ms = now + TICK_MS;
+    service->tick_ms = service->now_ms + TICK_MS;
     proto_arena_clear(service->arena);
     service_sessions_tick(service);
     service_osds_tick(service);
@@ -408,7 +422,8 @@ enum lilio_err coord_service_applied(struct coord_service *service, uint64_t ind
             err = coord_state_commit(service->state, true /* sync */, info);
         if (err)
             return err;
-        service->time_base_ms = service_now_ms(service);
+        clock_read(service);
+        service->time_base_ms = service->now_ms;
     }
     for (size_t i = 0; i < count; i++)
         learn(service, &service->proposals[i], &service->results[i]);
@@ -419,6 +434,7 @@ enum lilio_err coord_service_applied(struct coord_service *service, uint64_t ind
     }
     for (size_t i = 0; i < service->read_count; i++)
         read_answer(service, &service->reads[i]);
-    service->proposal_count = service->proposal_bytes = service->read_count = 0;
+    service->proposal_count = service->proposal_bytes = 0;
+    service->round_bytes = service->read_count = 0;
     return LILIO_OK;
 }

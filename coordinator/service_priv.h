@@ -65,11 +65,14 @@ struct coord_service {
     struct coord_service_options options;
     struct coord_state *state;
     struct proto_arena *arena; /* of the request under way */
+    uint64_t clock_ms;         /* the clock when it was last read */
+    uint64_t now_ms;           /* goes on with it, in capped steps */
     uint64_t started_ms, tick_ms;
     uint64_t time_base_ms; /* clock when cluster time last went on */
 
     struct proposal proposals[COORD_ENTRY_COMMANDS_MAX];
     size_t proposal_count, proposal_bytes;
+    size_t round_bytes; /* of all requests since the last answers */
     struct base_slice commands[COORD_ENTRY_COMMANDS_MAX];
     struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
     struct coord_request *reads; /* that wait */

@@ -402,6 +402,33 @@ static void time_advance(struct coord_state *state, uint64_t cluster_ms)
         state->row.cluster_ms = cluster_ms;
 }
 
+/* A refusal comes before the first write, so that it leaves nothing behind. */
+static enum lilio_err run(struct coord_command *command, const struct handler *handler)
+{
+    struct coord_state *state = command->state;
+    size_t before = base_kv_batch_count(state->batch);
+    enum lilio_err err = handler->apply(command);
+    LILIO_ASSERT(!err || state->failed || base_kv_batch_count(state->batch) == before);
+    return state->failed ? state->failed : err;
+}
+
+/* A request of a session: executed once, its result kept. */
+static enum lilio_err run_once(struct coord_command *command, const struct handler *handler)
+{
+    bool again = false;
+    enum lilio_err err = coord_session_admit(command, &again);
+    if (err || again)
+        return err;
+    err = run(command, handler);
+    if (command->state->failed)
+        return command->state->failed;
+    if (err)
+        reply_refusal(command, err);
+    command->result->err = err;
+    coord_session_remember(command);
+    return LILIO_OK;
+}
+
 static enum lilio_err decide(struct coord_command *command, struct base_slice bytes)
 {
     struct coord_state *state = command->state;
@@ -415,23 +442,7 @@ static enum lilio_err decide(struct coord_command *command, struct base_slice by
     if (!state->initialised && command->entry.type != PROTO_MSG_cluster_init)
         return coord_refuse(command, LILIO_E_UNAVAILABLE, "the cluster is not initialised");
     time_advance(state, command->entry.cluster_ms);
-    if (!handler->session)
-        return handler->apply(command);
-    bool again = false;
-    err = coord_session_admit(command, &again);
-    if (err || again)
-        return err;
-    size_t before = base_kv_batch_count(state->batch);
-    err = handler->apply(command);
-    if (state->failed)
-        return state->failed;
-    LILIO_ASSERT(!err ||
-                 base_kv_batch_count(state->batch) == before); /* refused before the first write */
-    if (err)
-        reply_refusal(command, err);
-    command->result->err = err;
-    coord_session_remember(command);
-    return LILIO_OK;
+    return handler->session ? run_once(command, handler) : run(command, handler);
 }
 
 static enum lilio_err apply_command(struct coord_state *state, struct proto_version version,

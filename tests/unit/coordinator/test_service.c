@@ -71,6 +71,23 @@ static void restart_gives_sessions_their_full_time(bool rocksdb)
 }
 FX_BOTH(restart_gives_sessions_their_full_time)
 
+/* The process is stopped for a day and goes on: nobody was silent, it was not listening. */
+static void stalled_process_takes_nobody_for_silent(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 1000, true);
+    uint64_t session = open_session(svc, 10000);
+    for (int i = 0; i < FX_OSDS; i++)
+        svc->alive[i] = true;
+    svc_pass(svc, 3000);
+    svc->now_ms += 86400000;
+    svc_pass(svc, 3000);
+    for (uint32_t i = 0; i < FX_OSDS; i++)
+        assert_int_equal(svc_row(svc, i), PROTO_OSD_UP);
+    assert_int_equal(renew(svc, session), LILIO_OK);
+    svc_free(svc);
+}
+FX_BOTH(stalled_process_takes_nobody_for_silent)
+
 static void close_is_at_once(bool rocksdb)
 {
     struct svc *svc = svc_new(rocksdb, 1000, true);
@@ -384,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FX_TESTS(sessions_live_by_renewal),
         FX_TESTS(restart_gives_sessions_their_full_time),
+        FX_TESTS(stalled_process_takes_nobody_for_silent),
         FX_TESTS(close_is_at_once),
         FX_TESTS(nothing_is_answered_before_it_is_durable),
         FX_TESTS(full_round_says_so),
