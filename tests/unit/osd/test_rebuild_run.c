@@ -385,6 +385,7 @@ static void test_decoded_is_compared_with_the_maps(void **state)
     assert_int_equal(f.state.failed, 1);
     assert_int_equal(f.state.failures[0].stripe, 1);
     assert_int_equal(f.state.failures[0].err, LILIO_E_CORRUPT);
+    assert_true(look_at(&f, &f.fake.rows[0]).missing);
     fixture_release(&f);
 }
 

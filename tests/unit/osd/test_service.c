@@ -186,22 +186,29 @@ static void test_get_of_some_blocks(void **state)
     fixture_release(&f);
 }
 
-/* A fragment larger than the buffer that a get of "all" begins with. */
-static void test_largest_fragment(void **state)
+/* Makes f->put that of the largest fragment there can be; returns its bytes. */
+static uint8_t *large_put(struct fixture *f, uint8_t checksums[4 * CODEC_BLOCKS_MAX])
 {
-    struct fixture f;
-    uint8_t checksums[4 * CODEC_BLOCKS_MAX];
     uint32_t list[CODEC_BLOCKS_MAX];
-    (void)state;
-    fixture_init(&f, true);
     uint8_t *bytes = aligned_alloc(4096, CODEC_FRAGMENT_MAX);
     memset(bytes, 0x5a, CODEC_FRAGMENT_MAX);
     codec_block_checksums(bytes, CODEC_FRAGMENT_MAX, list);
     for (size_t i = 0; i < CODEC_BLOCKS_MAX; i++)
         base_le32_put(checksums + 4 * i, list[i]);
-    f.put.profile.fragment_size = f.put.payload_length = CODEC_FRAGMENT_MAX;
-    f.put.stripe_length = (uint64_t)PARTS_DATA * CODEC_FRAGMENT_MAX;
-    f.put.block_checksums = base_slice(checksums, sizeof checksums);
+    f->put.profile.fragment_size = f->put.payload_length = CODEC_FRAGMENT_MAX;
+    f->put.stripe_length = (uint64_t)PARTS_DATA * CODEC_FRAGMENT_MAX;
+    f->put.block_checksums = base_slice(checksums, 4 * CODEC_BLOCKS_MAX);
+    return bytes;
+}
+
+/* It is larger than the buffer that a get of "all" begins with. */
+static void test_largest_fragment(void **state)
+{
+    struct fixture f;
+    uint8_t checksums[4 * CODEC_BLOCKS_MAX];
+    (void)state;
+    fixture_init(&f, true);
+    uint8_t *bytes = large_put(&f, checksums);
     expect(&f, &proto_type_fragment_put, &f.put, base_slice(bytes, CODEC_FRAGMENT_MAX),
            &proto_type_fragment_stored, LILIO_OK);
     struct proto_fragment_get get = get_own(&f);
@@ -424,7 +431,35 @@ static void test_more_gets_than_buffers(void **state)
     fixture_release(&f);
 }
 
-/* Far more puts than may be taken in at once: each is answered, OK or BUSY, and nothing is lost. */
+/* More bytes than may be taken in at once: what fits is stored, the rest is told to come again. */
+static void test_flood_of_bytes(void **state)
+{
+    enum { FIT = OSD_RECEIVED_BYTES_MAX / CODEC_FRAGMENT_MAX, COUNT = FIT + 5 };
+    struct fixture f;
+    uint8_t checksums[4 * CODEC_BLOCKS_MAX];
+    unsigned busy = 0;
+    (void)state;
+    fixture_init(&f, true);
+    uint8_t *bytes = large_put(&f, checksums);
+    for (uint64_t i = 0; i < COUNT; i++)
+        parts_send(f.channel, i, 5, &proto_type_fragment_put, &f.put,
+                   base_slice(bytes, CODEC_FRAGMENT_MAX));
+    for (uint64_t i = 0; i < COUNT; i++) {
+        struct proto_reply *reply = parts_await(&f.parts, f.channel);
+        enum lilio_err err = parts_code(reply, &proto_type_fragment_stored);
+        assert_true(err == LILIO_OK || err == LILIO_E_BUSY);
+        busy += err == LILIO_E_BUSY;
+        proto_reply_free(&reply);
+    }
+    assert_int_equal(busy, COUNT - FIT);
+    expect(&f, &proto_type_fragment_put, &f.put, base_slice(bytes, CODEC_FRAGMENT_MAX),
+           &proto_type_fragment_stored, LILIO_OK);
+    free(bytes);
+    fixture_release(&f);
+}
+
+/* Far more requests than may be taken in at once: each is answered, OK or BUSY, and nothing is
+ * lost. */
 static void test_flood_of_requests(void **state)
 {
     enum { COUNT = OSD_REQUESTS_MAX + 500, CHANNELS = 4 };
@@ -557,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_newer_map_of_the_sender),
         cmocka_unit_test(test_states_that_do_not_serve),
         cmocka_unit_test(test_more_gets_than_buffers),
+        cmocka_unit_test(test_flood_of_bytes),
         cmocka_unit_test(test_flood_of_requests),
         cmocka_unit_test(test_requests_that_are_not_for_an_osd),
         cmocka_unit_test(test_bodies_of_another_type),
