@@ -31,9 +31,8 @@ enum {
     /* Any record, from the block it starts in. */
     OSD_SCRATCH_BYTES = CODEC_FRAGMENT_MAX + 4 * BASE_DISK_BLOCK,
 };
-#define OSD_SEGMENT_BYTES_DEFAULT (UINT64_C(256) << 20)
-#define OSD_ALLOCATE_STEP         (UINT64_C(8) << 20)  /* reserved ahead of the log's end */
-#define OSD_IDLE_NS               UINT64_C(1000000000) /* without a write: given back */
+#define OSD_ALLOCATE_STEP (UINT64_C(8) << 20)  /* reserved ahead of the log's end */
+#define OSD_IDLE_NS       UINT64_C(1000000000) /* without a write: given back */
 
 /* Why a segment must not go, whatever the index says. */
 enum osd_keep {
@@ -288,6 +287,8 @@ enum lilio_err osd_segment_store_tick(struct osd_store *store, bool *ret_more,
 /* The store writes no more. Returns err. */
 enum lilio_err osd_segment_store_fail(struct osd_segment_store *store, enum lilio_err err,
                                       const char *what, const struct lilio_errinfo *info);
+/* Bytes the store may write: what the filesystem has left and what is reserved ahead. */
+uint64_t osd_free_bytes(struct osd_segment_store *store);
 /* Adds to a counter of stats. */
 void osd_segment_store_count(struct osd_segment_store *store, uint64_t *counter, uint64_t more);
 /* stats.incomplete, remembered on disk. */

@@ -16,6 +16,8 @@
 
 #include "base/banned.h"
 
+enum { DELETE_HELP_STEPS = 4 };
+
 /* What becomes of one put of a batch. */
 struct plan {
     bool write;
@@ -92,16 +94,10 @@ static enum lilio_err decide(struct osd_segment_store *store, const struct osd_p
     return decide_by_stored(store, put, plan);
 }
 
-/* Bytes that puts may use: what is free and what is reserved already, without the reserve (design
- * rule 7). */
+/* Bytes that puts may use: the reserve is not for them (design rule 7). */
 static uint64_t put_budget(struct osd_segment_store *store)
 {
-    struct base_disk_space space;
-    if (store->disk->ops->space(store->disk, &space, NULL) != LILIO_OK)
-        return UINT64_MAX; /* unknown: reserving the blocks will tell */
-    uint64_t available = space.free_bytes;
-    if (store->active)
-        available += store->active->allocated - store->active->end;
+    uint64_t available = osd_free_bytes(store);
     return available > store->reserve_bytes ? available - store->reserve_bytes : 0;
 }
 
@@ -223,12 +219,29 @@ static enum lilio_err collect(struct osd_segment_store *store, const struct base
     return LILIO_OK;
 }
 
+/* On a full disk tombstones would eat up the reserve before the owner is idle: the space of earlier
+ * deletes is collected first. */
+static void collect_space(struct osd_segment_store *store)
+{
+    bool more = true;
+    for (int i = 0; i < DELETE_HELP_STEPS && more; i++) {
+        if (osd_free_bytes(store) >= store->reserve_bytes / 2)
+            return;
+        /* What goes wrong is met again by the owner's own tick. */
+        if (osd_segment_store_tick(&store->head, &more, NULL) != LILIO_OK)
+            return;
+    }
+}
+
 static enum lilio_err write_tombstones(struct osd_segment_store *store,
                                        const struct base_fragment_key **keys,
                                        const struct osd_entry *entries, size_t count,
                                        struct lilio_errinfo *info)
 {
-    enum lilio_err err = osd_writer_begin(store, count * OSD_RECORD_UNIT, info);
+    uint64_t need = osd_round_up(count * OSD_RECORD_UNIT, BASE_DISK_BLOCK);
+    if (osd_free_bytes(store) < need + store->reserve_bytes / 8)
+        return lilio_fail(info, LILIO_E_NO_SPACE, "the rest of the disk is kept for the index");
+    enum lilio_err err = osd_writer_begin(store, need, info);
     if (err)
         return err;
     for (size_t i = 0; i < count; i++) {
@@ -255,6 +268,8 @@ enum lilio_err osd_segment_store_remove(struct osd_store *head,
     if (count > OSD_BATCH_MAX)
         return lilio_fail(info, LILIO_E_INVALID, "%zu keys in a batch of at most %d", count,
                           OSD_BATCH_MAX);
+    if (!store->failed)
+        collect_space(store); /* moves fragments: before they are looked up */
     if (store->failed)
         return lilio_fail(info, LILIO_E_READ_ONLY, "the store is read-only after a failed write");
     enum lilio_err err = collect(store, keys, count, found, entries, &found_count, info);

@@ -9,6 +9,9 @@
 #define RESERVE_LEAST       (UINT64_C(64) << 20)
 #define RESERVE_LEAST_SMALL (UINT64_C(8) << 20)
 #define SMALL_FILESYSTEM    (UINT64_C(512) << 20)
+#define SEGMENT_BYTES_MAX   (UINT64_C(256) << 20)
+#define SEGMENT_BYTES_MIN   (UINT64_C(2) << 20)
+enum { SEGMENTS_OF_A_DISK = 256 };
 
 /* ---- state that all parts use ---- */
 
@@ -76,6 +79,15 @@ static enum lilio_err segment_store_set_complete(struct osd_store *head, struct 
 }
 
 /* ---- accounting ---- */
+
+uint64_t osd_free_bytes(struct osd_segment_store *store)
+{
+    struct base_disk_space space;
+    if (store->disk->ops->space(store->disk, &space, NULL) != LILIO_OK)
+        return UINT64_MAX; /* unknown: reserving blocks will tell */
+    uint64_t ahead = store->active ? store->active->allocated - store->active->end : 0;
+    return space.free_bytes + ahead;
+}
 
 static void account(struct osd_segment_store *store, const struct osd_entry *entry, bool live)
 {
@@ -219,13 +231,12 @@ static const struct osd_store_ops segment_store_ops = {
 
 /* ---- opening ---- */
 
-static enum lilio_err set_reserve(struct osd_segment_store *store, uint64_t wanted,
-                                  struct lilio_errinfo *info)
+/* Small disks get a small reserve and small segments: compaction needs room for what lives in one
+ * segment, and has to find it inside the reserve. */
+static enum lilio_err set_sizes(struct osd_segment_store *store,
+                                const struct osd_store_options *options, struct lilio_errinfo *info)
 {
     struct base_disk_space space;
-    store->reserve_bytes = wanted;
-    if (wanted)
-        return LILIO_OK;
     enum lilio_err err = store->disk->ops->space(store->disk, &space, info);
     if (err)
         return err;
@@ -233,6 +244,14 @@ static enum lilio_err set_reserve(struct osd_segment_store *store, uint64_t want
     uint64_t least = small ? RESERVE_LEAST_SMALL : RESERVE_LEAST;
     uint64_t share = small ? space.total_bytes / 8 : space.total_bytes / 100;
     store->reserve_bytes = share > least ? share : least;
+    if (options->reserve_bytes)
+        store->reserve_bytes = options->reserve_bytes;
+    uint64_t part = space.total_bytes / SEGMENTS_OF_A_DISK;
+    store->segment_bytes = part < SEGMENT_BYTES_MAX ? part : SEGMENT_BYTES_MAX;
+    if (store->segment_bytes < SEGMENT_BYTES_MIN)
+        store->segment_bytes = SEGMENT_BYTES_MIN;
+    if (options->segment_bytes)
+        store->segment_bytes = options->segment_bytes;
     return LILIO_OK;
 }
 
@@ -256,8 +275,6 @@ static struct osd_segment_store *store_new(const struct osd_store_options *optio
     store->disk = options->disk;
     store->cluster_id = options->cluster_id;
     store->disk_uuid = options->disk_uuid;
-    store->segment_bytes =
-        options->segment_bytes ? options->segment_bytes : OSD_SEGMENT_BYTES_DEFAULT;
     store->clock = options->clock ? options->clock : base_clock_system();
     store->random = options->random ? options->random : base_random_system();
     store->log = options->log;
@@ -279,7 +296,7 @@ enum lilio_err osd_segment_store_open(const struct osd_store_options *options,
     struct osd_segment_store *store = store_new(options);
     if (!store)
         return lilio_fail(info, LILIO_E_NOMEM, "fragment store: out of memory");
-    enum lilio_err err = set_reserve(store, options->reserve_bytes, info);
+    enum lilio_err err = set_sizes(store, options, info);
     if (!err)
         err = load_incomplete(store, info);
     if (!err)

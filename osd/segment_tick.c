@@ -61,6 +61,12 @@ static bool worth_compacting(const struct osd_segment_store *store,
            bytes >= (segment->end - segment->punched_bytes) / WASTE_SHARE;
 }
 
+/* Compaction may use the reserve, down to a quarter: it gives more back than it takes. */
+static bool room_to_move(struct osd_segment_store *store, uint64_t bytes)
+{
+    return osd_free_bytes(store) >= bytes + store->reserve_bytes / 4;
+}
+
 /* ---- compaction ---- */
 
 /* A record of the victim that is to be appended again. */
@@ -223,15 +229,6 @@ static enum lilio_err finish_victim(struct osd_segment_store *store, struct osd_
     return drop(store, victim, info);
 }
 
-/* The reserve is for deletes; half of it may serve compaction, which gives more back than it takes.
- */
-static bool room_to_move(struct osd_segment_store *store)
-{
-    struct base_disk_space space;
-    return store->disk->ops->space(store->disk, &space, NULL) == LILIO_OK &&
-           space.free_bytes >= store->reserve_bytes / 2;
-}
-
 static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_segment *victim,
                                    bool *ret_more, struct lilio_errinfo *info)
 {
@@ -249,7 +246,7 @@ static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_s
     if (!err && step.next == store->victim_at)
         err = skip_bad_place(store, &step, info);
     else if (!err && !step.stuck && step.move_count)
-        err = write_moves(store, &step, info);
+        err = room_to_move(store, step.need) ? write_moves(store, &step, info) : LILIO_E_NO_SPACE;
     if (err == LILIO_E_NO_SPACE) {
         *ret_more = false;
         store->victim = 0;
@@ -292,10 +289,9 @@ enum lilio_err osd_segment_store_tick(struct osd_store *head, bool *ret_more,
         *ret_more = true;
         return drop(store, segment, info);
     }
-    if (!room_to_move(store))
-        return LILIO_OK;
     for (size_t i = 0; i < store->segment_count && !store->victim; i++) {
-        if (!worth_compacting(store, store->segments[i]))
+        if (!worth_compacting(store, store->segments[i]) ||
+            !room_to_move(store, store->segments[i]->live_bytes))
             continue;
         store->victim = store->segments[i]->id;
         store->victim_at = OSD_SEGMENT_HEADER;

@@ -101,7 +101,7 @@ struct osd_store_options {
     struct base_disk *disk;       /* borrowed; the OSD's directory */
     const char *index_path;       /* RocksDB folder; NULL = index in memory (tests on the crash disk) */
     struct base_uuid cluster_id, disk_uuid;
-    uint64_t segment_bytes;       /* 0 = 256 MiB */
+    uint64_t segment_bytes;       /* 0 = 256 MiB, less on disks below 64 GiB (1/256 of it, at least 2 MiB) */
     uint64_t reserve_bytes;       /* 0 = max(64 MiB, 1 %) of a filesystem from 512 MiB on, max(8 MiB, 1/8) below */
     const struct base_clock *clock;
     const struct base_random *random;

@@ -179,6 +179,34 @@ static void full_disk(void **state)
     fixture_free(fixture);
 }
 
+/* Small fragments leave nothing to punch, and each delete writes a block: all of them must go all
+ * the same, in any order, while the owner finds no idle moment. */
+static void full_disk_of_small_fragments(void **state)
+{
+    (void)state;
+    enum { CAPACITY = 24 << 20, LENGTH = 4096, STRIDE = 769 };
+    struct fixture *fixture = fixture_new(STORE_CRASH, 3);
+    crash_disk_set_capacity(fixture->disk, CAPACITY);
+    fixture->options.reserve_bytes = 0;
+    for (int in_order = 0; in_order < 2; in_order++) {
+        fixture_open(fixture);
+        uint32_t count = 0;
+        while (fixture_put(fixture, count, 0, LENGTH) == LILIO_OK)
+            count++;
+        assert_true(count > 1500);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t number = in_order ? i : (uint32_t)((uint64_t)i * STRIDE % count);
+            assert_true(count % STRIDE);
+            assert_int_equal(fixture_remove(fixture, number), LILIO_OK);
+            assert_true(fixture_space(fixture).free_bytes > 1 << 20);
+        }
+        assert_int_equal(fixture_space(fixture).fragment_count, 0);
+        fixture_tick(fixture, 2);
+        fixture_close(fixture);
+    }
+    fixture_free(fixture);
+}
+
 /* Somebody else filled the disk to the last block: nothing breaks, and with a little space
  * everything works again. */
 static void disk_without_any_space(void **state)
@@ -236,6 +264,7 @@ int main(void)
         cmocka_unit_test(failure_is_final),
         cmocka_unit_test(write_finds_no_space),
         cmocka_unit_test(full_disk),
+        cmocka_unit_test(full_disk_of_small_fragments),
         cmocka_unit_test(disk_without_any_space),
         cmocka_unit_test(part_of_a_batch_fits),
     };
