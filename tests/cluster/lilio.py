@@ -137,6 +137,18 @@ class Cluster:
         folder = self.path(f"osd.{i}", "segments")
         return sorted(os.path.join(folder, f) for f in os.listdir(folder))
 
+    def complaints(self):
+        """What the daemons said in their last moments: failed assertions and sanitizers' findings."""
+        found = []
+        for folder, _, files in os.walk(self.path("log")):
+            for f in sorted(files):
+                if f.endswith(".err"):
+                    with open(os.path.join(folder, f), errors="replace") as log:
+                        text = log.read()
+                    if "Sanitizer" in text or "runtime error" in text or "assertion" in text:
+                        found.append(f"{f}: {text[:3000]}")
+        return found
+
     def close(self, failed=False):
         for name in self.names():
             pid = self.pid(name)
@@ -154,6 +166,12 @@ class Cluster:
                     print(f"--- {f}\n{''.join(tail)}", file=sys.stderr)
         if os.environ.get("LILIO_KEEP") != "1":
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def peak_rss(pid):
+    """The most memory a process ever had resident, in bytes."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(next(line for line in f if line.startswith("VmHWM")).split()[1]) * KIB
 
 
 def alive(pid):
@@ -195,7 +213,9 @@ class ClusterTest(unittest.TestCase):
         outcome = getattr(self, "_outcome", None)
         result = getattr(outcome, "result", None)
         failed = bool(result and any(t is self for t, _ in result.failures + result.errors)) or not getattr(outcome, "success", True)
+        complaints = self.cluster.complaints()
         self.cluster.close(failed)
+        self.assertEqual(complaints, [])
 
     def file(self, size, seed=1, name="file"):
         path = os.path.join(self.cluster.home, name)

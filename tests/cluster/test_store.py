@@ -4,8 +4,9 @@ through files, pipes and ranges. Space and its spread are what the profile says.
 import itertools
 import os
 import subprocess
+import unittest
 
-from lilio import KIB, MIB, NOT_FOUND, OK, USAGE, EXISTS, ClusterTest, content, digest, disk_use, main
+from lilio import KIB, MIB, NOT_FOUND, OK, USAGE, EXISTS, ClusterTest, content, digest, disk_use, main, peak_rss
 
 SIZES = [0, 1, 63, 64, 65, 4095, 4096, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, MIB, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 21 * MIB + 77]
 
@@ -80,6 +81,39 @@ class Store(ClusterTest):
         for use in uses:
             self.assertLessEqual(abs(use - mean), 0.2 * mean)
         self.assertLess(disk_use(c.path("coordinator.0")), 0.01 * size)
+
+    @unittest.skipIf(os.environ.get("LILIO_SANITIZE"), "sanitizers have memory of their own")
+    def test_memory_does_not_grow_with_the_object(self):
+        c = self.cluster
+        c.run("mb", "b")
+        path = self.file(300 * MIB)
+        copy = os.path.join(c.home, "copy")
+        for args in (("put", path, "b/big"), ("get", "b/big", copy)):
+            process = c.start(*args)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            process.communicate()
+            self.assertEqual(process.returncode, OK)
+            self.assertLessEqual(usage.ru_maxrss * KIB, 96 * MIB, args)
+        self.assertEqual(digest(copy), digest(path))
+        for name in c.names():
+            self.assertLessEqual(peak_rss(c.pid(name)), 256 * MIB, name)
+
+    def test_every_acknowledged_put_was_flushed(self):
+        c = self.cluster
+        device = os.stat(c.home).st_dev
+        try:
+            def flushes():
+                with open(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat") as f:
+                    return int(f.read().split()[15])
+            flushes()
+        except (FileNotFoundError, IndexError):
+            self.skipTest("no block device below the temporary folder tells its flushes")
+        c.run("mb", "b")
+        before, count = flushes(), 25
+        for i in range(count):
+            c.put_bytes(content(10 * KIB, i), f"b/{i}")
+        self.assertGreaterEqual(flushes() - before, count)
 
     def test_ranges(self):
         c = self.cluster
