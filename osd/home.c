@@ -31,7 +31,8 @@ struct osd_home {
     char blank[512];   /* why it is blank, or "" */
     bool unbound;      /* JOINING with a uuid the coordinator does not know: as good as blank */
     bool welcomed;
-    bool failed; /* the store's failure was logged */
+    bool failed;     /* the store's failure was logged */
+    bool incomplete; /* the coordinator was or will be told */
 };
 
 static struct base_log *home_log(const struct osd_home *home)
@@ -242,6 +243,9 @@ void osd_home_publish(struct osd_home *home)
         base_log_write(home_log(home), BASE_LOG_ERROR, "disk", "failed", "detail=%s", view.detail);
     }
     osd_node_publish(home->options.node, &view);
+    if (view.incomplete && !home->incomplete)
+        osd_node_member_wake(home->options.node, /* again */ true);
+    home->incomplete = view.incomplete;
 }
 
 struct osd_store *osd_home_store(struct osd_home *home)
@@ -321,7 +325,7 @@ static enum lilio_err reopen(struct osd_home *home, struct lilio_errinfo *info)
     osd_store_free(&home->store);
     base_disk_free(&home->disk);
     home->superblock = (struct osd_superblock){.state = OSD_DISK_BLANK};
-    home->welcomed = home->unbound = home->failed = false;
+    home->welcomed = home->unbound = home->failed = home->incomplete = false;
     home->refused[0] = home->blank[0] = home->broken[0] = '\0';
     enum lilio_err err = disk_open(home, info);
     if (err)
@@ -410,6 +414,16 @@ void osd_home_turn_away(struct osd_home *home, bool blank, const char *reason)
     home->refused[0] = home->blank[0] = '\0';
     (void)snprintf(text, sizeof home->blank, "%s", reason);
     osd_home_publish(home);
+}
+
+enum lilio_err osd_home_complete(struct osd_home *home, struct lilio_errinfo *info)
+{
+    struct osd_store *store = osd_home_store(home);
+    if (!store)
+        return lilio_fail(info, LILIO_E_BLANK, "there is no disk in use");
+    enum lilio_err err = store->ops->set_complete(store, info);
+    osd_home_publish(home);
+    return err;
 }
 
 /* ---- is it still there? ---- */

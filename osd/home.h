@@ -65,6 +65,9 @@ void osd_home_turn_away(struct osd_home *home, bool blank, const char *reason);
  * one mounted over it. Then nothing may be acknowledged any more, and the OSD is refused until it
  * is restarted or rebuilt. The quick form is one stat, the full one reads the superblock. */
 bool osd_home_intact(struct osd_home *home, bool full);
+/* A rebuild proved that what the maps name is here: the store forgets what it may have lost.
+ * Errors: BLANK (nothing to say it of), IO. */
+LILIO_MUST_USE enum lilio_err osd_home_complete(struct osd_home *home, struct lilio_errinfo *info);
 /* Publishes anew: after the store's health or space changed. */
 void osd_home_publish(struct osd_home *home);
 

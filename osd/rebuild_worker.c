@@ -542,6 +542,13 @@ static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
     return err;
 }
 
+static enum lilio_err run_complete(void *context, struct lilio_errinfo *info)
+{
+    return osd_home_complete(context, info);
+}
+
+/* First the disk, then the coordinator: while one of them is missing, the other still says that a
+ * proof is wanted. */
 static enum lilio_err prove(struct run *run, struct lilio_errinfo *info)
 {
     const struct proto_rebuild *state = run->state;
@@ -551,8 +558,9 @@ static enum lilio_err prove(struct run *run, struct lilio_errinfo *info)
         .index = state->index,
         .fragments = state->verified,
     };
-    enum lilio_err err =
-        call(run, &proto_type_osd_complete, &complete, NULL, run->arena, NULL, info);
+    enum lilio_err err = osd_node_call(node_of(run), run_complete, run->options->home, info);
+    if (!err)
+        err = call(run, &proto_type_osd_complete, &complete, NULL, run->arena, NULL, info);
     return err ? lilio_prefix(info, err, "reporting the proof") : LILIO_OK;
 }
 

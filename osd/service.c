@@ -8,7 +8,7 @@
 
 #include "base/banned.h"
 
-enum { SECOND_MS = 1000, TICK_BUSY_MS = 200, STARVED_WAIT_MS = 1 };
+enum { SECOND_MS = 1000, TICK_MS = 1000, STARVED_WAIT_MS = 1 };
 
 /* A request taken in. */
 struct work {
@@ -627,7 +627,7 @@ static void housekeeping(struct osd_service *service)
     bool due = service->now_ms >= service->tick_ms;
     if (store && !store->ops->health(store) && ((service->tick_more && idle(service)) || due)) {
         struct lilio_errinfo info = {0};
-        service->tick_ms = service->now_ms + TICK_BUSY_MS;
+        service->tick_ms = service->now_ms + TICK_MS;
         service->tick_more = false;
         enum lilio_err err = store->ops->tick(store, &service->tick_more, &info);
         if (err)
@@ -644,7 +644,7 @@ static int wait_ms(const struct osd_service *service, int timeout_ms)
         return STARVED_WAIT_MS;
     if (!idle(service) || service->collect_more || service->tick_more)
         return 0;
-    return timeout_ms < TICK_BUSY_MS ? timeout_ms : TICK_BUSY_MS;
+    return timeout_ms < TICK_MS ? timeout_ms : TICK_MS;
 }
 
 static void wait_for_work(struct osd_service *service, int timeout_ms)

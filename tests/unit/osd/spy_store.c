@@ -18,6 +18,7 @@ struct spy {
     struct lie lies[SPY_LIES_MAX];
     size_t lie_count;
     enum lilio_err failure;
+    bool incomplete;
     unsigned batches, sizes[SPY_BATCHES_MAX];
     void (*on_put)(void *context);
     void *on_put_context;
@@ -146,7 +147,20 @@ static void spy_space(struct osd_store *store, struct osd_store_space *ret)
 
 static void spy_stats(struct osd_store *store, struct osd_store_stats *ret)
 {
-    spy_of(store)->inner->ops->stats(spy_of(store)->inner, ret);
+    struct spy *spy = spy_of(store);
+    spy->inner->ops->stats(spy->inner, ret);
+    pthread_mutex_lock(&spy->lock);
+    ret->incomplete = spy->incomplete;
+    pthread_mutex_unlock(&spy->lock);
+}
+
+static enum lilio_err spy_set_complete(struct osd_store *store, struct lilio_errinfo *info)
+{
+    struct spy *spy = spy_of(store);
+    pthread_mutex_lock(&spy->lock);
+    spy->incomplete = false;
+    pthread_mutex_unlock(&spy->lock);
+    return spy->inner->ops->set_complete(spy->inner, info);
 }
 
 static enum lilio_err spy_health(struct osd_store *store)
@@ -174,6 +188,7 @@ struct osd_store *spy_store_new(void)
         .tick = spy_tick,
         .space = spy_space,
         .stats = spy_stats,
+        .set_complete = spy_set_complete,
         .health = spy_health,
         .free = spy_free,
     };
@@ -207,6 +222,14 @@ void spy_store_fail(struct osd_store *store, enum lilio_err err)
     struct spy *spy = spy_of(store);
     pthread_mutex_lock(&spy->lock);
     spy->failure = err;
+    pthread_mutex_unlock(&spy->lock);
+}
+
+void spy_store_incomplete(struct osd_store *store)
+{
+    struct spy *spy = spy_of(store);
+    pthread_mutex_lock(&spy->lock);
+    spy->incomplete = true;
     pthread_mutex_unlock(&spy->lock);
 }
 

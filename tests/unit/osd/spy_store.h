@@ -19,6 +19,8 @@ void spy_store_lie(struct osd_store *store, struct base_oid oid, uint32_t index,
 void spy_store_honest(struct osd_store *store);
 /* From now on puts and removes fail with err and the store's health is READ_ONLY. */
 void spy_store_fail(struct osd_store *store, enum lilio_err err);
+/* It says that acknowledged fragments may be missing, until it is told that none are. */
+void spy_store_incomplete(struct osd_store *store);
 /* Batches given to put so far; sizes of the first SPY_BATCHES_MAX of them. */
 unsigned spy_store_batches(struct osd_store *store, unsigned ret_sizes[SPY_BATCHES_MAX]);
 /* Called inside each put before it is done: what is acknowledged now was acknowledged too early. */

@@ -266,6 +266,8 @@ static void test_live_disk(void **state)
     fixture_run(&f);
     rebuild(&f);
     struct base_oid damaged = f.fake.rows[1].oid;
+    struct osd_store_stats stats;
+    spy_store_incomplete(f.osds[0].store);
     for (uint32_t stripe = 0; stripe < 3; stripe++)
         spy_store_lie(f.osds[0].store, damaged, own_index(damaged, stripe), SPY_CORRUPT);
     start(&f); /* the lies are told for ever, so what is mended cannot be proven */
@@ -274,6 +276,8 @@ static void test_live_disk(void **state)
     assert_int_equal(f.state.present, 9);
     assert_int_equal(f.state.failed, 3);
     assert_int_equal(f.fake.completes, 1); /* only the first run's */
+    f.osds[0].store->ops->stats(f.osds[0].store, &stats);
+    assert_true(stats.incomplete); /* nothing was proven */
     for (uint32_t stripe = 0; stripe < 3; stripe++)
         assert_int_equal(
             fake_reports(&f.fake, damaged, stripe, own_index(damaged, stripe), MISSING), 1);
@@ -291,6 +295,9 @@ static void test_live_disk(void **state)
     for (uint32_t stripe = 0; stripe < 3; stripe++)
         assert_int_equal(fake_reports(&f.fake, damaged, stripe, own_index(damaged, stripe), GOOD),
                          1);
+    f.osds[0].store->ops->stats(f.osds[0].store, &stats);
+    assert_false(stats.incomplete);
+    assert_int_equal(f.fake.completes, 2);
     expect_all_here(&f);
     fixture_release(&f);
 }
