@@ -197,19 +197,34 @@ static enum sender sender_of(const struct coord_service *service,
     return beat->state == PROTO_OSD_BLANK ? SENDER_BLANK : SENDER_UNKNOWN;
 }
 
+static void note_use(struct live_osd *live, const struct proto_osd_heartbeat *beat)
+{
+    live->capacity_bytes = beat->capacity_bytes;
+    live->free_bytes = beat->free_bytes;
+    live->used_bytes = beat->used_bytes;
+    live->fragment_count = beat->fragment_count;
+}
+
 static void note_bound(struct coord_service *service, const struct proto_osd_heartbeat *beat,
                        size_t place)
 {
     struct live_osd *live = &service->osds[place];
     live->heard = true;
     live->heard_ms = service_now_ms(service);
-    live->capacity_bytes = beat->capacity_bytes;
-    live->free_bytes = beat->free_bytes;
-    live->used_bytes = beat->used_bytes;
-    live->fragment_count = beat->fragment_count;
+    note_use(live, beat);
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
     change_state(service, place, beat->state == PROTO_OSD_FAILED ? PROTO_OSD_FAILED : PROTO_OSD_UP);
+}
+
+static void note_blank_beat(struct coord_service *service, const struct proto_osd_heartbeat *beat,
+                            size_t place)
+{
+    service->osds[place].blank_ms = service_now_ms(service);
+    if (is_heard(service, place))
+        return;
+    note_use(&service->osds[place], beat);
+    change_state(service, place, PROTO_OSD_BLANK);
 }
 
 void service_heartbeat(struct coord_service *service, const struct coord_request *request)
@@ -220,11 +235,7 @@ void service_heartbeat(struct coord_service *service, const struct coord_request
     size_t place = coord_state_osd_find(service->state, beat.osd);
     switch (sender_of(service, &beat, place)) {
     case SENDER_BOUND: note_bound(service, &beat, place); break;
-    case SENDER_BLANK:
-        service->osds[place].blank_ms = service_now_ms(service);
-        if (!is_heard(service, place))
-            change_state(service, place, PROTO_OSD_BLANK);
-        break;
+    case SENDER_BLANK: note_blank_beat(service, &beat, place); break;
     case SENDER_UNKNOWN: break;
     }
     service_defer(service, request);

@@ -354,6 +354,28 @@ static void discarded_runs_are_collected_at_once(bool rocksdb)
 }
 FX_BOTH(discarded_runs_are_collected_at_once)
 
+/* A gc row that should not be there (damage, a bug elsewhere) takes nothing away (design rule 4).
+ */
+static void named_run_is_never_collected(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_bucket(fx, "b");
+    (void)fx_put(fx, &bucket, "k", 1, 50000);
+    struct proto_gc_key name = {.osd = COORD_GC_NOBODY, .oid = base_oid_make(0, fx->session, 1)};
+    struct proto_gc_row row = {.job = {.oid = name.oid}, .reason = 1};
+    struct coord_key key = coord_key_gc(&name);
+    coord_put(fx->state, COORD_GC, &key, &proto_type_gc_row, &row);
+    struct proto_gc_step step = {.key = name};
+    struct proto_gc_done done = {.steps = &step, .steps_count = 1};
+    assert_int_equal(fx_internal(fx, &proto_type_gc_done, &done), LILIO_OK);
+    assert_int_equal(fx_column_count(fx, COORD_GC), 0);
+    struct proto_object object;
+    assert_int_equal(fx_lookup(fx, "b", "k", &object), LILIO_OK);
+    assert_int_equal(object.data_count, 1);
+    fx_free(fx);
+}
+FX_BOTH(named_run_is_never_collected)
+
 /* ---- copy and move ---- */
 
 static enum lilio_err copy(struct fx *fx, const char *key, const struct proto_bucket *to,
@@ -538,6 +560,7 @@ int main(void)
         FX_TESTS(staged_runs_make_one_object),
         FX_TESTS(other_sessions_runs_are_refused),
         FX_TESTS(discarded_runs_are_collected_at_once),
+        FX_TESTS(named_run_is_never_collected),
         FX_TESTS(copies_share_their_run),
         FX_TESTS(move_is_one_step),
         FX_TESTS(onto_itself_changes_nothing),
