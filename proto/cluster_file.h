@@ -1,5 +1,6 @@
-/* lilio.yaml: addresses, default profile and local paths of a cluster (docs/decisions/0001-shapes.md shows one).
- * Read by clients and daemons, written by `lilio-ec up`. Any thread; no state. */
+/* lilio.yaml: addresses, default profile and local paths of a cluster
+ * (docs/decisions/0001-shapes.md shows one). Read by clients and daemons, written by `lilio-ec up`.
+ * Any thread; no state. */
 #ifndef PROTO_CLUSTER_FILE_H
 #define PROTO_CLUSTER_FILE_H
 
@@ -17,19 +18,23 @@ struct proto_cluster_file {
     struct base_uuid cluster_id;
     struct codec_profile default_profile;
     uint64_t gc_grace_ms;
-    bool insecure; /* addresses beyond loopback were asked for */
+    bool insecure;           /* addresses beyond loopback were asked for */
     char *run_dir, *log_dir; /* absolute */
     struct proto_cluster_node *coordinators, *osds;
     size_t coordinator_count, osd_count;
 };
 /* Errors: NOT_FOUND, IO, CONFIG (says line and what is wrong), NOMEM. *ret is zeroed on failure. */
-LILIO_MUST_USE enum lilio_err proto_cluster_file_load(const char *path, struct proto_cluster_file *ret,
+LILIO_MUST_USE enum lilio_err proto_cluster_file_load(const char *path,
+                                                      struct proto_cluster_file *ret,
                                                       struct lilio_errinfo *info);
 /* Replaces the file at file->path durably; paths below the folder are written relative to it. */
-LILIO_MUST_USE enum lilio_err proto_cluster_file_save(const struct proto_cluster_file *file, struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err proto_cluster_file_save(const struct proto_cluster_file *file,
+                                                      struct lilio_errinfo *info);
 void proto_cluster_file_release(struct proto_cluster_file *file);
 /* NULL if there is none. */
-const struct proto_cluster_node *proto_cluster_osd(const struct proto_cluster_file *file, uint32_t id);
-const struct proto_cluster_node *proto_cluster_coordinator(const struct proto_cluster_file *file, uint32_t id);
+const struct proto_cluster_node *proto_cluster_osd(const struct proto_cluster_file *file,
+                                                   uint32_t id);
+const struct proto_cluster_node *proto_cluster_coordinator(const struct proto_cluster_file *file,
+                                                           uint32_t id);
 
 #endif

@@ -20,7 +20,7 @@
 #include "base/banned.h"
 
 enum {
-    PEER_REPLIES_MAX = 256, /* replies queued per peer before they are dropped */
+    PEER_REPLIES_MAX = PROTO_CHANNEL_QUEUE_MAX, /* per peer; beyond it they are dropped */
     SOCKETS_MAX = 8192,
     FRAME_BYTES_MAX = PROTO_BODY_BYTES_MAX > PROTO_PAYLOAD_BYTES_MAX ? PROTO_BODY_BYTES_MAX
                                                                      : PROTO_PAYLOAD_BYTES_MAX,
