@@ -1,5 +1,5 @@
-/* Runs a fuzz target without libFuzzer: every file of the corpus folder, then seeded mutations of them (bytes flipped, cut,
- * doubled), then random bytes. The same inputs each time. */
+/* Runs a fuzz target without libFuzzer: every file of the corpus folder, then seeded mutations of
+ * them (bytes flipped, cut, doubled), then random bytes. The same inputs each time. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,15 +37,9 @@ static void mutate(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     for (uint64_t i = next() % 4 + 1; i > 0 && size > 0; i--) {
         switch (next() % 4) {
-        case 0:
-            copy[next() % size] ^= (uint8_t)(1u << next() % 8);
-            break;
-        case 1:
-            copy[next() % size] = (uint8_t)next();
-            break;
-        case 2:
-            size = next() % (size + 1);
-            break;
+        case 0: copy[next() % size] ^= (uint8_t)(1u << next() % 8); break;
+        case 1: copy[next() % size] = (uint8_t)next(); break;
+        case 2: size = next() % (size + 1); break;
         default: {
             size_t from = next() % size, length = next() % (size - from) + 1;
             if (size + length <= INPUT_MAX) {

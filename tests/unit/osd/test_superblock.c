@@ -85,7 +85,8 @@ static void sizes_and_golden_bytes(void **state)
     struct osd_superblock found;
     uint8_t bytes[OSD_SUPERBLOCK_BYTES];
     osd_superblock_encode(&second, bytes);
-    assert_int_equal(codec_crc32c(0, bytes, sizeof bytes), 0x3510a26c); /* changing it is changing the format */
+    assert_int_equal(codec_crc32c(0, bytes, sizeof bytes),
+                     0x3510a26c); /* changing it is changing the format */
     for (size_t size = 0; size <= sizeof bytes; size += 128) {
         write_raw(disk, bytes, size);
         assert_int_equal(osd_superblock_read(disk, &found, NULL),
