@@ -259,15 +259,28 @@ static enum lilio_err replay_segment(struct osd_segment_store *store, struct osd
 
 /* ---- all segments ---- */
 
-/* A file without any header: left behind by a crash at its birth, or damaged beyond reading. */
-static enum lilio_err handle_unreadable(struct osd_segment_store *store,
-                                        struct osd_segment *segment, struct lilio_errinfo *info)
+/* Files without a header that a crash left behind at their birth never held a record. They go
+ * before anything is concluded from their being there. */
+static enum lilio_err drop_stillborn(struct osd_segment_store *store, struct lilio_errinfo *info)
+{
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; i < store->segment_count && !err;) {
+        struct osd_segment *segment = store->segments[i];
+        if (segment->has_header || segment->in_index || segment->limit > OSD_SEGMENT_HEADER)
+            i++;
+        else
+            err = osd_segment_unlink(store, segment, info);
+    }
+    return err;
+}
+
+/* A segment whose nonce nobody knows any more. */
+static enum lilio_err keep_unreadable(struct osd_segment_store *store, struct osd_segment *segment,
+                                      struct lilio_errinfo *info)
 {
     struct replay replay = {.store = store, .segment = segment};
-    if (segment->limit <= OSD_SEGMENT_HEADER && !segment->in_index)
-        return osd_segment_unlink(store, segment, info);
     if (segment->in_index)
-        return LILIO_OK;
+        return LILIO_OK; /* noted before */
     segment->end = segment->limit;
     osd_index_touch(store, segment);
     return note_damage(&replay, 0, segment->limit, info);
@@ -278,13 +291,11 @@ static enum lilio_err replay_all(struct osd_segment_store *store, struct lilio_e
 {
     enum lilio_err err = LILIO_OK;
     bool records = false;
-    for (size_t i = 0; i < store->segment_count && !err;) {
+    for (size_t i = 0; i < store->segment_count && !err; i++) {
         struct osd_segment *segment = store->segments[i];
-        size_t count = store->segment_count;
         records |= segment->limit > OSD_SEGMENT_HEADER;
         err = segment->has_header ? replay_segment(store, segment, info)
-                                  : handle_unreadable(store, segment, info);
-        i += store->segment_count == count; /* it may be gone */
+                                  : keep_unreadable(store, segment, info);
     }
     if (!err)
         err = osd_index_commit(store, false, info);
@@ -378,6 +389,8 @@ enum lilio_err osd_recover(struct osd_segment_store *store, struct lilio_errinfo
         unload(store);
         err = osd_index_reset(store, info);
     }
+    if (!err)
+        err = drop_stillborn(store, info);
     if (err)
         return err;
     add_up(store);
