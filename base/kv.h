@@ -24,6 +24,10 @@ struct base_kv_options {
     size_t write_buffer_bytes;  /* memtable budget over all columns; 0 = 16 MiB */
     bool must_exist;            /* NOT_FOUND instead of creating an empty store */
     bool must_not_exist;        /* EXISTS if there is one */
+    /* Damage inside the write-ahead log is CORRUPT, only an unfinished end is cut off. Without it
+     * all before the damage is kept and the rest forgotten: only for a store that can be rebuilt.
+     */
+    bool log_is_truth;
 };
 
 /* Errors: IO, CORRUPT (the files do not verify), FORMAT, LOCKED, NO_SPACE, NOT_FOUND, EXISTS,

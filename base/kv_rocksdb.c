@@ -144,7 +144,6 @@ static void set_files(rocksdb_options_t *options)
     rocksdb_options_set_target_file_size_base(options, TABLE_BYTES);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     rocksdb_options_set_paranoid_checks(options, 1);
-    rocksdb_options_set_wal_recovery_mode(options, rocksdb_point_in_time_recovery);
     rocksdb_options_set_manual_wal_flush(options, 0);
     rocksdb_options_set_use_fsync(options, 0);
     rocksdb_options_set_manifest_preallocation_size(options, 4096);
@@ -174,6 +173,9 @@ static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_opt
     set_tables(kv->options, kv->cache);
     set_memory(kv->options, wanted);
     set_files(kv->options);
+    rocksdb_options_set_wal_recovery_mode(
+        kv->options, wanted->log_is_truth ? rocksdb_tolerate_corrupted_tail_records_recovery
+                                          : rocksdb_point_in_time_recovery);
     rocksdb_options_set_create_if_missing(kv->options, !wanted->must_exist);
     rocksdb_options_set_error_if_exists(kv->options, wanted->must_not_exist);
     rocksdb_options_set_create_missing_column_families(kv->options, 1);

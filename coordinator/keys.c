@@ -15,6 +15,7 @@ struct base_kv_options coord_kv_options(void)
         .column_count = COORD_COLUMN_COUNT,
         .cache_bytes = CACHE_BYTES,
         .write_buffer_bytes = WRITE_BUFFER_BYTES,
+        .log_is_truth = true,
     };
 }
 

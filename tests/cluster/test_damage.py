@@ -94,6 +94,38 @@ class Damage(ClusterTest):
         c.up()
         self.check_all(objects)
 
+    def test_damaged_maps_are_refused_never_shortened(self):
+        c, rng = self.cluster, random.Random(SEED + 4)
+        c.run("mb", "b")
+        for i in range(20):
+            c.put_bytes(content(3000, i), f"b/{i}")
+        c.kill("coordinator.0")
+        maps = c.path("coordinator.0", "maps")
+        saved = os.path.join(c.home, "saved")
+        shutil.copytree(maps, saved)
+        refused = 0
+        for _ in range(8):
+            log = max((os.path.join(maps, f) for f in os.listdir(maps) if f.endswith(".log")), key=os.path.getsize)
+            size = os.path.getsize(log)
+            with open(log, "r+b") as f:
+                at = rng.randrange(size // 10, size * 8 // 10)
+                f.seek(at)
+                byte = f.read(1)[0]
+                f.seek(at)
+                f.write(bytes([byte ^ (1 << rng.randrange(8))]))
+            result = c.up(code=None)
+            if result.code == OK:
+                self.assertEqual(len(c.run("ls", "b", "--recursive", "--json").json["entries"]), 20)
+                c.kill("coordinator.0")
+            else:
+                self.assertIn("coordinator.0", result.err)
+                refused += 1
+            shutil.rmtree(maps)
+            shutil.copytree(saved, maps)
+        self.assertGreater(refused, 0)
+        c.up()
+        self.assertEqual(c.get_bytes("b/7"), content(3000, 7))
+
     def test_three_osds_damaged_is_an_error_never_wrong_bytes(self):
         c, rng = self.cluster, random.Random(SEED + 3)
         objects = self.fill()
