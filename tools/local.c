@@ -221,6 +221,22 @@ static enum lilio_err tcp_assign(const struct tools_local_wish *wish,
     return err;
 }
 
+/* Empty, or a fresh filesystem: disks are mounted before the first up. What cannot be read is not.
+ */
+static bool folder_is_empty(const char *dir, const char *name)
+{
+    char *path = NULL;
+    DIR *listing = asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : opendir(path);
+    bool empty = listing != NULL;
+    for (struct dirent *entry; empty && (entry = readdir(listing));)
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                strcmp(entry->d_name, "lost+found") == 0;
+    if (listing)
+        closedir(listing);
+    free(path);
+    return empty;
+}
+
 /* Daemons' folders without a lilio.yaml are the rest of something: nothing is put on top of it. */
 static enum lilio_err rest_check(const char *dir, struct lilio_errinfo *info)
 {
@@ -229,8 +245,9 @@ static enum lilio_err rest_check(const char *dir, struct lilio_errinfo *info)
         return tools_file_fail(info, "cannot read", dir);
     enum lilio_err err = LILIO_OK;
     for (struct dirent *entry; !err && (entry = readdir(listing));)
-        if (strncmp(entry->d_name, "coordinator.", 12) == 0 ||
-            strncmp(entry->d_name, "osd.", 4) == 0 || strcmp(entry->d_name, "initialised") == 0)
+        if ((strncmp(entry->d_name, "coordinator.", 12) == 0 ||
+             strncmp(entry->d_name, "osd.", 4) == 0 || strcmp(entry->d_name, "initialised") == 0) &&
+            !folder_is_empty(dir, entry->d_name))
             err = lilio_fail(info, LILIO_E_FOREIGN,
                              "%s holds %s but no lilio.yaml: it was a cluster, and no new one is "
                              "started on top of it",

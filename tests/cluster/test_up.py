@@ -109,6 +109,16 @@ class Fresh(ClusterTest):
             c.down()
             shutil.rmtree(c.dir)
 
+    def test_folders_made_before_the_first_up(self):
+        c = self.cluster
+        os.makedirs(c.path("osd.2", "lost+found"))
+        os.makedirs(c.path("coordinator.0"))
+        c.up()
+        self.store_and_read()
+        c.down()
+        os.unlink(c.path("lilio.yaml"))
+        c.up(code=1)  # the rest of a cluster is still protected
+
     def test_stale_pid_files(self):
         c = self.cluster
         c.up()
