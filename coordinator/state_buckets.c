@@ -58,6 +58,8 @@ void coord_bucket_adjust(struct coord_command *command, uint64_t id, int64_t obj
 
 static enum lilio_err name_check(struct coord_command *command, struct base_slice name)
 {
+    if (name.size > 0 && name.data[0] == '.')
+        return coord_refuse(command, LILIO_E_INVALID, "names that begin with a dot are reserved");
     bool valid = name.size >= 1 && name.size <= COORD_BUCKET_NAME_MAX;
     for (size_t i = 0; i < name.size && valid; i++) {
         uint8_t c = name.data[i];

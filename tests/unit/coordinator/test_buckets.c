@@ -31,11 +31,12 @@ static void names_are_checked(bool rocksdb)
     memset(longest, 'a', 63);
     memset(longer, 'a', 64);
     const char *const good[] = {"a", "0", "photos.2024-01", "-", longest};
-    const char *const bad[] = {"", "A", "a b", "a_b", "\xc3\xa4", "a/b"};
+    const char *const bad[] = {"", "A", "a b", "a_b", "\xc3\xa4", "a/b", ".", "..", ".lilio"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_int_equal(create(fx, good[i], 0, 0, 0), LILIO_OK);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(create(fx, bad[i], 0, 0, 0), LILIO_E_INVALID);
+    error_says(fx, "names that begin with a dot are reserved");
     struct base_buffer body = {0};
     struct proto_bucket_create ask = {.name = fx_text(longer)};
     assert_int_equal(proto_bucket_create_pack(&ask, &body),
