@@ -543,6 +543,10 @@ static void test_scan(void **state)
     assert_int_equal(proto_scan(base_slice_str("\x91\x91\x91\x91\x91\x91\x91\x91\x01"), &f->info),
                      LILIO_OK);
     assert_int_equal(proto_scan(base_slice_str("\x01\x01"), &f->info), LILIO_E_MALFORMED);
+    /* A promise that cannot be kept is refused where it is made, not where the bytes end. */
+    assert_int_equal(proto_scan(base_slice_str("\x92\x01\xdd\x01\x01\x01\x01\x01\x01"), &f->info),
+                     LILIO_E_MALFORMED);
+    assert_non_null(strstr(f->info.text, "promises"));
     assert_int_equal(proto_scan(base_slice_str("\x92\x90\x90"), &f->info), LILIO_OK);
     assert_int_equal(proto_scan(base_slice_str("\x92\x90\x90\x90"), &f->info), LILIO_E_MALFORMED);
 }
