@@ -19,7 +19,6 @@ enum {
     COORD_SESSION_RUNS_MAX = 65536,   /* runs one session staged or gave up */
     COORD_SESSION_RESULTS_MAX = 4096, /* results remembered for one session */
     COORD_LEASES_MAX = 65536,
-    COORD_LEASE_MS = 60000,
 
     /* objects and buckets */
     COORD_KEY_MAX = 1024,

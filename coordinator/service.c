@@ -57,7 +57,6 @@ static void set_defaults(struct coord_service_options *options)
     options->suspect_ms = options->suspect_ms ? options->suspect_ms : SUSPECT_MS;
     options->down_ms = options->down_ms ? options->down_ms : DOWN_MS;
     options->out_ms = options->out_ms ? options->out_ms : OUT_MS;
-    options->lease_ms = options->lease_ms ? options->lease_ms : COORD_LEASE_MS;
 }
 
 static enum lilio_err make_parts(struct coord_service *service)
@@ -76,8 +75,8 @@ static enum lilio_err make_parts(struct coord_service *service)
         };
     service->sessions = (struct coord_table){.value_size = sizeof(struct live_session),
                                              .limit = COORD_SESSIONS_MAX};
-    service->leases =
-        (struct coord_table){.value_size = sizeof(uint64_t), .limit = COORD_LEASES_MAX};
+    service->leases = (struct coord_table){.value_size = sizeof(uint32_t),
+                                           .limit = 2 * COORD_LEASES_MAX}; /* old and new ones */
     return service_gc_init(service);
 }
 
@@ -98,11 +97,13 @@ enum lilio_err coord_service_new(const struct coord_service_options *options,
         (void)lilio_fail(info, err, "%s", lilio_err_text(err)); /* err goes on below */
     else
         err = service_sessions_load(service, info);
-    if (err)
+    if (err) {
         coord_service_free(&service);
-    else
-        *ret_service = service;
-    return err;
+        return err;
+    }
+    service_gc_hold(service);
+    *ret_service = service;
+    return LILIO_OK;
 }
 
 void coord_service_free(struct coord_service **service)
@@ -116,8 +117,7 @@ void coord_service_free(struct coord_service **service)
     }
     service_walks_release(it);
     service_gc_release(it);
-    coord_table_release(&it->sessions);
-    coord_table_release(&it->leases);
+    service_sessions_release(it);
     proto_arena_free(&it->arena);
     free(it->reads);
     free(it->osds);

@@ -11,8 +11,8 @@
  *
  * In memory only, and rebuilt after a restart: when OSDs and sessions were last heard, leases of
  * readers, walks, which OSD was asked to collect what. After a restart every OSD and session has
- * its full time, and nothing that a reader might still hold is collected before a lease has run
- * out.
+ * its full time, and nothing that a reader might still hold is collected before every session has
+ * renewed or expired.
  *
  * Threads: one owner.
  */
@@ -61,7 +61,6 @@ struct coord_service_options {
     uint32_t suspect_ms;   /* 0 = 3000 */
     uint32_t down_ms;      /* 0 = 10000 */
     uint32_t out_ms;       /* 0 = 600000 */
-    uint32_t lease_ms;     /* 0 = COORD_LEASE_MS */
 };
 /* Errors: NOMEM, IO, CORRUPT. */
 LILIO_MUST_USE enum lilio_err coord_service_new(const struct coord_service_options *options,

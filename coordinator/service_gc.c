@@ -61,8 +61,14 @@ enum lilio_err service_gc_init(struct coord_service *service)
         (struct coord_table){.value_size = sizeof(uint32_t), .limit = COORD_COLLECTING_MAX};
     gc->jobs = calloc(COORD_COLLECTING_MAX, sizeof *gc->jobs);
     gc->cursor = queue_start;
-    gc->hold_ms = service->options.fresh ? 0 : service->started_ms + service->options.lease_ms;
     return gc->jobs ? LILIO_OK : LILIO_E_NOMEM;
+}
+
+/* Who reads says so again within its session's timeout, or has no session any more. */
+void service_gc_hold(struct coord_service *service)
+{
+    if (!service->options.fresh)
+        service->gc.hold_ms = service->started_ms + service_sessions_silence_ms(service);
 }
 
 void service_gc_release(struct coord_service *service)

@@ -21,7 +21,9 @@ struct proposal {
 
 struct live_session {
     uint64_t heard_ms;
-    uint32_t timeout_ms;
+    uint64_t renewal; /* sequence of the renewal that named what it reads */
+    uint32_t timeout_ms, reading_count;
+    struct proto_version *reading; /* its leases, owned */
 };
 
 /* What is known about an OSD beside its row; same place as in the state. */
@@ -79,7 +81,8 @@ struct coord_service {
     size_t read_count, read_room;
 
     struct coord_table sessions; /* id -> live_session */
-    struct coord_table leases;   /* version -> uint64_t: until when */
+    struct coord_table leases;   /* version -> uint32_t: how often sessions name it */
+    size_t lease_count;          /* of all sessions */
     struct live_osd *osds;
     struct walk_pin walks[COORD_SCANS_MAX];
     struct gc gc;
@@ -111,6 +114,9 @@ enum lilio_err service_sessions_load(struct coord_service *service, struct lilio
 bool service_session_touch(struct coord_service *service, uint64_t id);
 void service_session_opened(struct coord_service *service, const struct coord_result *result);
 void service_session_closed(struct coord_service *service, uint64_t id);
+void service_sessions_release(struct coord_service *service);
+/* The longest silence any open session is granted; 0 without sessions. */
+uint32_t service_sessions_silence_ms(const struct coord_service *service);
 void service_renew(struct coord_service *service, const struct coord_request *request);
 bool service_leased(const struct coord_service *service, struct proto_version version);
 void service_sessions_tick(struct coord_service *service);
@@ -132,6 +138,8 @@ void service_osds_tick(struct coord_service *service);
 /* ---- collection (service_gc.c) ---- */
 
 enum lilio_err service_gc_init(struct coord_service *service);
+/* After a start, once the sessions are loaded: collects nothing that one of them may read. */
+void service_gc_hold(struct coord_service *service);
 void service_gc_release(struct coord_service *service);
 void service_gc_confirm(struct coord_service *service, size_t place, struct base_oid oid);
 /* Jobs for the OSD, at most COORD_COLLECT_MAX. */

@@ -1,6 +1,9 @@
-/* Sessions and leases at the one who leads: when each was heard last. Losing this with a restart is
- * harmless: every session gets its full time again, and collection waits for one lease time. */
+/* Sessions at the one who leads: when each was heard last and which versions it reads. A lease
+ * lives as long as its session names it. Losing this with a restart is harmless: every session gets
+ * its full time again, and collection waits until each has renewed or expired. */
 #include "coordinator/service_priv.h"
+
+#include <stdlib.h>
 
 #include "base/banned.h"
 
@@ -59,28 +62,67 @@ void service_session_opened(struct coord_service *service, const struct coord_re
     session_add(service, session.id, session.timeout_ms);
 }
 
-void service_session_closed(struct coord_service *service, uint64_t id)
+/* ---- leases ---- */
+
+static void leases_drop(struct coord_service *service, struct proto_version *reading, size_t count)
 {
-    coord_table_remove(&service->sessions, session_key(id));
+    for (size_t i = 0; i < count; i++) {
+        uint32_t *holders = coord_table_find(&service->leases, lease_key(reading[i]));
+        if (--*holders == 0)
+            coord_table_remove(&service->leases, lease_key(reading[i]));
+    }
+    service->lease_count -= count;
+    free(reading);
 }
 
+/* All of them or none; *ret_reading is NULL without any. */
+static bool leases_take(struct coord_service *service, const struct proto_session_renew *renew,
+                        struct proto_version **ret_reading)
+{
+    *ret_reading = NULL;
+    if (renew->reading_count == 0)
+        return true;
+    struct proto_version *reading = calloc(renew->reading_count, sizeof *reading);
+    for (size_t i = 0; i < renew->reading_count && reading; i++) {
+        uint32_t *holders = coord_table_add(&service->leases, lease_key(renew->reading[i]));
+        if (!holders) {
+            leases_drop(service, reading, i);
+            return false;
+        }
+        ++*holders;
+        service->lease_count++;
+        reading[i] = renew->reading[i];
+    }
+    *ret_reading = reading;
+    return reading != NULL;
+}
+
+/* A renewal names everything its session reads: what it does not name is let go. One that was
+ * overtaken on its way changes nothing. */
 void service_renew(struct coord_service *service, const struct coord_request *request)
 {
     struct proto_session_renew renew;
     if (!service_body(service, request, &renew))
         return;
-    if (!service_session_touch(service, request->header.session)) {
+    struct live_session *live =
+        coord_table_find(&service->sessions, session_key(request->header.session));
+    if (!live) {
         service_refuse(service, request, LILIO_E_SESSION_CLOSED, NULL);
         return;
     }
-    uint64_t until = service_now_ms(service) + service->options.lease_ms;
-    for (size_t i = 0; i < renew.reading_count; i++) {
-        uint64_t *lease = coord_table_add(&service->leases, lease_key(renew.reading[i]));
-        if (!lease) {
+    live->heard_ms = service_now_ms(service);
+    struct proto_version *reading;
+    if (request->header.sequence >= live->renewal) {
+        size_t others = service->lease_count - live->reading_count;
+        if (others + renew.reading_count > COORD_LEASES_MAX ||
+            !leases_take(service, &renew, &reading)) {
             service_refuse(service, request, LILIO_E_BUSY, "too many versions are being read");
             return;
         }
-        *lease = until;
+        leases_drop(service, live->reading, live->reading_count);
+        live->reading = reading;
+        live->reading_count = (uint32_t)renew.reading_count;
+        live->renewal = request->header.sequence;
     }
     struct proto_ok ok = {.index = coord_state_row(service->state)->applied_index};
     service_reply(service, request, &proto_type_ok, &ok);
@@ -88,28 +130,46 @@ void service_renew(struct coord_service *service, const struct coord_request *re
 
 bool service_leased(const struct coord_service *service, struct proto_version version)
 {
-    const uint64_t *until = coord_table_find(&service->leases, lease_key(version));
-    return until && *until > service_now_ms(service);
+    return coord_table_find(&service->leases, lease_key(version)) != NULL;
+}
+
+/* ---- ends ---- */
+
+void service_session_closed(struct coord_service *service, uint64_t id)
+{
+    struct live_session *live = coord_table_find(&service->sessions, session_key(id));
+    if (!live)
+        return;
+    leases_drop(service, live->reading, live->reading_count);
+    coord_table_remove(&service->sessions, session_key(id));
+}
+
+void service_sessions_release(struct coord_service *service)
+{
+    struct coord_table_key key;
+    size_t cursor = 0;
+    for (struct live_session *live; (live = coord_table_next(&service->sessions, &cursor, &key));)
+        free(live->reading);
+    coord_table_release(&service->sessions);
+    coord_table_release(&service->leases);
+}
+
+uint32_t service_sessions_silence_ms(const struct coord_service *service)
+{
+    struct coord_table_key key;
+    size_t cursor = 0;
+    uint32_t longest = 0;
+    for (const struct live_session *live;
+         (live = coord_table_next(&service->sessions, &cursor, &key));)
+        longest = live->timeout_ms > longest ? live->timeout_ms : longest;
+    return longest;
 }
 
 /* ---- time ---- */
 
-static void leases_tick(struct coord_service *service, uint64_t now)
-{
-    struct coord_table_key key;
-    size_t cursor = 0;
-    for (const uint64_t *until; (until = coord_table_next(&service->leases, &cursor, &key));) {
-        if (*until > now)
-            continue;
-        coord_table_remove(&service->leases, key);
-        cursor--;
-    }
-}
-
 void service_sessions_tick(struct coord_service *service)
 {
     uint64_t now = service_now_ms(service);
-    leases_tick(service, now);
     uint64_t ids[1024];
     struct proto_session_expire expire = {.ids = ids};
     struct coord_table_key key;

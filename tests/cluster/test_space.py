@@ -31,6 +31,14 @@ class Collection(ClusterTest):
         c.run("get", "b/k", "-", code=NOT_FOUND)
         self.assertEqual(c.run("verify", "--json").json["fragments_missing"], 0)
 
+    def test_a_reader_that_is_done_holds_nothing_up(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(content(64 * MIB, 0), "b/k")
+        self.assertEqual(c.get_bytes("b/k"), content(64 * MIB, 0))
+        c.run("rm", "b/k")
+        wait_until(lambda: self.used() < 8 * MIB, 20, "the space to come back")
+
     def test_a_get_serves_exactly_one_version(self):
         c = self.cluster
         c.run("mb", "b")

@@ -67,15 +67,21 @@ static void discarded_run_goes_at_once(bool rocksdb)
 }
 FX_BOTH(discarded_run_goes_at_once)
 
-static void lease(struct svc *svc, uint64_t session, struct proto_version version)
+static void renew(struct svc *svc, uint64_t session, uint64_t sequence,
+                  struct proto_version *versions, size_t count)
 {
-    struct proto_session_renew renew = {.reading = &version, .reading_count = 1};
-    assert_int_equal(svc_call(svc, session, 0, &proto_type_session_renew, &renew), LILIO_OK);
+    struct proto_session_renew ask = {.reading = versions, .reading_count = count};
+    assert_int_equal(svc_call(svc, session, sequence, &proto_type_session_renew, &ask), LILIO_OK);
 }
 
-static uint64_t open_session(struct svc *svc)
+static void lease(struct svc *svc, uint64_t session, struct proto_version version)
 {
-    struct proto_session_open open = {.timeout_ms = 600000};
+    renew(svc, session, 0, &version, 1);
+}
+
+static uint64_t open_session(struct svc *svc, uint32_t timeout_ms)
+{
+    struct proto_session_open open = {.timeout_ms = timeout_ms};
     struct proto_session session;
     assert_int_equal(svc_call(svc, 0, 0, &proto_type_session_open, &open), LILIO_OK);
     svc_reply(svc, &proto_type_session, &session);
@@ -86,7 +92,7 @@ static void reader_keeps_its_version(bool rocksdb)
 {
     struct svc *svc = cluster(rocksdb, GRACE, true);
     struct proto_bucket bucket = fx_bucket(svc->fx, "b");
-    uint64_t reader = open_session(svc);
+    uint64_t reader = open_session(svc, 60000);
     struct proto_version read = fx_put(svc->fx, &bucket, "read", 1, 50000);
     (void)fx_put(svc->fx, &bucket, "other", 2, 50000);
     rm(svc, &bucket, "read");
@@ -100,7 +106,7 @@ static void reader_keeps_its_version(bool rocksdb)
     struct proto_data_row row; /* and its run can be looked up all the time */
     assert_int_equal(coord_read_data(&view, base_oid_make(0, svc->fx->session, 1), &row, NULL),
                      LILIO_OK);
-    svc_pass(svc, COORD_LEASE_MS - 15000 - 1000);
+    svc_pass(svc, 60000 - 15000 - 1000);
     assert_int_equal(fx_row(svc->fx)->gc_count, 1);
     svc_pass(svc, 8000);
     assert_int_equal(fx_row(svc->fx)->gc_count, 0);
@@ -108,23 +114,55 @@ static void reader_keeps_its_version(bool rocksdb)
 }
 FX_BOTH(reader_keeps_its_version)
 
-/* Leases are in memory only: after a restart nobody's version goes before one lease time has
- * passed. */
-static void restart_waits_a_lease_time(bool rocksdb)
+/* The space comes back when the reader is done, however long its session might be silent. */
+static void lease_ends_with_the_reader(bool rocksdb)
+{
+    struct svc *svc = cluster(rocksdb, 1000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    uint64_t closes = open_session(svc, 600000), stays = open_session(svc, 600000);
+    struct proto_version both[2] = {fx_put(svc->fx, &bucket, "one", 1, 50000),
+                                    fx_put(svc->fx, &bucket, "two", 2, 50000)};
+    renew(svc, closes, 1, both, 2);
+    renew(svc, stays, 1, both, 2);
+    rm(svc, &bucket, "one");
+    rm(svc, &bucket, "two");
+    svc_pass(svc, 10000);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 2);
+    struct proto_session_close end = {0};
+    assert_int_equal(svc_call(svc, closes, 0, &proto_type_session_close, &end), LILIO_OK);
+    svc_pass(svc, 10000);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 2); /* the other one reads both */
+    renew(svc, stays, 3, &both[1], 1);
+    svc_pass(svc, 5000);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 1);
+    renew(svc, stays, 2, NULL, 0); /* overtaken by the one before */
+    svc_pass(svc, 5000);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 1);
+    renew(svc, stays, 4, NULL, 0);
+    svc_pass(svc, 5000);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 0);
+    svc_free(svc);
+}
+FX_BOTH(lease_ends_with_the_reader)
+
+/* Leases are in memory only: after a restart nobody's version goes before every session that was
+ * open has renewed or expired. */
+static void restart_waits_for_its_readers(bool rocksdb)
 {
     struct svc *svc = cluster(rocksdb, GRACE, true);
+    (void)open_session(svc, 90000);
     struct proto_bucket bucket = fx_bucket(svc->fx, "b");
     (void)fx_put(svc->fx, &bucket, "k", 1, 50000);
     rm(svc, &bucket, "k");
     svc_pass(svc, GRACE - 5000);
     svc_restart(svc);
-    svc_pass(svc, COORD_LEASE_MS - 2000);
+    svc_pass(svc, 90000 - 2000);
     assert_int_equal(fx_row(svc->fx)->gc_count, 1);
     svc_pass(svc, 10000);
     assert_int_equal(fx_row(svc->fx)->gc_count, 0);
     svc_free(svc);
 }
-FX_BOTH(restart_waits_a_lease_time)
+FX_BOTH(restart_waits_for_its_readers)
 
 /* The clock leaps by a day in one step: cluster time goes on by its cap, nothing is collected
  * early. */
@@ -161,7 +199,7 @@ static void osd_that_is_away_keeps_its_part(bool rocksdb)
         assert_int_equal(svc->collected[i], i == 2 || i == 4 ? 0 : 3);
     coord_audit(svc->fx);
     svc_restart(svc);
-    svc_pass(svc, COORD_LEASE_MS + 30000);
+    svc_pass(svc, 90000);
     for (uint32_t i = 0; i < FX_OSDS; i++) /* the others are not asked over and over */
         assert_int_equal(svc->collected[i], i == 2 || i == 4 ? 0 : 3);
     svc->alive[2] = true;
@@ -245,10 +283,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FX_TESTS(deleted_run_goes_after_the_grace), FX_TESTS(discarded_run_goes_at_once),
-        FX_TESTS(reader_keeps_its_version),         FX_TESTS(restart_waits_a_lease_time),
-        FX_TESTS(clock_jump_deletes_nothing),       FX_TESTS(osd_that_is_away_keeps_its_part),
-        FX_TESTS(dead_osd_stands_in_nobodys_way),   FX_TESTS(forgotten_jobs_are_asked_again),
-        FX_TESTS(no_entries_when_nothing_happens),
+        FX_TESTS(reader_keeps_its_version),         FX_TESTS(restart_waits_for_its_readers),
+        FX_TESTS(lease_ends_with_the_reader),       FX_TESTS(clock_jump_deletes_nothing),
+        FX_TESTS(osd_that_is_away_keeps_its_part),  FX_TESTS(dead_osd_stands_in_nobodys_way),
+        FX_TESTS(forgotten_jobs_are_asked_again),   FX_TESTS(no_entries_when_nothing_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
