@@ -21,6 +21,7 @@ struct osd_member {
     struct proto_arena *arena;
     bool announced_blank; /* what the coordinator thinks of us */
     bool lost;            /* the coordinator is gone, and that was logged */
+    char told[512];       /* why the last introduction led to nothing, as logged */
     uint32_t heartbeat_ms, backoff_ms;
     struct proto_collect_job done[OSD_COLLECT_REPORT_MAX];
 };
@@ -231,6 +232,21 @@ static enum outcome act(struct osd_member *member, const struct osd_node_view *v
     return RETRY;
 }
 
+/* Once for each reason. */
+static void tell_failure(struct osd_member *member, enum outcome outcome,
+                         const struct lilio_errinfo *info)
+{
+    if (outcome != RETRY) {
+        member->told[0] = '\0';
+        return;
+    }
+    if (info->err == LILIO_E_CANCELLED || strcmp(member->told, info->text) == 0)
+        return;
+    (void)snprintf(member->told, sizeof member->told, "%s", info->text);
+    base_log_write(log_of(member), BASE_LOG_ERROR, "member", "introduction_failed",
+                   "reason=%s next=tried_again", info->text);
+}
+
 /* Hello until it leads to something. */
 static enum outcome introduce(struct osd_member *member)
 {
@@ -247,9 +263,7 @@ static enum outcome introduce(struct osd_member *member)
             return RETRY;
         outcome = act(member, &view, &welcome, &info);
     }
-    if (outcome == RETRY && info.err != LILIO_E_CANCELLED)
-        base_log_write(log_of(member), BASE_LOG_ERROR, "member", "introduction_failed",
-                       "reason=%s retry_ms=%u", info.text, member->backoff_ms);
+    tell_failure(member, outcome, &info);
     return outcome;
 }
 

@@ -730,22 +730,27 @@ static void answers_take(struct osd_engine *engine)
         sources_lost(engine, osd);
 }
 
-/* One turn: everything that can go on does, then waits for an answer. */
+/* One turn: everything that can go on does, then waits for an answer. Answers come before timers: a
+ * call to the coordinator may have held us up for longer than anybody here was silent. */
 static enum lilio_err pump(struct osd_engine *engine, struct lilio_errinfo *info)
 {
     osd_peers_refresh(engine->peers);
     engine->now_ms = base_now_ms(osd_node_clock(engine->options.node));
-    queued_begin(engine);
-    batches_send(engine);
+    answers_take(engine);
     if (engine->now_ms >= engine->timer_ms)
         timers_run(engine);
-    uint32_t wait_ms = (uint32_t)(engine->timer_ms - engine->now_ms);
-    if (!engine->fatal && !wait_for_answers(engine, wait_ms))
-        return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
-    answers_take(engine);
-    if (engine->fatal && info)
-        *info = engine->fatal_info;
-    return engine->fatal;
+    queued_begin(engine);
+    batches_send(engine);
+    if (engine->fatal) {
+        if (info)
+            *info = engine->fatal_info;
+        return engine->fatal;
+    }
+    uint32_t wait_ms = engine->timer_ms > engine->now_ms && engine->job_count > 0
+                           ? (uint32_t)(engine->timer_ms - engine->now_ms)
+                           : 0;
+    return wait_for_answers(engine, wait_ms) ? LILIO_OK
+                                             : lilio_fail(info, LILIO_E_CANCELLED, "stopped");
 }
 
 enum lilio_err osd_engine_add(struct osd_engine *engine, const struct osd_task *task,
