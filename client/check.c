@@ -394,11 +394,11 @@ static enum lilio_err work(struct check *check, void (*progress)(void *context, 
             return LILIO_OK;
         if (client_cancelled(lane->client))
             return lilio_fail(info, LILIO_E_CANCELLED, "cancelled");
-        client_lane_wait(lane, CLIENT_TICK_MS);
+        bool changed = client_lane_wait(lane, CLIENT_TICK_MS);
         for (size_t i = 0; i < lane->link_count; i++)
             if (lane->links[i].readable)
                 receive(check, &lane->links[i]);
-        for (size_t i = 0; i < lane->link_count; i++)
+        for (size_t i = 0; changed && i < lane->link_count; i++)
             (void)client_lane_look(lane, &lane->links[i]); /* serve_queue sees it */
         if (check->want_map) {
             enum lilio_err err = renew_map(check, info);

@@ -230,11 +230,12 @@ static enum lilio_err listen_once(struct get *get)
     uint64_t now_ms = client_now_ms(get->client);
     uint64_t until_ms = client_get_deadline(get->machine, now_ms);
     uint64_t left_ms = until_ms - now_ms;
-    client_lane_wait(get->lane, left_ms < CLIENT_TICK_MS ? (int)left_ms : CLIENT_TICK_MS);
+    bool changed =
+        client_lane_wait(get->lane, left_ms < CLIENT_TICK_MS ? (int)left_ms : CLIENT_TICK_MS);
     for (size_t i = 0; i < get->lane->link_count; i++)
         if (get->lane->links[i].readable)
             receive(get, &get->lane->links[i]);
-    for (size_t i = 0; i < get->lane->link_count; i++)
+    for (size_t i = 0; changed && i < get->lane->link_count; i++)
         if (client_lane_look(get->lane, &get->lane->links[i]))
             report_link(get, &get->lane->links[i]);
     now_ms = client_now_ms(get->client);
@@ -276,6 +277,7 @@ static enum lilio_err begin_run(struct get *get, uint64_t offset, uint64_t lengt
         .seed = get->client->trace_base + get->lane->tag,
         .release = release_reply,
     };
+    client_get_machine_free(&get->machine);
     if (client_get_machine_new(&config, &get->machine) != LILIO_OK)
         return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
     for (uint32_t s = 0; s < config.window; s++) {
@@ -321,7 +323,7 @@ static enum lilio_err read_run(struct get *get, uint64_t offset, uint64_t length
         get->result.bad_fragments += counts.bad_fragments;
         get->result.slow_fragments += counts.slow_fragments;
         get->missing_answers += counts.missing_answers;
-        if (err == LILIO_OK || err == LILIO_E_LOST)
+        if (err == LILIO_OK)
             report(get);
     }
     return err;
@@ -395,7 +397,6 @@ static enum lilio_err read_extents(struct get *get)
                                                    &get->row, get->info);
             if (err == LILIO_OK)
                 err = read_run(get, extent->offset + (from - start), to - from);
-            client_get_machine_free(&get->machine);
             client_answer_release(&answer);
             if (err != LILIO_OK)
                 return err;
@@ -486,8 +487,13 @@ static enum lilio_err read_object(struct get *get)
             return err;
         err = read_version(get);
         client_object_release(&get->object);
-        if (err == LILIO_OK || !was_replaced(get, err))
+        if (err == LILIO_OK)
             return err;
+        if (!was_replaced(get, err)) {
+            if (err == LILIO_E_LOST)
+                report(get);
+            return err;
+        }
         if (round == CLIENT_RESTARTS_MAX)
             return lilio_fail(get->info, LILIO_E_VERSION_GONE,
                               "%s/%s is replaced faster than it can be read", get->bucket,
@@ -513,6 +519,7 @@ enum lilio_err lilio_get(struct lilio_client *client, const char *bucket, const 
     if (err != LILIO_OK)
         return err;
     err = read_object(&get);
+    client_get_machine_free(&get.machine);
     proto_map_ref_drop(&get.map_ref);
     client_lane_give(&get.lane);
     if (err == LILIO_OK && ret_result)

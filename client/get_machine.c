@@ -124,6 +124,11 @@ void client_get_machine_free(struct client_get_machine **machine)
     *machine = NULL;
 }
 
+static bool underway(const struct fragment *fragment)
+{
+    return fragment->state == QUEUED || fragment->state == PENDING;
+}
+
 /* ---- failure ---- */
 
 /* Names what is wrong with a stripe that cannot be completed. */
@@ -136,7 +141,9 @@ static void fail(struct client_get_machine *machine, const struct slot *slot)
         const struct fragment *fragment = &slot->fragments[i];
         if (fragment->state == GOOD)
             continue;
-        enum lilio_err err = fragment->err ? fragment->err : LILIO_E_UNAVAILABLE;
+        enum lilio_err err = fragment->err        ? fragment->err
+                             : underway(fragment) ? LILIO_E_TIMEOUT
+                                                  : LILIO_E_UNAVAILABLE;
         if (fragment->place.known_bad)
             err = fragment->err == LILIO_E_CORRUPT ? LILIO_E_CORRUPT : LILIO_E_MISSING;
         if (err == LILIO_E_MISSING || err == LILIO_E_CORRUPT || err == LILIO_E_BLANK)
@@ -161,11 +168,6 @@ static bool covers(const struct slot *slot, const struct fragment *fragment)
 {
     return fragment->first_block <= slot->first_block &&
            fragment->first_block + fragment->block_count >= slot->first_block + slot->block_count;
-}
-
-static bool underway(const struct fragment *fragment)
-{
-    return fragment->state == QUEUED || fragment->state == PENDING;
 }
 
 /* How gladly a fragment is asked for now: 0, 1, 2, or 3 = not possible now. */
@@ -244,7 +246,9 @@ static bool complete(const struct client_get_machine *machine, const struct slot
     return wanted == slot->want || enough(machine, decoding);
 }
 
-/* Nothing more can be asked now: wait while something may still come, for a bounded time. */
+/* Nothing more can be asked now: wait for what may still come. That ends: an OSD that answers is
+ * heard, or busy for a bounded time; one that does not is silent, since a window that stands still
+ * asks for nothing else; and connections are awaited for patience_ms. */
 static void plan_stuck(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
 {
     uint64_t hope = 0, connected = 0;
@@ -259,9 +263,8 @@ static void plan_stuck(struct client_get_machine *machine, struct slot *slot, ui
     }
     if (slot->stuck_ms == 0)
         slot->stuck_ms = now_ms;
-    uint64_t waited_ms = now_ms - slot->stuck_ms;
-    if (!enough(machine, hope) || waited_ms >= machine->config.busy_ms ||
-        (waited_ms >= machine->config.patience_ms && !enough(machine, connected)))
+    if (!enough(machine, hope) ||
+        (!enough(machine, connected) && now_ms - slot->stuck_ms >= machine->config.patience_ms))
         fail(machine, slot);
 }
 
@@ -624,10 +627,8 @@ uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t 
         const struct slot *slot = slot_of(machine, s);
         if (complete(machine, slot))
             continue;
-        if (slot->stuck_ms > 0) {
+        if (slot->stuck_ms > 0)
             least = sooner(least, slot->stuck_ms + machine->config.patience_ms, now_ms);
-            least = sooner(least, slot->stuck_ms + machine->config.busy_ms, now_ms);
-        }
         for (uint32_t i = 0; i < machine->total_count; i++) {
             const struct fragment *fragment = &slot->fragments[i];
             if (fragment->state == PENDING) {

@@ -34,7 +34,7 @@ struct client_get_config {
     uint32_t window;                  /* stripes open at once */
     uint32_t hedge_ms, silent_ms;     /* see above */
     uint32_t patience_ms; /* a stripe waits so long for connections it cannot do without */
-    uint32_t busy_ms;     /* and so long when only busy OSDs could help */
+    uint32_t busy_ms;     /* a busy OSD is asked so long for a fragment */
     uint64_t seed;        /* of the jitter */
     /* Gives the memory of a received payload back. */
     void (*release)(void *context, void *token);

@@ -201,7 +201,7 @@ void client_lane_settle(struct client_lane *lane)
         }
         if (now_ms >= until_ms || client_cancelled(lane->client))
             return;
-        client_lane_wait(lane, (int)(until_ms - now_ms));
+        (void)client_lane_wait(lane, (int)(until_ms - now_ms)); /* all are looked at above */
     }
 }
 
@@ -217,7 +217,7 @@ bool client_lane_look(struct client_lane *lane, struct client_link *link)
     return true;
 }
 
-void client_lane_wait(struct client_lane *lane, int timeout_ms)
+bool client_lane_wait(struct client_lane *lane, int timeout_ms)
 {
     size_t count = 0;
     for (size_t i = 0; i < lane->link_count; i++) {
@@ -227,10 +227,17 @@ void client_lane_wait(struct client_lane *lane, int timeout_ms)
             lane->items[count++] =
                 (struct proto_wait_item){.channel = link->channel, .want_ready = !link->ready};
     }
-    (void)proto_wait(lane->items, count, timeout_ms); /* the flags say what happened */
+    bool changed = proto_wait(lane->items, count, timeout_ms) == 0;
     for (size_t i = 0, at = 0; at < count; i++)
-        if (lane->links[i].channel == lane->items[at].channel)
-            lane->links[i].readable = lane->items[at++].ret_readable;
+        if (lane->links[i].channel == lane->items[at].channel) {
+            lane->links[i].readable = lane->items[at].ret_readable;
+            changed |= lane->items[at++].ret_ready;
+        }
+    uint64_t now_ms = client_now_ms(lane->client);
+    changed |= now_ms >= lane->looked_ms + CLIENT_LOOK_MS;
+    if (changed)
+        lane->looked_ms = now_ms;
+    return changed;
 }
 
 /* ---- fragment requests ---- */

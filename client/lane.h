@@ -27,7 +27,8 @@ struct client_lane {
     struct client_link *links; /* by OSD id */
     size_t link_count, link_capacity;
     struct proto_wait_item *items;
-    uint64_t tag; /* of the call at hand; part of every sequence */
+    uint64_t looked_ms; /* when the links were last looked at */
+    uint64_t tag;       /* of the call at hand; part of every sequence */
     struct proto_arena *arena;
     struct client_plans plans;
     struct codec_coder *coder; /* for the profile last used */
@@ -62,8 +63,9 @@ void client_lane_settle(struct client_lane *lane);
 /* Closes a connection and drops what is queued on it; it is made anew at once. */
 void client_lane_reset(struct client_lane *lane, struct client_link *link);
 /* Waits until a link with something under way has an answer, a link that did not stand stands, or
- * timeout_ms passed. Then client_link.readable tells where to look. */
-void client_lane_wait(struct client_lane *lane, int timeout_ms);
+ * timeout_ms passed. Then client_link.readable tells where to read, and true says that links are to
+ * be looked at, after reading: one may have come or gone, or it is time to. */
+bool client_lane_wait(struct client_lane *lane, int timeout_ms);
 /* Looks whether a link stands. Returns true if that changed: false -> true, or true -> false, in
  * which case whatever was under way is lost. Read all answers first. */
 bool client_lane_look(struct client_lane *lane, struct client_link *link);

@@ -16,6 +16,7 @@ enum {
     CLIENT_GET_SILENT_MS = 2000, /* likewise; a get asks it twice */
     CLIENT_HEDGE_MS = 100,       /* least age of a request before parity is asked, too */
     CLIENT_CONNECT_MS = 200,     /* how long a new lane waits for the rest of its connections */
+    CLIENT_LOOK_MS = 20,         /* how often connections are looked at while answers keep coming */
     CLIENT_BACKOFF_MS = 10,      /* first pause after BUSY; doubles */
     CLIENT_BACKOFF_MS_MAX = 500,
     CLIENT_TICK_MS = 100,     /* longest wait before clocks and cancellation are looked at */

@@ -243,7 +243,7 @@ static enum lilio_err check_quorum(struct put *put)
         else if (client_cancelled(put->client))
             return lilio_fail(put->info, LILIO_E_CANCELLED, "cancelled");
         else
-            client_lane_wait(put->lane, CLIENT_TICK_MS);
+            (void)client_lane_wait(put->lane, CLIENT_TICK_MS); /* all are looked at above */
     }
     return LILIO_OK;
 }
@@ -718,13 +718,12 @@ static enum lilio_err listen_once(struct put *put, bool at_once)
 {
     uint64_t now_ms = client_now_ms(put->client), until_ms = client_put_deadline(put->machine);
     uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 1;
-    client_lane_wait(put->lane, at_once                    ? 0
-                                : left_ms < CLIENT_TICK_MS ? (int)left_ms
-                                                           : CLIENT_TICK_MS);
+    int wait_ms = at_once ? 0 : left_ms < CLIENT_TICK_MS ? (int)left_ms : CLIENT_TICK_MS;
+    bool changed = client_lane_wait(put->lane, wait_ms);
     for (size_t i = 0; i < put->lane->link_count; i++)
         if (put->lane->links[i].readable)
             receive(put, &put->lane->links[i]);
-    for (size_t i = 0; i < put->lane->link_count; i++)
+    for (size_t i = 0; changed && i < put->lane->link_count; i++)
         if (client_lane_look(put->lane, &put->lane->links[i]))
             report_link(put, &put->lane->links[i]);
     now_ms = client_now_ms(put->client);
