@@ -117,7 +117,8 @@ static void *run(void *context)
     tell_end(rebuild, &state, &info);
     pthread_mutex_lock(&rebuild->lock);
     rebuild->state = state;
-    (void)snprintf(rebuild->text, sizeof rebuild->text, "%s", info.text);
+    (void)snprintf(rebuild->text, sizeof rebuild->text, "%s",
+                   state.err || state.phase == OSD_PHASE_STOPPED ? info.text : "");
     rebuild->ended_ns = base_now_ns(clock_of(rebuild));
     rebuild->running = false;
     pthread_mutex_unlock(&rebuild->lock);

@@ -227,6 +227,7 @@ static void test_blank_disk(void **state)
     assert_int_equal(f.state.rebuilt, 21);
     assert_int_equal(f.state.verified, 21);
     assert_int_equal(f.state.present + f.state.gone + f.state.failed + f.state.newer, 0);
+    assert_int_equal(f.state.text.size, 0); /* a proof has nothing to excuse */
     assert_int_equal(f.state.done_bytes, f.state.expected_bytes);
     assert_int_equal(f.state.rebuilt_bytes, f.state.expected_bytes);
     assert_int_equal(f.state.source_bytes, PARTS_DATA * f.state.rebuilt_bytes);
