@@ -59,6 +59,9 @@ struct base_disk_ops {
     /* Sets the size; also drops reserved blocks beyond it. */
     enum lilio_err (*truncate)(struct base_file *file, uint64_t size, struct lilio_errinfo *info);
     enum lilio_err (*size)(struct base_file *file, uint64_t *ret_size, struct lilio_errinfo *info);
+    /* NOT_FOUND when the name the file was opened by leads to it no longer: what is written then
+     * is lost with the handle. NULL where nobody else can touch the directory. */
+    enum lilio_err (*still_named)(struct base_file *file, struct lilio_errinfo *info);
     void (*close)(struct base_file *file);
     enum lilio_err (*rename)(struct base_disk *disk, const char *from, const char *to,
                              struct lilio_errinfo *info);

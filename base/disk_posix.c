@@ -33,6 +33,7 @@ struct posix_disk {
 struct posix_file {
     struct base_file head;
     int fd;
+    int dir_fd;  /* the disk's */
     bool direct; /* the caller asked for it: the alignment rule holds */
     char name[]; /* for messages */
 };
@@ -77,7 +78,12 @@ static enum lilio_err posix_open(struct base_disk *base, const char *name, unsig
     struct posix_file *file = calloc(1, sizeof *file + strlen(name) + 1);
     if (!file)
         return lilio_fail(info, LILIO_E_NOMEM, "open %s: out of memory", name);
-    *file = (struct posix_file){{&posix_ops}, -1, flags & BASE_OPEN_DIRECT};
+    *file = (struct posix_file){
+        .head = {&posix_ops},
+        .fd = -1,
+        .dir_fd = disk->dir_fd,
+        .direct = flags & BASE_OPEN_DIRECT,
+    };
     memcpy(file->name, name, strlen(name) + 1);
     struct stat st;
     /* Opened plainly first: a refused O_DIRECT may have created the file, and O_EXCL would then
@@ -244,6 +250,18 @@ static enum lilio_err posix_size(struct base_file *base, uint64_t *ret_size,
     return LILIO_OK;
 }
 
+static enum lilio_err posix_still_named(struct base_file *base, struct lilio_errinfo *info)
+{
+    struct posix_file *file = (struct posix_file *)base;
+    struct stat held, named;
+    if (fstat(file->fd, &held) < 0 ||
+        fstatat(file->dir_fd, file->name, &named, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail_errno(info, errno, "stat", file->name);
+    if (held.st_dev != named.st_dev || held.st_ino != named.st_ino)
+        return lilio_fail(info, LILIO_E_NOT_FOUND, "%s was replaced", file->name);
+    return LILIO_OK;
+}
+
 static void posix_close(struct base_file *base)
 {
     struct posix_file *file = (struct posix_file *)base;
@@ -401,6 +419,7 @@ static const struct base_disk_ops posix_ops = {
     .punch = posix_punch,
     .truncate = posix_truncate,
     .size = posix_size,
+    .still_named = posix_still_named,
     .close = posix_close,
     .rename = posix_rename,
     .unlink = posix_unlink,

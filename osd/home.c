@@ -19,7 +19,7 @@ struct identity {
 
 struct osd_home {
     struct osd_home_options options;
-    char *path, *superblock_path, *index_path; /* NULL on a test disk */
+    char *path, *superblock_path, *index_path, *index_file; /* NULL on a test disk */
     struct base_disk *disk;
     struct osd_store *store;
     struct osd_superblock superblock;
@@ -278,9 +278,11 @@ static bool paths_make(struct osd_home *home)
         home->superblock_path = NULL;
     if (asprintf(&home->index_path, "%s/index", path) < 0)
         home->index_path = NULL;
+    if (asprintf(&home->index_file, "%s/index/CURRENT", path) < 0)
+        home->index_file = NULL;
     home->path = strdup(path);
     home->options.path = NULL; /* the caller's */
-    return home->path && home->superblock_path && home->index_path;
+    return home->path && home->superblock_path && home->index_path && home->index_file;
 }
 
 enum lilio_err osd_home_open(const struct osd_home_options *options, struct osd_home **ret_home,
@@ -314,6 +316,7 @@ void osd_home_free(struct osd_home **home)
     free((*home)->path);
     free((*home)->superblock_path);
     free((*home)->index_path);
+    free((*home)->index_file);
     free(*home);
     *home = NULL;
 }
@@ -421,6 +424,8 @@ enum lilio_err osd_home_complete(struct osd_home *home, struct lilio_errinfo *in
     struct osd_store *store = osd_home_store(home);
     if (!store)
         return lilio_fail(info, LILIO_E_BLANK, "there is no disk in use");
+    if (!osd_home_intact(home, /* full */ true))
+        return lilio_fail(info, LILIO_E_BLANK, "%s", home->gone);
     enum lilio_err err = store->ops->set_complete(store, info);
     osd_home_publish(home);
     return err;
@@ -435,7 +440,7 @@ static bool same_superblock(const struct osd_superblock *a, const struct osd_sup
            a->incarnation == b->incarnation && a->state == b->state;
 }
 
-static bool unchanged(struct osd_home *home, bool full)
+static bool same_directory(struct osd_home *home, bool full)
 {
     if (home->superblock_path) {
         struct identity now;
@@ -448,19 +453,38 @@ static bool unchanged(struct osd_home *home, bool full)
                      same_superblock(&now, &home->superblock));
 }
 
+/* The open handles go on working when segments or index are removed below an intact superblock. */
+static enum lilio_err same_files(struct osd_home *home, bool full, struct lilio_errinfo *info)
+{
+    struct osd_store *store = home->store;
+    if (!store)
+        return LILIO_OK;
+    if (full && home->index_file && !home->options.open_store && access(home->index_file, F_OK) < 0)
+        return lilio_fail(info, LILIO_E_NOT_FOUND, "index/CURRENT: %s", strerror(errno));
+    return store->ops->still_there ? store->ops->still_there(store, full, info) : LILIO_OK;
+}
+
 bool osd_home_intact(struct osd_home *home, bool full)
 {
     if (home->broken[0] || home->superblock.state == OSD_DISK_BLANK)
         return true; /* nothing to lose */
     if (home->gone[0])
         return false;
-    if (unchanged(home, full))
+    struct lilio_errinfo info = {0};
+    bool same = same_directory(home, full);
+    if (same && same_files(home, full, &info) == LILIO_OK)
         return true;
-    (void)snprintf(home->gone, sizeof home->gone,
-                   "the disk directory is gone or was replaced; restart or rebuild this OSD");
+    if (!same)
+        (void)snprintf(home->gone, sizeof home->gone,
+                       "the disk directory is gone or was replaced; restart or rebuild this OSD");
+    else
+        (void)snprintf(home->gone, sizeof home->gone,
+                       "the disk directory was changed under the running daemon (%.120s); restart "
+                       "or rebuild this OSD",
+                       info.text);
     home->welcomed = false;
-    base_log_write(home_log(home), BASE_LOG_ERROR, "disk", "gone", "path=%s",
-                   home->path ? home->path : "-");
+    base_log_write(home_log(home), BASE_LOG_ERROR, "disk", "gone", "path=%s reason=%s",
+                   home->path ? home->path : "-", home->gone);
     osd_home_publish(home);
     return false;
 }

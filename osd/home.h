@@ -61,9 +61,10 @@ LILIO_MUST_USE enum lilio_err osd_home_welcome(struct osd_home *home, uint32_t i
 /* The coordinator does not let it serve. blank: it has no identity (or one that was never bound)
  * and waits for a rebuild; else it is refused. */
 void osd_home_turn_away(struct osd_home *home, bool blank, const char *reason);
-/* False when the directory or the superblock is not what was opened: removed, replaced, another
- * one mounted over it. Then nothing may be acknowledged any more, and the OSD is refused until it
- * is restarted or rebuilt. The quick form is one stat, the full one reads the superblock. */
+/* False when the directory, the superblock, a segment or the index is not what was opened: removed,
+ * replaced, another one mounted over it. Then nothing may be acknowledged any more, and the OSD is
+ * refused until it is restarted or rebuilt. The quick form looks at the superblock's name and at
+ * the segment that puts go to, the full one reads the superblock and looks at all open segments. */
 bool osd_home_intact(struct osd_home *home, bool full);
 /* A rebuild proved that what the maps name is here: the store forgets what it may have lost.
  * Errors: BLANK (nothing to say it of), IO. */

@@ -233,11 +233,21 @@ static enum lilio_err wait_serving(struct run *run, struct lilio_errinfo *info)
     return LILIO_OK;
 }
 
+/* What was taken away since the last look shows in the view afterwards. */
+static enum lilio_err run_look(void *context, struct lilio_errinfo *info)
+{
+    (void)info;
+    (void)osd_home_intact(context, /* full */ true);
+    return LILIO_OK;
+}
+
 /* Ends with an OSD that serves, or says why it cannot. */
 static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
 {
     struct osd_node_view view;
-    enum lilio_err err = LILIO_OK;
+    enum lilio_err err = osd_node_call(node_of(run), run_look, run->options->home, info);
+    if (err)
+        return err;
     osd_node_view(node_of(run), &view);
     if (view.state == OSD_NODE_FAILED)
         return lilio_fail(info, LILIO_E_READ_ONLY, "%s", view.detail);

@@ -196,6 +196,22 @@ static enum lilio_err segment_store_health(struct osd_store *head)
     return ((struct osd_segment_store *)head)->failed ? LILIO_E_READ_ONLY : LILIO_OK;
 }
 
+/* What a handle still reads and writes, but no restart will find. */
+static enum lilio_err segment_store_still_there(struct osd_store *head, bool full,
+                                                struct lilio_errinfo *info)
+{
+    struct osd_segment_store *store = (struct osd_segment_store *)head;
+    for (size_t i = 0; i < store->segment_count; i++) {
+        struct osd_segment *segment = store->segments[i];
+        struct base_file *file = full || segment == store->active ? segment->file : NULL;
+        enum lilio_err err =
+            file && file->ops->still_named ? file->ops->still_named(file, info) : LILIO_OK;
+        if (err)
+            return err;
+    }
+    return LILIO_OK;
+}
+
 static void segment_store_free(struct osd_store *head)
 {
     struct osd_segment_store *store = (struct osd_segment_store *)head;
@@ -226,6 +242,7 @@ static const struct osd_store_ops segment_store_ops = {
     .stats = segment_store_stats,
     .set_complete = segment_store_set_complete,
     .health = segment_store_health,
+    .still_there = segment_store_still_there,
     .free = segment_store_free,
 };
 

@@ -101,6 +101,9 @@ struct osd_store_ops {
     enum lilio_err (*set_complete)(struct osd_store *store, struct lilio_errinfo *info);
     /* OK while writes are accepted, READ_ONLY after a failed write or sync. */
     enum lilio_err (*health)(struct osd_store *store);
+    /* NOT_FOUND when a file the store holds open was removed or replaced under it; the quick form
+     * looks only at the one that puts go to. NULL: no files. */
+    enum lilio_err (*still_there)(struct osd_store *store, bool full, struct lilio_errinfo *info);
     void (*free)(struct osd_store *store);
 };
 struct osd_store {

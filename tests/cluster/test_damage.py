@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 
-from lilio import DAMAGED, KIB, LOST, MIB, OK, ClusterTest, content, main
+from lilio import DAMAGED, KIB, LOST, MIB, OK, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -125,6 +125,25 @@ class Damage(ClusterTest):
         self.assertGreater(refused, 0)
         c.up()
         self.assertEqual(c.get_bytes("b/7"), content(3000, 7))
+
+    def test_folders_removed_under_a_running_osd(self):
+        """Puts on handles that no restart finds again are no puts, and nothing is proven over them."""
+        c = self.cluster
+        objects = self.fill()
+        for n, folder in enumerate(("segments", "index")):
+            shutil.rmtree(c.path("osd.1", folder))
+            if folder == "segments":
+                name = f"b/late{n}"
+                objects[name] = content(3 * MIB, 100 + n)
+                result = c.put_bytes(objects[name], name, "--json", code=None)
+                self.assertLess(result.json["durable"], 6, result)
+            wait_until(lambda: c.status()["osds"][1]["state"] != "up", 20, "osd.1 to notice")
+            self.mend(1)  # looks at what is at the path now
+            c.kill_osds(1)
+            c.up()
+            self.check_all(objects)
+            verify = c.run("verify", "--json").json
+            self.assertEqual(verify["fragments"], verify["fragments_good"])
 
     def test_three_osds_damaged_is_an_error_never_wrong_bytes(self):
         c, rng = self.cluster, random.Random(SEED + 3)

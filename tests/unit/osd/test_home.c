@@ -347,6 +347,63 @@ static void test_superblock_written_over(void **state)
     folder_release(&f);
 }
 
+/* Below an intact superblock: handles go on working, but no restart finds what they write. */
+static void expect_change_noticed(const char *change, bool quickly)
+{
+    struct folder f;
+    struct parts_stripe stripe;
+    char command[1400];
+    folder_init(&f);
+    parts_stripe_make(&stripe, (struct base_oid){1, 1}, 0, 5000);
+    parts_store_put(osd_home_store(f.home), &stripe, 0);
+    assert_true(osd_home_intact(f.home, /* full */ true));
+    (void)snprintf(command, sizeof command, "cd '%s' && %s", f.path, change);
+    assert_int_equal(system(command), 0);
+    if (quickly) {
+        expect_gone(&f, /* full */ false);
+    } else {
+        struct lilio_errinfo info = {0};
+        assert_true(osd_home_intact(f.home, /* full */ false));
+        assert_int_equal(osd_home_complete(f.home, &info), LILIO_E_BLANK); /* nothing is proven */
+        assert_non_null(strstr(info.text, "changed under the running daemon"));
+        expect_gone(&f, /* full */ true);
+    }
+    assert_non_null(strstr(view_of(f.node).detail, "changed under the running daemon"));
+    parts_stripe_release(&stripe);
+    folder_release(&f);
+}
+
+static void test_files_removed_under_the_daemon(void **state)
+{
+    (void)state;
+    expect_change_noticed("rm -rf segments", /* quickly */ true);
+    expect_change_noticed("rm segments/*", /* quickly */ true);
+    expect_change_noticed("mv segments aside && cp -a aside segments", /* quickly */ true);
+    expect_change_noticed("rm -rf index", /* quickly */ false);
+}
+
+/* An older segment, which puts do not go to. */
+static void test_old_segment_removed_under_the_daemon(void **state)
+{
+    struct folder f;
+    struct parts_stripe stripe;
+    char command[700];
+    (void)state;
+    folder_init(&f);
+    parts_stripe_make(&stripe, (struct base_oid){1, 1}, 0, 5000);
+    parts_store_put(osd_home_store(f.home), &stripe, 0);
+    osd_home_free(&f.home);
+    assert_int_equal(folder_open(&f, &f.home, NULL), LILIO_OK);
+    assert_int_equal(osd_home_welcome(f.home, 1, NULL), LILIO_OK);
+    parts_store_put(osd_home_store(f.home), &stripe, 1); /* a start makes its own segment */
+    (void)snprintf(command, sizeof command, "rm '%s/segments/0000000000000001.seg'", f.path);
+    assert_int_equal(system(command), 0);
+    assert_true(osd_home_intact(f.home, /* full */ false));
+    expect_gone(&f, /* full */ true);
+    parts_stripe_release(&stripe);
+    folder_release(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +412,8 @@ int main(void)
         cmocka_unit_test(test_disks_that_must_not_be_used),
         cmocka_unit_test(test_segments_without_a_superblock),
         cmocka_unit_test(test_one_daemon_for_one_folder),
+        cmocka_unit_test(test_files_removed_under_the_daemon),
+        cmocka_unit_test(test_old_segment_removed_under_the_daemon),
         cmocka_unit_test(test_folder_removed),
         cmocka_unit_test(test_folder_replaced_by_an_empty_one),
         cmocka_unit_test(test_folder_replaced_by_a_copy),
