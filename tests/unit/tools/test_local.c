@@ -120,7 +120,20 @@ static void test_no_cluster_on_top_of_the_rest_of_one(void **state)
     struct tools_local_wish wish = {.dir = folder};
     struct proto_cluster_file file;
     assert_int_equal(mkdir(temp_dir_path(folder, "osd.3"), 0700), 0);
+    assert_int_equal(mkdir(temp_dir_path(folder, "osd.3/index"), 0700), 0);
     assert_int_equal(tools_local_open(&wish, &file, NULL), LILIO_E_FOREIGN);
+}
+
+/* A disk is mounted before the first up. */
+static void test_empty_folders_are_no_rest(void **state)
+{
+    (void)state;
+    struct tools_local_wish wish = {.dir = folder};
+    struct proto_cluster_file file;
+    assert_int_equal(mkdir(temp_dir_path(folder, "osd.3"), 0700), 0);
+    assert_int_equal(mkdir(temp_dir_path(folder, "osd.3/lost+found"), 0700), 0);
+    assert_int_equal(tools_local_open(&wish, &file, NULL), LILIO_OK);
+    proto_cluster_file_release(&file);
 }
 
 static void test_the_mark(void **state)
@@ -217,6 +230,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_loopback_without_insecure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_cluster_on_top_of_the_rest_of_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_empty_folders_are_no_rest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_mark, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_socket_paths_fit, setup, teardown),
