@@ -11,6 +11,7 @@
 #include "base/daemon.h"
 #include "coordinator/home.h"
 #include "coordinator/service.h"
+#include "coordinator/reserve.h"
 #include "proto/transport.h"
 
 #include "base/banned.h"
@@ -37,6 +38,7 @@ struct process {
     struct base_daemon daemon;
     struct coord_home home;
     struct coord_service *service;
+    struct coord_reserve reserve;
     struct proto_context *context;
     struct proto_server *server;
     uint64_t map_bytes, map_bytes_ms;
@@ -199,6 +201,17 @@ static enum lilio_err start_server(struct process *process, const struct proto_c
 }
 
 static enum lilio_err start(struct process *process, struct lilio_errinfo *info)
+/* Opening the maps writes, too. */
+static void make_room(const char *path, struct base_log *log)
+{
+    struct base_disk *disk;
+    struct coord_reserve reserve;
+    if (base_disk_posix_new(path, &disk, NULL))
+        return; /* opening the home says why */
+    coord_reserve_init(&reserve, disk, log);
+    base_disk_free(&disk);
+}
+
 {
     const struct proto_cluster_node *node = NULL;
     enum lilio_err err = proto_cluster_file_load(process->arguments.config, &process->file, info);
@@ -214,7 +227,11 @@ static enum lilio_err start(struct process *process, struct lilio_errinfo *info)
     };
     if (!err)
         err = coord_home_open(&home, &process->home, info);
+    if (!err) {
+        make_room(node->dir, process->daemon.log);
+    }
     if (!err)
+        coord_reserve_init(&process->reserve, process->home.disk, process->daemon.log);
         err = start_service(process, node, info);
     if (!err)
         err = start_server(process, node, info);
@@ -257,6 +274,7 @@ static enum lilio_err serve(struct process *process, struct lilio_errinfo *info)
         take_requests(process);
         coord_service_tick(process->service);
         const struct base_slice *commands;
+        coord_reserve_look(&process->reserve);
         (void)coord_service_entry(process->service,
                                   &commands); /* with several coordinators Raft takes them */
         enum lilio_err err = coord_service_applied(

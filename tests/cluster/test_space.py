@@ -108,6 +108,41 @@ class FullDisk(unittest.TestCase):
             subprocess.run(["umount", small])
             c.close()
 
+    def test_deletes_go_on_when_others_filled_the_coordinators_disk(self):
+        c = Cluster(up=False)
+        small = os.path.join(c.dir, "coordinator.0")
+        os.makedirs(small)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "lilio-test", small], capture_output=True, text=True)
+        if done.returncode:
+            c.close()
+            self.skipTest(f"mount: {done.stderr.strip()}")
+        try:
+            c.up(gc_grace="1s")
+            c.run("mb", "b")
+            for i in range(20):
+                c.run("put", "-", f"b/{i}", data=content(MIB, i))
+            reserve, filler = os.path.join(small, "reserve"), os.path.join(small, "filler")
+            wait_until(lambda: os.path.exists(reserve), 10, "the reserve to be set aside")
+            subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
+            wait_until(lambda: not os.path.exists(reserve), 10, "the reserve to be given up")
+            refused = c.run("put", "-", "b/new", data=content(MIB, 99), code=None)
+            self.assertNotEqual(refused.code, OK)
+            self.assertIn("full", refused.err)
+            for i in range(19):
+                c.run("rm", f"b/{i}")
+            self.assertEqual(c.get_bytes("b/19"), content(MIB, 19))
+            c.kill("coordinator.0")
+            c.up()
+            self.assertEqual(c.get_bytes("b/19"), content(MIB, 19))
+            c.run("rm", "b/19")
+            os.unlink(filler)
+            wait_until(lambda: os.path.exists(reserve), 10, "the reserve to come back")
+            c.run("put", "-", "b/new", data=content(MIB, 99))
+        finally:
+            c.close(False)
+            subprocess.run(["umount", small])
+            c.close()
+
 
 if __name__ == "__main__":
     main()
