@@ -39,8 +39,10 @@ void tools_progress_line(const char *label, uint64_t done, uint64_t total, uint6
     uint64_t remaining = tools_progress_remaining_ms(done, total, elapsed_ms);
     if (remaining == UINT64_MAX)
         (void)snprintf(left, sizeof left, "?");
+    else if (remaining < 60000)
+        (void)snprintf(left, sizeof left, "%llu s", (unsigned long long)((remaining + 999) / 1000));
     else
-        tools_text_duration((remaining + 999) / 1000 * 1000, left);
+        tools_text_duration(remaining, left);
     (void)snprintf(ret_line, TOOLS_PROGRESS_LINE, "%s [%s] %3d %%  %s  %s  %s to go", label, bar,
                    (int)(part * 100), bytes, rate, left);
 }
