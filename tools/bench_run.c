@@ -205,7 +205,7 @@ enum lilio_err tools_bench_run(const struct tools_bench_plan *plan, struct tools
     struct worker *workers = calloc(plan->concurrency, sizeof *workers);
     unsigned started = 0;
     if (!workers)
-        return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+        return tools_no_memory(info);
     for (; started < plan->concurrency; started++) {
         workers[started].shared = &shared;
         if (pthread_create(&workers[started].thread, NULL, work, &workers[started]) != 0)

@@ -54,6 +54,8 @@ int tools_fail_name(struct tools_context *context, enum lilio_err err,
 /* Prints this error and returns its exit code. */
 int tools_fail_with(struct tools_context *context, enum lilio_err err, const char *format, ...)
     LILIO_PRINTF(3, 4);
+/* NOMEM, said in info. */
+enum lilio_err tools_no_memory(struct lilio_errinfo *info);
 /* Opens the client, once. 0, or the exit code with the error printed. */
 int tools_open(struct tools_context *context);
 

@@ -186,7 +186,7 @@ static enum lilio_err set_fill(struct tools_context *context, struct bench *benc
         count = 1;
     bench->set.members = calloc(count, sizeof *bench->set.members);
     if (!bench->set.members)
-        return lilio_fail(&context->info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+        return tools_no_memory(&context->info);
     for (; bench->set.count < count; bench->set.count++)
         bench->set.members[bench->set.count] =
             (struct tools_bench_member){.object = bench->set.count, .size = bench->size};
@@ -222,7 +222,7 @@ static enum lilio_err member_visit(struct tools_context *context, const char *bu
         struct tools_bench_member *members =
             reallocarray(bench->set.members, room, sizeof *members);
         if (!members)
-            return lilio_fail(&context->info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+            return tools_no_memory(&context->info);
         bench->set.members = members;
     }
     bench->set.members[bench->set.count++] =

@@ -32,6 +32,11 @@ int tools_fail_with(struct tools_context *context, enum lilio_err err, const cha
     return tools_fail(context, err);
 }
 
+enum lilio_err tools_no_memory(struct lilio_errinfo *info)
+{
+    return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+}
+
 static volatile sig_atomic_t cancel_flag;
 
 static void cancel_handler(int number)

@@ -21,11 +21,6 @@
 
 enum { STOP_MS = 10000, KILL_MS = 10000, PING_MS = 200, POLL_MS = 10 };
 
-static enum lilio_err no_memory(struct lilio_errinfo *info)
-{
-    return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
-}
-
 static void node_add(struct tools_daemons *daemons, const struct proto_cluster_node *node,
                      bool is_coordinator)
 {
@@ -52,7 +47,7 @@ enum lilio_err tools_daemons_init(const struct proto_cluster_file *file, struct 
     };
     if (!ret->list || !ret->run_dir || !ret->log_dir || !ret->config_path) {
         tools_daemons_release(ret);
-        return no_memory(info);
+        return tools_no_memory(info);
     }
     for (size_t i = 0; i < file->coordinator_count; i++)
         node_add(ret, &file->coordinators[i], true);
@@ -88,7 +83,7 @@ enum lilio_err tools_daemons_init_running(const char *run_dir, struct tools_daem
 {
     *ret = (struct tools_daemons){.run_dir = strdup(run_dir)};
     if (!ret->run_dir)
-        return no_memory(info);
+        return tools_no_memory(info);
     DIR *listing = opendir(run_dir);
     if (!listing && errno == ENOENT)
         return LILIO_OK; /* nothing was ever started */
@@ -105,7 +100,7 @@ enum lilio_err tools_daemons_init_running(const char *run_dir, struct tools_daem
             ret->list[ret->count++] = daemon;
         } else {
             close(daemon.pidfd);
-            err = no_memory(info);
+            err = tools_no_memory(info);
         }
     }
     if (listing)
@@ -231,7 +226,7 @@ enum lilio_err tools_daemon_start(const struct tools_daemons *daemons, struct to
                      NULL};
     enum lilio_err err = program ? LILIO_OK : LILIO_E_IO;
     if (!err && !output)
-        err = no_memory(info);
+        err = tools_no_memory(info);
     struct stat stat_buffer;
     if (!err) /* what earlier runs said stays, it may be evidence */
         daemon->words_start = stat(output, &stat_buffer) == 0 ? (long)stat_buffer.st_size : 0;

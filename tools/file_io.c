@@ -40,7 +40,7 @@ enum lilio_err tools_folder_make(const char *path, struct lilio_errinfo *info)
     if (errno == ENOENT) {
         char *copy = strdup(path);
         if (!copy)
-            return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+            return tools_no_memory(info);
         enum lilio_err err = tools_folder_make(dirname(copy), info);
         free(copy);
         if (err)
@@ -141,7 +141,7 @@ static enum lilio_err temporary_make(struct tools_sink *sink, struct lilio_errin
     int folder_size = slash ? (int)(slash - sink->path + 1) : 0;
     if (asprintf(&sink->temporary, "%.*s.lilio-get-XXXXXX", folder_size, sink->path) < 0) {
         sink->temporary = NULL;
-        return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
+        return tools_no_memory(info);
     }
     sink->fd = mkostemp(sink->temporary, O_CLOEXEC);
     if (sink->fd < 0) {

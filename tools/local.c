@@ -25,11 +25,6 @@ enum {
     LOCK_POLL_MS = 20,
 };
 
-static enum lilio_err no_memory(struct lilio_errinfo *info)
-{
-    return lilio_fail(info, LILIO_E_NOMEM, "%s", lilio_err_text(LILIO_E_NOMEM));
-}
-
 /* ---- the lock ---- */
 
 enum lilio_err tools_local_lock(const char *dir, bool make, uint64_t timeout_ms, int *ret_fd,
@@ -174,7 +169,7 @@ static enum lilio_err ipc_assign(struct proto_cluster_file *file, struct lilio_e
     for (size_t i = 0; good && i < file->osd_count; i++)
         good = asprintf(&file->osds[i].endpoint, "ipc://%s/osd.%zu.sock", folder, i) >= 0;
     free(folder);
-    return good ? LILIO_OK : no_memory(info);
+    return good ? LILIO_OK : tools_no_memory(info);
 }
 
 /* One daemon's port: the socket stays open until all have theirs, so that no two get the same. */
@@ -187,7 +182,7 @@ static enum lilio_err port_take(struct in_addr address, uint32_t port, const cha
     if (*ret_fd < 0)
         return lilio_fail(info, LILIO_E_ADDRESS, "%s cannot listen on %s:%u: %s", node, host, port,
                           strerror(errno));
-    return asprintf(ret_endpoint, "tcp://%s:%u", host, port) < 0 ? no_memory(info) : LILIO_OK;
+    return asprintf(ret_endpoint, "tcp://%s:%u", host, port) < 0 ? tools_no_memory(info) : LILIO_OK;
 }
 
 static enum lilio_err tcp_assign(const struct tools_local_wish *wish,
@@ -203,7 +198,7 @@ static enum lilio_err tcp_assign(const struct tools_local_wish *wish,
                           wish->port, file->osd_count);
     int *fds = calloc(count, sizeof *fds);
     if (!fds)
-        return no_memory(info);
+        return tools_no_memory(info);
     for (size_t i = 0; !err && i < count; i++) {
         bool is_osd = i >= file->coordinator_count;
         size_t id = is_osd ? i - file->coordinator_count : i;
@@ -285,7 +280,7 @@ static enum lilio_err file_make(const struct tools_local_wish *wish,
         asprintf(&file->log_dir, "%s/log", file->folder) < 0 ||
         !nodes_make(file->folder, "coordinator", file->coordinator_count, &file->coordinators) ||
         !nodes_make(file->folder, "osd", file->osd_count, &file->osds))
-        return no_memory(info);
+        return tools_no_memory(info);
     err = wish->has_listen ? tcp_assign(wish, file, info) : ipc_assign(file, info);
     return err ? err : proto_cluster_file_save(file, info);
 }
@@ -339,7 +334,7 @@ enum lilio_err tools_local_open(const struct tools_local_wish *wish, struct prot
     char *path = NULL;
     *ret = (struct proto_cluster_file){0};
     if (asprintf(&path, "%s/lilio.yaml", wish->dir) < 0)
-        return no_memory(info);
+        return tools_no_memory(info);
     struct stat stat_buffer;
     enum lilio_err err;
     if (lstat(path, &stat_buffer) != 0 && errno == ENOENT) {
@@ -369,7 +364,7 @@ enum lilio_err tools_local_initialised(const struct proto_cluster_file *file, bo
     char *path = mark_path(file);
     char text[64] = "", want[37];
     if (!path)
-        return no_memory(info);
+        return tools_no_memory(info);
     enum lilio_err err = LILIO_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno != ENOENT)
@@ -394,7 +389,7 @@ enum lilio_err tools_local_initialised_set(const struct proto_cluster_file *file
     char *path = mark_path(file);
     char text[38];
     if (!path)
-        return no_memory(info);
+        return tools_no_memory(info);
     base_uuid_format(file->cluster_id, text);
     text[36] = '\n';
     enum lilio_err err = base_file_replace(path, base_slice(text, 37), 0644, info);
@@ -430,7 +425,7 @@ static enum lilio_err socket_folder_make(const struct proto_cluster_file *file,
         return LILIO_OK;
     char *folder = strndup(path, (size_t)(slash - path));
     if (!folder)
-        return no_memory(info);
+        return tools_no_memory(info);
     enum lilio_err err = LILIO_OK;
     if (strcmp(folder, file->run_dir) != 0)
         err = private_folder_make(folder, info);

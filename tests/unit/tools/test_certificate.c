@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/temp_dir.h"
 
@@ -74,11 +75,32 @@ static void test_the_kept_file(void **state)
     temp_dir_free(folder);
 }
 
+/* As an outsider does it: take the digest out, print the rest compactly, compare. */
+static void test_the_digest_covers_everything_before_it(void **state)
+{
+    (void)state;
+    struct lilio_rebuild rebuild = proven();
+    char digest[BASE_SHA256_TEXT];
+    cJSON *json = tools_certificate_json(&rebuild);
+    cJSON *kept = cJSON_DetachItemFromObject(json, "sha256");
+    assert_non_null(kept);
+    char *text = cJSON_PrintUnformatted(json);
+    assert_int_equal(base_sha256_text(base_slice_str(text), digest), LILIO_OK);
+    assert_string_equal(kept->valuestring, digest);
+    *strstr(text, "\"verified\":10") = 'x';
+    assert_int_equal(base_sha256_text(base_slice_str(text), digest), LILIO_OK);
+    assert_string_not_equal(kept->valuestring, digest);
+    cJSON_free(text);
+    cJSON_Delete(kept);
+    cJSON_Delete(json);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_count_must_agree),
         cmocka_unit_test(test_the_kept_file),
+        cmocka_unit_test(test_the_digest_covers_everything_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
