@@ -160,6 +160,8 @@ static enum lilio_err spy_set_complete(struct osd_store *store, struct lilio_err
     pthread_mutex_lock(&spy->lock);
     spy->incomplete = false;
     pthread_mutex_unlock(&spy->lock);
+    /* As a store that found no mark to remove: words of an error that is none. */
+    (void)lilio_fail(info, LILIO_E_NOT_FOUND, "there was no mark");
     return spy->inner->ops->set_complete(spy->inner, info);
 }
 
