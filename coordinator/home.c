@@ -12,6 +12,8 @@
 
 #include "base/banned.h"
 
+enum { START_BYTES = 1 << 20 };
+
 /* ---- the directory ---- */
 
 /* Makes the directory and its entry in the parent durable. */
@@ -33,6 +35,19 @@ static enum lilio_err folder_make(const char *path, struct lilio_errinfo *info)
                                 strerror(errno));
 }
 
+/* RocksDB writes about 200 KiB when it opens, and does not survive a disk that has no room for it.
+ */
+static enum lilio_err room_check(const struct coord_home *home, const char *path,
+                                 struct lilio_errinfo *info)
+{
+    struct base_disk_space space;
+    enum lilio_err err = home->disk->ops->space(home->disk, &space, info);
+    if (!err && space.free_bytes < START_BYTES)
+        err = lilio_fail(info, LILIO_E_NO_SPACE, "%s: %llu KiB are free, a start takes %d", path,
+                         (unsigned long long)space.free_bytes >> 10, START_BYTES >> 10);
+    return err;
+}
+
 static enum lilio_err maps_gone(const char *path, struct lilio_errinfo *info)
 {
     return lilio_fail(info, LILIO_E_NOT_FOUND,
@@ -50,7 +65,9 @@ static enum lilio_err folder_open(const struct coord_home_options *options, stru
         err = base_disk_posix_new(options->path, &home->disk, info);
     if (err == LILIO_E_NOT_FOUND)
         return maps_gone(options->path, info);
-    return err ? err : home->disk->ops->lock(home->disk, info);
+    if (!err)
+        err = home->disk->ops->lock(home->disk, info);
+    return err ? err : room_check(home, options->path, info);
 }
 
 static enum lilio_err maps_open(const struct coord_home_options *options, struct coord_home *home,

@@ -7,11 +7,12 @@
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/daemon.h"
 #include "coordinator/home.h"
-#include "coordinator/service.h"
 #include "coordinator/reserve.h"
+#include "coordinator/service.h"
 #include "proto/transport.h"
 
 #include "base/banned.h"
@@ -37,8 +38,8 @@ struct process {
     struct proto_cluster_file file;
     struct base_daemon daemon;
     struct coord_home home;
-    struct coord_service *service;
     struct coord_reserve reserve;
+    struct coord_service *service;
     struct proto_context *context;
     struct proto_server *server;
     uint64_t map_bytes, map_bytes_ms;
@@ -200,7 +201,6 @@ static enum lilio_err start_server(struct process *process, const struct proto_c
                : proto_server_new(process->context, &server, &process->server, info);
 }
 
-static enum lilio_err start(struct process *process, struct lilio_errinfo *info)
 /* Opening the maps writes, too. */
 static void make_room(const char *path, struct base_log *log)
 {
@@ -212,6 +212,7 @@ static void make_room(const char *path, struct base_log *log)
     base_disk_free(&disk);
 }
 
+static enum lilio_err start(struct process *process, struct lilio_errinfo *info)
 {
     const struct proto_cluster_node *node = NULL;
     enum lilio_err err = proto_cluster_file_load(process->arguments.config, &process->file, info);
@@ -225,13 +226,13 @@ static void make_room(const char *path, struct base_log *log)
         .init = process->arguments.init,
         .clock = base_clock_system(),
     };
-    if (!err)
-        err = coord_home_open(&home, &process->home, info);
     if (!err) {
         make_room(node->dir, process->daemon.log);
+        err = coord_home_open(&home, &process->home, info);
     }
     if (!err)
         coord_reserve_init(&process->reserve, process->home.disk, process->daemon.log);
+    if (!err)
         err = start_service(process, node, info);
     if (!err)
         err = start_server(process, node, info);
@@ -273,8 +274,8 @@ static enum lilio_err serve(struct process *process, struct lilio_errinfo *info)
             return LILIO_OK;
         take_requests(process);
         coord_service_tick(process->service);
-        const struct base_slice *commands;
         coord_reserve_look(&process->reserve);
+        const struct base_slice *commands;
         (void)coord_service_entry(process->service,
                                   &commands); /* with several coordinators Raft takes them */
         enum lilio_err err = coord_service_applied(
@@ -297,6 +298,16 @@ static void stop(struct process *process)
     proto_cluster_file_release(&process->file);
 }
 
+/* Says why, once to whoever started the daemon and once to its log. */
+static void complain(const struct process *process, enum lilio_err err,
+                     const struct lilio_errinfo *info)
+{
+    const char *text = info->text[0] ? info->text : lilio_err_text(err);
+    fprintf(stderr, "lilio-coordinator: %s\n", text);
+    base_log_write(process->daemon.log, BASE_LOG_ERROR, "main", "stopped", "err=%s text=%s",
+                   lilio_err_name(err), text);
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, NULL, description, NULL, NULL, NULL};
@@ -306,16 +317,18 @@ int main(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &process.arguments))
         return EXIT_USAGE;
     enum lilio_err err = start(&process, &info);
-    if (!err)
-        err = serve(&process, &info);
     if (err) {
-        const char *text = info.text[0] ? info.text : lilio_err_text(err);
-        fprintf(stderr, "lilio-coordinator: %s\n", text);
-        base_log_write(process.daemon.log, BASE_LOG_ERROR, "main", "stopped", "err=%s text=%s",
-                       lilio_err_name(err), text);
-    } else {
-        base_log_write(process.daemon.log, BASE_LOG_INFO, "main", "stopped", "");
+        complain(&process, err, &info);
+        stop(&process);
+        return EXIT_FAILURE;
     }
+    err = serve(&process, &info);
+    if (err) {
+        complain(&process, err, &info);
+        base_daemon_release(&process.daemon);
+        _exit(EXIT_FAILURE); /* a store that failed is not closed: closing writes to it once more */
+    }
+    base_log_write(process.daemon.log, BASE_LOG_INFO, "main", "stopped", "");
     stop(&process);
-    return err ? EXIT_FAILURE : EXIT_SUCCESS;
+    return EXIT_SUCCESS;
 }

@@ -18,7 +18,8 @@ static enum lilio_err read_greeting(void *at, void *buffer, size_t size, size_t 
     return LILIO_OK;
 }
 
-static enum lilio_err print(void *context, const void *data, size_t size, struct lilio_errinfo *info)
+static enum lilio_err print(void *context, const void *data, size_t size,
+                            struct lilio_errinfo *info)
 {
     (void)context;
     return fwrite(data, 1, size, stdout) == size ? LILIO_OK
