@@ -61,6 +61,7 @@ void coord_reserve_look(struct coord_reserve *reserve)
     uint64_t bytes = wanted_bytes(&space);
     if (reserve->kept && is_low(&space))
         give_up(reserve);
-    else if (!reserve->kept && space.free_bytes / 4 >= bytes)
+    else if (!reserve->kept && space.free_bytes < COORD_RESERVE_NEAR_BYTES &&
+             space.free_bytes / 4 >= bytes)
         set_aside(reserve, bytes);
 }

@@ -12,7 +12,9 @@
 enum {
     COORD_RESERVE_MIN_BYTES = 8 << 20, /* a sixteenth of the disk, between these two */
     COORD_RESERVE_MAX_BYTES = 32 << 20,
-    COORD_RESERVE_LOW_BYTES = 4 << 20, /* given up when less than this is free */
+    COORD_RESERVE_NEAR_BYTES = 1 << 30, /* set aside when less than this is free: a disk with
+                                           plenty of room needs none, and the maps stay small */
+    COORD_RESERVE_LOW_BYTES = 4 << 20,  /* given up when less than this is free */
 };
 
 struct coord_reserve {

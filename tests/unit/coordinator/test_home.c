@@ -97,6 +97,9 @@ static void empty_directory_is_no_empty_cluster(void **unused)
     assert_int_equal(mkdir(place.dir, 0700), 0);
     assert_int_equal(open_home(&place, false, &home), LILIO_E_NOT_FOUND);
     assert_non_null(strstr(place.info.text, "the object maps are gone"));
+    char maps[128];
+    (void)snprintf(maps, sizeof maps, "%s/maps", place.dir);
+    assert_int_not_equal(access(maps, F_OK), 0); /* the refusal made none */
     place_release(&place);
 }
 
