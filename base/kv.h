@@ -28,6 +28,12 @@ struct base_kv_options {
      * all before the damage is kept and the rest forgotten: only for a store that can be rebuilt.
      */
     bool log_is_truth;
+    /* No write-ahead log: somebody else's log is the truth and is replayed. What is committed is
+     * durable after the next base_kv_flush; until then a power cut takes back a suffix of the
+     * commits, never a part of one, over all columns together. sync of a commit is ignored. */
+    bool no_log;
+    uint32_t blob_columns; /* bit per column: values of blob_min_bytes and more lie in blob files */
+    size_t blob_min_bytes; /* 0 = 1024 */
 };
 
 /* Errors: IO, CORRUPT (the files do not verify), FORMAT, LOCKED, NO_SPACE, NOT_FOUND, EXISTS,
@@ -72,6 +78,16 @@ void base_kv_batch_rollback(struct base_kv_batch *batch);
  * READ_ONLY, CORRUPT, NOMEM. */
 LILIO_MUST_USE enum lilio_err base_kv_batch_commit(struct base_kv_batch *batch, bool sync,
                                                    struct lilio_errinfo *info);
+
+/* Everything committed before the call is durable when it returns. Any thread. Errors: IO,
+ * NO_SPACE, CORRUPT: the store has to be closed. */
+LILIO_MUST_USE enum lilio_err base_kv_flush(struct base_kv *kv, struct lilio_errinfo *info);
+/* Makes a consistent, durable copy of the store as of some moment during the call, openable like
+ * the store itself: a directory of flat files, hard links where they can be. The path must not
+ * exist, its parent must, on the same filesystem. Any thread. Errors: IO, NO_SPACE, EXISTS,
+ * UNSUPPORTED (a store in memory). */
+LILIO_MUST_USE enum lilio_err base_kv_checkpoint(struct base_kv *kv, const char *path,
+                                                 struct lilio_errinfo *info);
 
 LILIO_MUST_USE enum lilio_err base_kv_snapshot_new(struct base_kv *kv,
                                                    struct base_kv_snapshot **ret_snapshot);
