@@ -211,43 +211,78 @@ static bool has_port(const char *endpoint)
 }
 
 static enum lilio_err load_endpoint(const struct loader *loader,
-                                    const struct base_yaml_node *parent, char **ret)
+                                    const struct base_yaml_node *parent, const char *key,
+                                    char **ret)
 {
-    const struct base_yaml_node *node = base_yaml_get(parent, "address");
+    const struct base_yaml_node *node = base_yaml_get(parent, key);
     const char *text = base_yaml_text(node);
     enum proto_endpoint_kind kind;
     struct lilio_errinfo why = {0};
     if (!text)
-        return complain(loader, node ? node : parent, "address",
-                        "want ipc://PATH or tcp://HOST:PORT");
+        return complain(loader, node ? node : parent, key, "want ipc://PATH or tcp://HOST:PORT");
     if (proto_endpoint_parse(text, &kind, &why))
-        return complain(loader, node, "address", why.text);
+        return complain(loader, node, key, why.text);
     *ret = resolve_endpoint(loader->file->folder, text);
     if (!*ret)
         return no_memory(loader);
     if (proto_endpoint_parse(*ret, &kind,
                              &why)) /* the absolute path may be too long for a socket */
-        return complain(loader, node, "address", why.text);
+        return complain(loader, node, key, why.text);
     if (strlen(*ret) > ENDPOINT_BYTES_MAX)
-        return complain(loader, node, "address", "too long");
+        return complain(loader, node, key, "too long");
     if (kind == PROTO_ENDPOINT_INPROC || (kind == PROTO_ENDPOINT_TCP && !has_port(*ret)))
-        return complain(loader, node, "address",
+        return complain(loader, node, key,
                         "want ipc://PATH or tcp://HOST:PORT with a port of 1 to 65535");
     return LILIO_OK;
 }
 
+/* For a coordinator without a peer endpoint in the file, as 0.1 wrote it. One whose socket's name
+ * leaves no room for more has none and stands alone. */
+static enum lilio_err derive_peer(const struct loader *loader, struct proto_cluster_node *node)
+{
+    static const char suffix[] = ".sock";
+    size_t length = strlen(node->endpoint), cut = strlen(suffix);
+    enum proto_endpoint_kind kind;
+    if (strncmp(node->endpoint, ipc_prefix, strlen(ipc_prefix)) != 0)
+        return LILIO_OK;
+    if (length > cut && strcmp(node->endpoint + length - cut, suffix) == 0)
+        length -= cut;
+    char *peer = NULL;
+    if (asprintf(&peer, "%.*s.peer%s", (int)length, node->endpoint, suffix) < 0)
+        return no_memory(loader);
+    if (proto_endpoint_parse(peer, &kind, NULL) == LILIO_OK)
+        node->peer = peer;
+    else
+        free(peer);
+    return LILIO_OK;
+}
+
 static enum lilio_err load_node(const struct loader *loader, const struct base_yaml_node *parent,
-                                struct proto_cluster_node *ret)
+                                bool is_coordinator, struct proto_cluster_node *ret)
 {
     const struct base_yaml_node *node = base_yaml_get(parent, "id");
     uint64_t id = 0;
     if (!base_yaml_u64(node, &id) || id > NODE_ID_MAX)
         return complain(loader, node ? node : parent, "id", "want a number from 0 to 1023");
     ret->id = (uint32_t)id;
-    enum lilio_err err = load_endpoint(loader, parent, &ret->endpoint);
+    enum lilio_err err = load_endpoint(loader, parent, "address", &ret->endpoint);
+    if (!err && is_coordinator)
+        err = base_yaml_get(parent, "peer") ? load_endpoint(loader, parent, "peer", &ret->peer)
+                                            : derive_peer(loader, ret);
     if (!err)
         err = load_path(loader, parent, "dir", NULL, &ret->dir);
     return err;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+static bool shares_endpoint(const struct proto_cluster_node *a, const struct proto_cluster_node *b)
+{
+    return is_same(a->endpoint, b->endpoint) || is_same(a->endpoint, b->peer) ||
+           is_same(a->peer, b->endpoint) || is_same(a->peer, b->peer);
 }
 
 /* Why node may not stand beside the others, or NULL. */
@@ -257,9 +292,9 @@ static const char *clash(const struct proto_cluster_node *node,
     for (size_t i = 0; i < count; i++) {
         if (same_kind && node->id == others[i].id)
             return "this id is there twice";
-        if (strcmp(node->endpoint, others[i].endpoint) == 0)
+        if (shares_endpoint(node, &others[i]))
             return "this address is there twice";
-        if (node->dir && others[i].dir && strcmp(node->dir, others[i].dir) == 0)
+        if (is_same(node->dir, others[i].dir))
             return "this dir is there twice";
     }
     return NULL;
@@ -281,11 +316,13 @@ static enum lilio_err load_nodes(const struct loader *loader, const struct base_
     for (size_t i = 0; i < wanted; i++) {
         struct proto_cluster_node *node = &(*nodes)[i];
         *count = i + 1; /* so that a half-loaded node is released */
-        enum lilio_err err = load_node(loader, base_yaml_at(list, i), node);
+        bool is_coordinator = *nodes == file->coordinators;
+        enum lilio_err err = load_node(loader, base_yaml_at(list, i), is_coordinator, node);
         if (err)
             return err;
-        const char *why = clash(node, *nodes, i, true);
-        if (!why && *nodes != file->coordinators)
+        const char *why = is_same(node->endpoint, node->peer) ? "address and peer are the same"
+                                                              : clash(node, *nodes, i, true);
+        if (!why && !is_coordinator)
             why = clash(node, file->coordinators, file->coordinator_count, false);
         if (why)
             return complain(loader, base_yaml_at(list, i), key, why);
@@ -320,6 +357,23 @@ out:
 
 /* ---- writing ---- */
 
+/* An ipc path is written relative to the folder where it lies below it. */
+static enum lilio_err save_endpoint(struct base_yaml_writer *writer, const char *folder,
+                                    const char *key, const char *endpoint)
+{
+    size_t length = strlen(ipc_prefix);
+    char *text = NULL;
+    if (strncmp(endpoint, ipc_prefix, length) != 0)
+        text = strdup(endpoint);
+    else if (asprintf(&text, "%s%s", ipc_prefix, below(folder, endpoint + length)) < 0)
+        text = NULL;
+    if (!text)
+        return LILIO_E_NOMEM;
+    base_yaml_text_put(writer, key, text);
+    free(text);
+    return LILIO_OK;
+}
+
 static enum lilio_err save_nodes(struct base_yaml_writer *writer, const char *folder,
                                  const char *key, const struct proto_cluster_node *nodes,
                                  size_t count)
@@ -329,17 +383,11 @@ static enum lilio_err save_nodes(struct base_yaml_writer *writer, const char *fo
         const struct proto_cluster_node *node = &nodes[i];
         base_yaml_map_begin(writer, NULL);
         base_yaml_u64_put(writer, "id", node->id);
-        size_t length = strlen(ipc_prefix);
-        char *endpoint = NULL;
-        if (strncmp(node->endpoint, ipc_prefix, length) != 0)
-            endpoint = strdup(node->endpoint);
-        else if (asprintf(&endpoint, "%s%s", ipc_prefix, below(folder, node->endpoint + length)) <
-                 0)
-            endpoint = NULL;
-        if (!endpoint)
-            return LILIO_E_NOMEM;
-        base_yaml_text_put(writer, "address", endpoint);
-        free(endpoint);
+        enum lilio_err err = save_endpoint(writer, folder, "address", node->endpoint);
+        if (!err && node->peer)
+            err = save_endpoint(writer, folder, "peer", node->peer);
+        if (err)
+            return err;
         if (node->dir)
             base_yaml_text_put(writer, "dir", below(folder, node->dir));
         base_yaml_map_end(writer);
@@ -399,6 +447,7 @@ static void release_nodes(struct proto_cluster_node *nodes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(nodes[i].endpoint);
+        free(nodes[i].peer);
         free(nodes[i].dir);
     }
     free(nodes);

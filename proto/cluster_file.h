@@ -11,7 +11,9 @@
 struct proto_cluster_node {
     uint32_t id;
     char *endpoint; /* ZeroMQ endpoint, ipc paths made absolute */
-    char *dir;      /* absolute; NULL if the file names none (a node on another host) */
+    char *peer; /* coordinators: endpoint for each other, ipc paths made absolute. Not in the file:
+                   for ipc "NAME.peer.sock" beside "NAME.sock", for tcp NULL, as for OSDs. */
+    char *dir;  /* absolute; NULL if the file names none (a node on another host) */
 };
 struct proto_cluster_file {
     char *path, *folder; /* absolute */

@@ -33,6 +33,8 @@ static void check_nodes(const struct proto_cluster_node *a, const struct proto_c
     for (size_t i = 0; i < count; i++) {
         LILIO_ASSERT(a[i].id == b[i].id);
         LILIO_ASSERT(strcmp(a[i].endpoint, b[i].endpoint) == 0);
+        LILIO_ASSERT(!a[i].peer == !b[i].peer);
+        LILIO_ASSERT(!a[i].peer || strcmp(a[i].peer, b[i].peer) == 0);
         LILIO_ASSERT(!a[i].dir == !b[i].dir);
         LILIO_ASSERT(!a[i].dir || strcmp(a[i].dir, b[i].dir) == 0);
     }

@@ -164,6 +164,45 @@ static void test_save(void **state)
     temp_dir_free(first);
 }
 
+/* What a coordinator is called by the others: as written, derived, or nothing. */
+static void test_peer(void **state)
+{
+    (void)state;
+    char *temporary = temp_dir_new(), *folder = realpath(temporary, NULL), long_name[200];
+    const char *path = temp_dir_path(temporary, "lilio.yaml");
+    struct proto_cluster_file file;
+    /* "ipc://" + path has room for 107 bytes of path; the suffix ".peer.sock" has none left. */
+    (void)snprintf(long_name, sizeof long_name, "/%0*d", 103, 0);
+    char text[1024];
+    (void)snprintf(
+        text, sizeof text,
+        "format: 1\ncluster_id: 5b1c0000-0000-0000-0000-000000000001\ndefault_profile: 2+1\n"
+        "coordinators:\n- {id: 0, address: 'ipc://run/c.sock'}\n- {id: 1, address: 'ipc://run/b'}\n"
+        "- {id: 2, address: 'tcp://h:1'}\n- {id: 3, address: 'tcp://h:2', peer: 'tcp://h:3'}\n"
+        "- {id: 4, address: 'ipc://run/d.sock', peer: 'ipc://run/peer/d'}\n"
+        "- {id: 5, address: 'ipc://%s'}\nosds: [{id: 0, address: 'ipc://run/o', peer: 'x'}]\n",
+        long_name);
+    put_file(path, text);
+    for (int round = 0; round < 2; round++) { /* the same after it was saved */
+        struct lilio_errinfo info = {0};
+        if (proto_cluster_file_load(path, &file, &info))
+            fail_msg("%s", info.text);
+        const struct proto_cluster_node *nodes = file.coordinators;
+        size_t prefix = strlen("ipc://");
+        assert_true(is_path(nodes[0].peer + prefix, folder, "/run/c.peer.sock"));
+        assert_true(is_path(nodes[1].peer + prefix, folder, "/run/b.peer.sock"));
+        assert_null(nodes[2].peer);
+        assert_string_equal(nodes[3].peer, "tcp://h:3");
+        assert_true(is_path(nodes[4].peer + prefix, folder, "/run/peer/d"));
+        assert_null(nodes[5].peer);
+        assert_null(file.osds[0].peer);
+        assert_int_equal(proto_cluster_file_save(&file, NULL), LILIO_OK);
+        proto_cluster_file_release(&file);
+    }
+    free(folder);
+    temp_dir_free(temporary);
+}
+
 static void test_complaints(void **state)
 {
     (void)state;
@@ -200,6 +239,16 @@ static void test_complaints(void **state)
         {8, "- 5\n", ":8:", "id"},
         {8, "- {id: 0}\n", ":8:", "address"},
         {8, "- {id: 0, address: [x]}\n", ":8:", "address"},
+        {8, "- {id: 0, address: 'ipc://run/c0', peer: [x]}\n", ":8:", "peer"},
+        {8, "- {id: 0, address: 'ipc://run/c0', peer: 'tcp://10.0.0.1:0'}\n", ":8:", "peer"},
+        {8, "- {id: 0, address: 'ipc://run/c0', peer: 'ipc://run/c0'}\n", ":8:", "same"},
+        {8, "- {id: 0, address: 'ipc://run/c0', peer: 'ipc://run/o0'}\n", ":10:", "twice"},
+        {8, "- {id: 0, address: 'tcp://h:1'}\n- {id: 1, address: 'tcp://h:2', peer: 'tcp://h:1'}\n",
+         ":9:", "twice"},
+        {8,
+         "- {id: 0, address: 'ipc://run/c0'}\n- {id: 1, address: 'ipc://run/c1', peer: "
+         "'ipc://run/c0.peer.sock'}\n",
+         ":9:", "twice"},
         {9, "osd:\n", ".yaml:", "osds"},
         {10, "- {address: 'ipc://run/o0'}\n", ":10:", "id"},
         {10, "- {id: 1024, address: 'ipc://run/o0'}\n", ":10:", "id"},
@@ -301,9 +350,10 @@ static void test_not_there(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load),        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_save),        cmocka_unit_test(test_complaints),
-        cmocka_unit_test(test_long_things), cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_load),       cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_save),       cmocka_unit_test(test_peer),
+        cmocka_unit_test(test_complaints), cmocka_unit_test(test_long_things),
+        cmocka_unit_test(test_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
