@@ -5,7 +5,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -94,6 +97,101 @@ static void test_pid_of_the_dead(void **state)
     base_daemon_release(&daemon);
 }
 
+/* Ends once the pipe's other end is closed. */
+static void *linger(void *pipe_end)
+{
+    char byte;
+    while (read(*(int *)pipe_end, &byte, 1) == 1)
+        ;
+    _exit(0);
+}
+
+/* The child: its first thread ends, another one lives until the pipe's write end is closed. */
+static void linger_after_the_first_thread(const char *dir, int hold, int said)
+{
+    struct base_daemon_options options = {.node = "osd.1", .run_dir = dir};
+    struct base_daemon daemon;
+    static int read_end; /* outlives this thread's stack */
+    pthread_t thread;
+    read_end = hold;
+    if (base_daemon_init(&options, &daemon, NULL) != LILIO_OK ||
+        pthread_create(&thread, NULL, linger, &read_end) != 0 || write(said, "x", 1) != 1)
+        _exit(1);
+    pthread_exit(NULL);
+}
+
+struct waiter {
+    struct base_daemon_options options;
+    struct base_daemon daemon;
+    enum lilio_err err;
+    atomic_bool done;
+};
+
+static void *waiter_run(void *context)
+{
+    struct waiter *waiter = context;
+    waiter->err = base_daemon_init(&waiter->options, &waiter->daemon, NULL);
+    atomic_store(&waiter->done, true);
+    return NULL;
+}
+
+static bool is_zombie(pid_t pid)
+{
+    char path[64], text[512] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY);
+    ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    return got > 0 && strstr(text, ") Z ") != NULL;
+}
+
+static void test_a_process_that_is_torn_down(void **state)
+{
+    const char *dir = *state;
+    int hold[2], said[2], pid = 0;
+    char byte, path[4096];
+    (void)snprintf(path, sizeof path, "%s", temp_dir_path(dir, "osd.1.pid"));
+    assert_true(pipe(hold) == 0 && pipe(said) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(hold[1]);
+        linger_after_the_first_thread(dir, hold[0], said[1]);
+    }
+    close(hold[0]);
+    assert_int_equal(read(said[0], &byte, 1), 1);
+    while (!is_zombie(child)) /* its first thread is about to end */
+        sched_yield();
+    assert_false(base_pid_file_alive(path, &pid)); /* not one to talk to any more */
+    struct waiter waiter = {.options = {.node = "osd.1", .run_dir = dir}};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, waiter_run, &waiter), 0);
+    /* However long it takes to start: it must not get past the living thread. */
+    struct pollfd never = {.fd = said[0], .events = POLLIN};
+    assert_int_equal(poll(&never, 1, 100), 0);
+    assert_false(atomic_load(&waiter.done));
+    close(hold[1]);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waiter.err, LILIO_OK);
+    assert_true(base_pid_file_alive(path, &pid) && pid == getpid());
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    base_daemon_release(&waiter.daemon);
+    close(said[0]);
+    close(said[1]);
+}
+
+static void test_the_pid_file_of_another(void **state)
+{
+    const char *dir = *state;
+    struct base_daemon_options options = {.node = "osd.2", .run_dir = dir};
+    struct base_daemon daemon;
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s", temp_dir_path(dir, "osd.2.pid"));
+    assert_int_equal(base_daemon_init(&options, &daemon, NULL), LILIO_OK);
+    write_file(path, "1 1\n");
+    base_daemon_release(&daemon);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
 static void test_bad_pid_files(void **state)
 {
     const char *path = temp_dir_path(*state, "x.pid");
@@ -127,6 +225,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pid_of_the_dead, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_process_that_is_torn_down, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_pid_file_of_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_pid_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_folder, set_up, tear_down),
     };
