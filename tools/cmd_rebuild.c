@@ -4,10 +4,11 @@
  * the command again), start, rebuild. The old disk is left as it is. */
 #include "tools/cmd.h"
 
-#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,22 +73,15 @@ static const struct argp argp = {
 
 /* ---- the daemon ---- */
 
-/* A folder that no OSD lives in: absent, or empty but for what mkfs leaves. */
+/* A folder that no OSD lives in: absent, or empty but for what mkfs leaves. Only the folder itself
+ * is made: where its parent is missing, a disk is not mounted or a letter is wrong. */
 static enum lilio_err disk_check(const char *path, struct lilio_errinfo *info)
 {
-    enum lilio_err err = tools_folder_make(path, info);
-    if (err)
-        return err;
-    DIR *listing = opendir(path);
-    if (!listing)
-        return tools_file_fail(info, "cannot read", path);
-    for (struct dirent *entry; !err && (entry = readdir(listing));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            strcmp(entry->d_name, "lost+found") != 0)
-            err = lilio_fail(info, LILIO_E_INVALID, "--disk %s is not empty (there is %s)", path,
-                             entry->d_name);
-    closedir(listing);
-    return err;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return tools_file_fail(info, "cannot make folder", path);
+    if (!tools_local_folder_empty(path))
+        return lilio_fail(info, LILIO_E_INVALID, "--disk %s is not an empty folder", path);
+    return LILIO_OK;
 }
 
 static struct tools_daemon *daemon_of(struct tools_daemons *daemons, uint32_t osd)
@@ -119,11 +113,8 @@ static enum lilio_err disk_move(struct rebuild *rebuild, struct tools_daemon *da
     struct proto_cluster_node *node = rebuild->file.osds;
     while (node->id != rebuild->osd) /* it is there: file_find looked */
         node++;
-    if (daemon->pidfd >= 0) {
-        struct tools_daemons one = {.list = daemon, .count = 1};
-        tools_daemons_stop(&one, false, NULL);
-        daemon->pid = 0;
-    }
+    if (daemon->pidfd >= 0)
+        tools_daemon_stop(daemon);
     free(node->dir);
     node->dir = path;
     daemon->dir = path;
@@ -157,7 +148,7 @@ static enum lilio_err daemon_ensure(struct tools_context *context, struct rebuil
     if (!err)
         err = tools_folder_make(daemon->dir, info);
     if (!err)
-        err = tools_daemon_start(&daemons, daemon, true, info);
+        err = tools_daemon_start(&daemons, daemon, (struct tools_daemon_start){.init = true}, info);
     if (!err)
         err = tools_daemon_wait(&daemons, daemon, context->client, end_ms, info);
     if (!err && strcmp(daemon->state, "serving") != 0 && strcmp(daemon->state, "blank") != 0)

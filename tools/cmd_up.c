@@ -1,10 +1,11 @@
-/* up and down: a whole cluster on this machine.
+/* up: a whole cluster on this machine.
  *
- * up: lock DIR; make or load lilio.yaml; start the coordinator if it does not run, wait until it
- * serves, note durably that it was initialised; start the OSDs that do not run, wait until each
- * says what it is. Only after that note is an OSD started, so nothing can be stored in a cluster
- * that a later up would initialise again. What fails on the very first up stops all that it
- * started; later an OSD that cannot start is named and the others serve. */
+ * Lock DIR; make or load lilio.yaml; start the coordinators that do not run, wait until each says
+ * what it is and one of them leads, note durably that they were initialised; start the OSDs that do
+ * not run, wait until each says what it is. Only after that note is an OSD started, so nothing can
+ * be stored in a cluster that a later up would initialise again. What fails on the very first up
+ * stops all that it started; later a daemon that does not start is named, and the others serve as
+ * long as a majority of the coordinators is there. */
 #include "tools/cmd.h"
 
 #include <errno.h>
@@ -12,17 +13,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/env.h"
 #include "tools/daemons.h"
 #include "tools/file_io.h"
 #include "tools/local.h"
+#include "tools/ports.h"
 
 #include "base/banned.h"
 
-enum { START_MS = 60000, LOCK_MS = 30000 };
+enum { START_MS = 60000, LOCK_MS = 30000, LEADER_POLL_MS = 20 };
 
 struct up {
     struct tools_local_wish wish;
@@ -37,13 +39,13 @@ enum { OPTION_COORDINATORS = 0x300, OPTION_GC_GRACE, OPTION_INSECURE };
 static const struct argp_option up_options[] = {
     {"dir", 'd', "DIR", 0, "The cluster's folder; made if it is not there", 0},
     {"osds", 'n', "N", 0, "How many OSDs (default 6)", 0},
-    {"coordinators", OPTION_COORDINATORS, "N", 0, "How many coordinators (only 1 is built so far)",
-     0},
+    {"coordinators", OPTION_COORDINATORS, "N", 0,
+     "How many coordinators: 1, 3 or 5 (default 1); of 3 one, of 5 two may be lost", 0},
     {"profile", 'p', "K+M", 0, "Default profile of buckets (default 4+2)", 0},
     {"listen", 'l', "HOST:PORT", 0,
-     "TCP instead of sockets in DIR/run: coordinator N at PORT+N, OSD N at PORT+100+N; port 0 "
-     "takes "
-     "free ones",
+     "TCP instead of sockets in DIR/run: coordinator N at PORT+N and for its peers at PORT+50+N, "
+     "OSD "
+     "N at PORT+100+N; port 0 takes free ones",
      0},
     {"insecure", OPTION_INSECURE, NULL, 0,
      "Allow --listen beyond loopback, although nobody is asked who they are", 0},
@@ -69,13 +71,14 @@ static error_t up_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_COORDINATORS:
         tools_args_check(state,
-                         tools_parse_number(arg, "a number of coordinators", 1, 16, &number, &info),
+                         tools_parse_number(arg, "a number of coordinators", 1, 5, &number, &info),
                          &info);
-        if (number != 1)
+        if (number % 2 == 0)
             tools_args_fail(state,
-                            "--coordinators %s: a quorum of coordinators is not built yet, "
-                            "only 1 works",
+                            "--coordinators %s: 1, 3 or 5; an even number survives no more losses "
+                            "than one less",
                             arg);
+        wish->coordinator_count = (uint32_t)number;
         return 0;
     case 'p':
         tools_args_check(state, codec_profile_parse(arg, &wish->profile, &info), &info);
@@ -107,69 +110,39 @@ static const struct argp up_argp = {
     .args_doc = "--dir DIR",
     .doc =
         "Starts a cluster on this machine, or what is missing of one. The first time it makes "
-        "DIR with lilio.yaml, a coordinator and the OSDs. It stays until Ctrl-C, which stops the "
-        "cluster, or returns with --detach when the coordinator and every OSD that can start "
-        "serve."
+        "DIR with lilio.yaml, coordinators and OSDs. It stays until Ctrl-C, which stops the "
+        "cluster, "
+        "or returns with --detach when a coordinator leads and every daemon that can start serves. "
+        "Exit code 1: something did not start; it is named, and the rest serves."
         "\vExamples:\n"
         "  lilio-ec up --dir ~/lilio --detach\n"
+        "  lilio-ec up --dir ~/lilio --coordinators 3 --detach\n"
         "  lilio-ec up --dir /srv/lilio --osds 9 --profile 6+3 --listen 127.0.0.1:7100 --detach\n"
         "  export LILIO_CONFIG=~/lilio/lilio.yaml     how the other commands find it\n",
 };
 
 /* ---- starting ---- */
 
-static struct tools_daemon *coordinator_of(const struct up *up)
-{
-    return up->daemons.count && up->daemons.list[0].is_coordinator ? &up->daemons.list[0] : NULL;
-}
-
 /* Which daemons run already; and ports of the others that somebody else has are found before
  * anything is started. */
 static enum lilio_err daemons_look(struct tools_context *context, struct up *up)
 {
-    for (size_t i = 0; i < up->daemons.count; i++) {
-        struct tools_daemon *daemon = &up->daemons.list[i];
-        if (tools_daemon_find(&up->daemons, daemon))
-            continue;
-        enum lilio_err err = tools_local_port_check(daemon->endpoint, daemon->name, &context->info);
-        if (err)
-            return err;
-    }
-    return LILIO_OK;
-}
-
-static enum lilio_err coordinator_start(struct tools_context *context, struct up *up)
-{
-    struct tools_daemon *daemon = coordinator_of(up);
-    struct stat stat_buffer;
     struct lilio_errinfo *info = &context->info;
-    if (!daemon)
-        return lilio_fail(info, LILIO_E_CONFIG, "%s names no coordinator with a folder here",
-                          up->file.path);
-    if (daemon->pidfd < 0) {
-        if (!up->first && stat(daemon->dir, &stat_buffer) != 0)
-            return lilio_fail(info, LILIO_E_FOREIGN,
-                              "%s is gone: it held the names of all objects, and a new one would "
-                              "know none of them. Put it back from a copy",
-                              daemon->dir);
-        enum lilio_err err = tools_folder_make(daemon->dir, info);
-        if (!err)
-            err = tools_daemon_start(&up->daemons, daemon, up->first, info);
-        if (err)
-            return err;
+    enum lilio_err err = tools_daemons_find(&up->daemons, info);
+    for (size_t i = 0; !err && i < up->daemons.count; i++) {
+        struct tools_daemon *daemon = &up->daemons.list[i];
+        if (daemon->pidfd >= 0)
+            continue;
+        err = tools_port_check(daemon->endpoint, daemon->name, info);
+        if (!err && daemon->peer)
+            err = tools_port_check(daemon->peer, daemon->name, info);
     }
-    enum lilio_err err = tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, info);
-    if (err)
-        return err;
-    if (strcmp(daemon->state, "serving") != 0)
-        return lilio_fail(info, LILIO_E_IO, "%s does not serve (%s): %.300s", daemon->name,
-                          daemon->state, daemon->detail);
-    return up->first ? tools_local_initialised_set(&up->file, info) : LILIO_OK;
+    return err;
 }
 
-/* An OSD that does not come up: fatal on the very first up, otherwise only named. */
-static enum lilio_err osd_trouble(struct tools_context *context, const struct up *up,
-                                  struct tools_daemon *daemon, enum lilio_err err)
+/* A daemon that does not come up: fatal on the very first up, otherwise only named. */
+static enum lilio_err trouble(struct tools_context *context, const struct up *up,
+                              struct tools_daemon *daemon, enum lilio_err err)
 {
     if (up->first || err == LILIO_E_CANCELLED)
         return err;
@@ -178,37 +151,127 @@ static enum lilio_err osd_trouble(struct tools_context *context, const struct up
     return LILIO_OK;
 }
 
-static enum lilio_err osds_start(struct tools_context *context, struct up *up)
+/* May this coordinator be started? One whose folder is gone has forgotten whom it voted for and
+ * what it acknowledged: it must never go on under its old name. */
+static enum lilio_err coordinator_check(const struct up *up, const struct tools_daemon *daemon,
+                                        struct lilio_errinfo *info)
 {
-    for (size_t i = 0; i < up->daemons.count; i++) {
-        struct tools_daemon *daemon = &up->daemons.list[i];
-        if (daemon->is_coordinator || daemon->pidfd >= 0)
+    if (up->first || !tools_local_folder_empty(daemon->dir))
+        return LILIO_OK;
+    if (up->file.coordinator_count == 1)
+        return lilio_fail(info, LILIO_E_FOREIGN,
+                          "%s is gone: it held the names of all objects, and a new one would know "
+                          "none of them. Put it back from a copy",
+                          daemon->dir);
+    return lilio_fail(info, LILIO_E_FOREIGN,
+                      "its folder %s is gone or empty: `lilio-ec coordinator replace %u' makes it "
+                      "anew from the others",
+                      daemon->dir, daemon->id);
+}
+
+static enum lilio_err daemon_start(struct tools_context *context, struct up *up,
+                                   struct tools_daemon *daemon)
+{
+    /* An OSD may initialise an empty folder only if the coordinator has never seen a disk of it; a
+     * coordinator only on the very first up. */
+    struct tools_daemon_start how = {.init = up->first || !daemon->is_coordinator};
+    enum lilio_err err = LILIO_OK;
+    if (daemon->is_coordinator)
+        err = coordinator_check(up, daemon, &context->info);
+    if (!err)
+        err = tools_folder_make(daemon->dir, &context->info);
+    if (!err)
+        err = tools_daemon_start(&up->daemons, daemon, how, &context->info);
+    return err ? trouble(context, up, daemon, err) : LILIO_OK;
+}
+
+/* One that ran when we came and has ended since was being killed: it is started after all. */
+static enum lilio_err daemon_wait(struct tools_context *context, struct up *up,
+                                  struct tools_daemon *daemon)
+{
+    bool ran = !daemon->started;
+    enum lilio_err err =
+        tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, &context->info);
+    if (err || !ran || daemon->pidfd >= 0)
+        return err;
+    err = daemon_start(context, up, daemon);
+    if (err || daemon->pidfd < 0)
+        return err;
+    return tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, &context->info);
+}
+
+/* Starts those of one kind that do not run, all at once, and waits until each says what it is. */
+static enum lilio_err kind_start(struct tools_context *context, struct up *up, bool coordinators)
+{
+    enum lilio_err err = LILIO_OK, late = LILIO_OK;
+    struct tools_daemon *list = up->daemons.list;
+    for (size_t i = 0; !err && i < up->daemons.count; i++)
+        if (list[i].is_coordinator == coordinators && list[i].pidfd < 0)
+            err = daemon_start(context, up, &list[i]);
+    for (size_t i = 0; !err && i < up->daemons.count; i++) {
+        if (list[i].is_coordinator != coordinators || list[i].pidfd < 0)
             continue;
-        enum lilio_err err = tools_folder_make(daemon->dir, &context->info);
-        /* It may initialise an empty folder only if the coordinator has never seen a disk of it. */
+        err = daemon_wait(context, up, &list[i]);
+        if (err == LILIO_E_TIMEOUT && !up->first) {
+            late = err; /* it may have much to read: leave it at that, but say so */
+            err = LILIO_OK;
+        } else if (!err && up->first && strcmp(list[i].state, "serving") != 0) {
+            err = lilio_fail(&context->info, LILIO_E_IO, "%s does not serve (%s): %.300s",
+                             list[i].name, list[i].state, list[i].detail);
+        }
+    }
+    return err ? err : late;
+}
+
+/* Until one of the coordinators leads and knows all that was acknowledged. */
+static enum lilio_err leader_wait(struct tools_context *context, struct up *up)
+{
+    for (;;) {
+        struct lilio_status status;
+        enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
         if (!err)
-            err = tools_daemon_start(&up->daemons, daemon, true, &context->info);
-        if (err)
-            err = osd_trouble(context, up, daemon, err);
-        if (err)
+            lilio_status_release(&status);
+        if (!err || lilio_err_class(err) == LILIO_CLASS_CALLER || tools_cancelled())
             return err;
+        if (base_now_ms(base_clock_system()) >= up->end_ms)
+            return lilio_prefix(&context->info, LILIO_E_TIMEOUT,
+                                "the coordinators have no leader yet");
+        (void)nanosleep(&(struct timespec){.tv_nsec = LEADER_POLL_MS * 1000000L}, NULL);
     }
-    enum lilio_err late = LILIO_OK;
+}
+
+static size_t serving_count(const struct up *up, bool coordinators, size_t *ret_total)
+{
+    size_t serving = 0;
+    *ret_total = 0;
     for (size_t i = 0; i < up->daemons.count; i++) {
-        struct tools_daemon *daemon = &up->daemons.list[i];
-        if (daemon->is_coordinator || daemon->pidfd < 0)
+        const struct tools_daemon *daemon = &up->daemons.list[i];
+        if (daemon->is_coordinator != coordinators)
             continue;
-        enum lilio_err err =
-            tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, &context->info);
-        if (err == LILIO_E_TIMEOUT && !up->first)
-            late = err; /* it may have much to scan: leave it at that, but say so */
-        else if (err)
-            return err;
-        else if (up->first && strcmp(daemon->state, "serving") != 0)
-            return lilio_fail(&context->info, LILIO_E_IO, "%s does not serve (%s): %.300s",
-                              daemon->name, daemon->state, daemon->detail);
+        serving += strcmp(daemon->state, "serving") == 0;
+        ++*ret_total;
     }
-    return late;
+    return serving;
+}
+
+static enum lilio_err coordinators_start(struct tools_context *context, struct up *up)
+{
+    struct lilio_errinfo *info = &context->info;
+    size_t total;
+    enum lilio_err err = kind_start(context, up, true);
+    if (err)
+        return err;
+    if (serving_count(up, true, &total) == 0) {
+        for (size_t i = 0; i < up->daemons.count; i++)
+            if (up->daemons.list[i].is_coordinator)
+                return lilio_fail(info, LILIO_E_IO, "%s does not serve (%s): %.300s",
+                                  up->daemons.list[i].name, up->daemons.list[i].state,
+                                  up->daemons.list[i].detail);
+        return lilio_fail(info, LILIO_E_CONFIG, "%s names no coordinator with a folder here",
+                          up->file.path);
+    }
+    err = leader_wait(context, up);
+    return !err && up->first ? tools_local_initialised_set(&up->file, info) : err;
 }
 
 /* ---- saying what came of it ---- */
@@ -225,10 +288,32 @@ static cJSON *daemon_json(const struct tools_daemon *daemon)
     return object;
 }
 
-static void result_print(struct tools_context *context, const struct up *up)
+/* What does not serve: for people; and to standard error what ended although we started it.
+ * Returns false if there is such a one. */
+static bool trouble_print(struct tools_context *context, const struct up *up)
+{
+    bool good = true;
+    for (size_t i = 0; i < up->daemons.count; i++) {
+        const struct tools_daemon *daemon = &up->daemons.list[i];
+        const char *colon = daemon->detail[0] ? ": " : "";
+        if (strcmp(daemon->state, "ended") == 0) {
+            good = false;
+            (void)fprintf(stderr, "lilio-ec: %s did not stay up%s%s (its log is in %s)\n",
+                          daemon->name, colon, tools_text_name(daemon->detail, 0),
+                          tools_text_name(up->file.log_dir, 1));
+        } else if (strcmp(daemon->state, "serving") != 0) {
+            tools_out_line(&context->out, "%s does not serve: %s%s%s", daemon->name, daemon->state,
+                           colon, tools_text_name(daemon->detail, 0));
+        }
+    }
+    return good;
+}
+
+/* False if something that should run does not. */
+static bool result_print(struct tools_context *context, const struct up *up)
 {
     char id[37];
-    size_t serving = 0, started = 0, osds = 0;
+    size_t started = 0, coordinators, osds;
     cJSON *object = tools_json_new();
     base_uuid_format(up->file.cluster_id, id);
     tools_json_text(object, "cluster_id", id);
@@ -236,20 +321,18 @@ static void result_print(struct tools_context *context, const struct up *up)
     tools_json_bool(object, "first", up->first);
     cJSON *list = tools_json_list(object, "daemons");
     for (size_t i = 0; i < up->daemons.count; i++) {
-        const struct tools_daemon *daemon = &up->daemons.list[i];
-        bool serves = strcmp(daemon->state, "serving") == 0;
-        tools_json_add(list, daemon_json(daemon));
-        started += daemon->started;
-        osds += !daemon->is_coordinator;
-        serving += !daemon->is_coordinator && serves;
-        if (!serves)
-            tools_out_line(&context->out, "%s does not serve: %s%s%s", daemon->name, daemon->state,
-                           daemon->detail[0] ? ": " : "", tools_text_name(daemon->detail, 0));
+        tools_json_add(list, daemon_json(&up->daemons.list[i]));
+        started += up->daemons.list[i].started;
     }
-    tools_out_line(&context->out, "%s: coordinator and %zu of %zu OSDs serve%s", up->file.folder,
-                   serving, osds, started ? "" : " (they ran already)");
+    bool good = trouble_print(context, up);
+    size_t deciding = serving_count(up, true, &coordinators);
+    size_t serving = serving_count(up, false, &osds);
+    tools_out_line(&context->out, "%s: %zu of %zu coordinators and %zu of %zu OSDs serve%s",
+                   up->file.folder, deciding, coordinators, serving, osds,
+                   started ? "" : " (they ran already)");
     tools_out_line(&context->out, "export LILIO_CONFIG=%s", up->file.path);
     tools_out_object(&context->out, object);
+    return good;
 }
 
 /* ---- staying ---- */
@@ -288,7 +371,7 @@ static void everything_stop(struct up *up, size_t *ret_killed)
     struct tools_daemons running;
     struct lilio_errinfo info;
     tools_daemons_stop(&up->daemons, false, ret_killed);
-    if (tools_daemons_init_running(up->file.run_dir, &running, &info) == LILIO_OK) {
+    if (tools_daemons_init_running(up->file.run_dir, up->file.path, &running, &info) == LILIO_OK) {
         tools_daemons_stop(&running, false, NULL);
         tools_daemons_release(&running);
     }
@@ -308,6 +391,12 @@ static int foreground(struct tools_context *context, struct up *up)
     return clean ? TOOLS_EXIT_OK : TOOLS_EXIT_FAILURE;
 }
 
+static bool interrupted(void *unused)
+{
+    (void)unused;
+    return tools_cancelled();
+}
+
 static enum lilio_err up_start(struct tools_context *context, struct up *up)
 {
     enum lilio_err err = tools_local_open(&up->wish, &up->file, &context->info);
@@ -322,14 +411,15 @@ static enum lilio_err up_start(struct tools_context *context, struct up *up)
         return err;
     up->first = !initialised;
     context->config_path = up->file.path;
-    struct lilio_options options = {.config_path = up->file.path, .label = "lilio-ec up"};
+    struct lilio_options options = {
+        .config_path = up->file.path, .label = "lilio-ec up", .cancelled = interrupted};
     err = lilio_open(&options, &context->client, &context->info);
     if (!err)
         err = daemons_look(context, up);
     if (!err)
-        err = coordinator_start(context, up);
+        err = coordinators_start(context, up);
     if (!err)
-        err = osds_start(context, up);
+        err = kind_start(context, up, false);
     return err;
 }
 
@@ -353,8 +443,7 @@ int tools_cmd_up(struct tools_context *context, int argc, char **argv)
             (void)rmdir(up.wish.dir); /* only if nothing is in it */
         code = tools_fail(context, err);
     } else {
-        result_print(context, &up);
-        code = TOOLS_EXIT_OK;
+        code = result_print(context, &up) ? TOOLS_EXIT_OK : TOOLS_EXIT_FAILURE;
     }
     if (lock >= 0)
         close(lock);
@@ -364,101 +453,4 @@ int tools_cmd_up(struct tools_context *context, int argc, char **argv)
     lilio_close(&context->client);
     proto_cluster_file_release(&up.file);
     return code;
-}
-
-/* ---- down ---- */
-
-static const struct argp_option down_options[] = {
-    {"dir", 'd', "DIR", 0, "The cluster's folder", 0},
-    {0},
-};
-
-static error_t down_parse(int key, char *arg, struct argp_state *state)
-{
-    const char **dir = state->input;
-    switch (key) {
-    case 'd': *dir = arg; return 0;
-    case ARGP_KEY_END:
-        if (!*dir || !(*dir)[0])
-            tools_args_fail(state, "--dir DIR is missing");
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp down_argp = {
-    .options = down_options,
-    .parser = down_parse,
-    .args_doc = "--dir DIR",
-    .doc = "Stops the daemons of a local cluster. Nothing stored is lost by it."
-           "\vExample:\n"
-           "  lilio-ec down --dir ~/lilio\n",
-};
-
-/* The folder of the pid files; a lilio.yaml that cannot be read must not keep daemons alive. */
-static enum lilio_err run_dir_find(struct tools_context *context, const char *dir, char **ret)
-{
-    char *path = NULL;
-    struct stat stat_buffer;
-    struct proto_cluster_file file;
-    if (asprintf(&path, "%s/lilio.yaml", dir) < 0)
-        return LILIO_E_NOMEM;
-    enum lilio_err err = LILIO_OK;
-    if (stat(path, &stat_buffer) != 0)
-        err = tools_file_fail(&context->info, "there is no cluster:", path);
-    else if (proto_cluster_file_load(path, &file, &context->info) == LILIO_OK) {
-        *ret = strdup(file.run_dir);
-        proto_cluster_file_release(&file);
-    } else if (asprintf(ret, "%s/run", dir) < 0) {
-        *ret = NULL;
-    }
-    free(path);
-    return !err && !*ret ? LILIO_E_NOMEM : err;
-}
-
-static enum lilio_err down_do(struct tools_context *context, const char *dir,
-                              struct tools_daemons *daemons, size_t *ret_killed)
-{
-    int lock = -1;
-    bool made;
-    char *run_dir = NULL;
-    enum lilio_err err = tools_local_lock(dir, false, LOCK_MS, &lock, &made, &context->info);
-    if (!err)
-        err = run_dir_find(context, dir, &run_dir);
-    if (!err)
-        err = tools_daemons_init_running(run_dir, daemons, &context->info);
-    if (!err)
-        tools_daemons_stop(daemons, false, ret_killed);
-    free(run_dir);
-    if (lock >= 0)
-        close(lock);
-    return err;
-}
-
-int tools_cmd_down(struct tools_context *context, int argc, char **argv)
-{
-    const char *dir = NULL;
-    struct tools_daemons daemons = {0};
-    size_t killed = 0;
-    tools_args_parse(context, &down_argp, argc, argv, &dir);
-    enum lilio_err err = down_do(context, dir, &daemons, &killed);
-    if (err) {
-        tools_daemons_release(&daemons);
-        return tools_fail(context, err);
-    }
-    if (daemons.count)
-        tools_out_line(&context->out, "stopped %zu daemons", daemons.count);
-    else
-        tools_out_line(&context->out, "nothing was running");
-    if (killed)
-        tools_out_line(&context->out, "%zu of them did not end by themselves and were killed",
-                       killed);
-    cJSON *object = tools_json_new();
-    cJSON *list = tools_json_list(object, "stopped");
-    for (size_t i = 0; i < daemons.count; i++)
-        tools_json_add(list, cJSON_CreateString(daemons.list[i].name));
-    tools_json_u64(object, "killed", killed);
-    tools_out_object(&context->out, object);
-    tools_daemons_release(&daemons);
-    return TOOLS_EXIT_OK;
 }

@@ -16,6 +16,7 @@
 
 #include "base/daemon.h"
 #include "tools/cmd.h"
+#include "tools/processes.h"
 
 #include "base/banned.h"
 
@@ -30,6 +31,7 @@ static void node_add(struct tools_daemons *daemons, const struct proto_cluster_n
     *daemon = (struct tools_daemon){.is_coordinator = is_coordinator,
                                     .id = node->id,
                                     .endpoint = node->endpoint,
+                                    .peer = node->peer,
                                     .dir = node->dir,
                                     .pidfd = -1};
     (void)snprintf(daemon->name, sizeof daemon->name, "%s.%u",
@@ -56,17 +58,21 @@ enum lilio_err tools_daemons_init(const struct proto_cluster_file *file, struct 
     return LILIO_OK;
 }
 
-/* "osd.3.pid" -> the daemon; false for anything else. */
-static bool pid_name_read(const char *name, struct tools_daemon *ret)
+/* Holds process pid by a descriptor if it is that daemon. Looked at after the hold, so that the
+ * number cannot have gone to somebody else meanwhile. */
+static bool process_hold(const struct tools_daemons *daemons, struct tools_daemon *daemon, int pid)
 {
-    unsigned id;
-    int used = 0;
-    bool coordinator = sscanf(name, "coordinator.%9u.pid%n", &id, &used) == 1 && used > 0;
-    bool osd = !coordinator && sscanf(name, "osd.%9u.pid%n", &id, &used) == 1 && used > 0;
-    if ((!coordinator && !osd) || name[used] != '\0')
+    struct tools_process process;
+    int fd = pidfd_open(pid, 0);
+    if (fd < 0)
         return false;
-    *ret = (struct tools_daemon){.is_coordinator = coordinator, .id = id, .pidfd = -1};
-    (void)snprintf(ret->name, sizeof ret->name, "%s.%u", coordinator ? "coordinator" : "osd", id);
+    if (!tools_process_look(pid, daemons->config_path, &process) ||
+        process.is_coordinator != daemon->is_coordinator || process.id != daemon->id) {
+        close(fd);
+        return false;
+    }
+    daemon->pid = pid;
+    daemon->pidfd = fd;
     return true;
 }
 
@@ -78,33 +84,29 @@ static int daemon_order(const void *left, const void *right)
     return a->id < b->id ? -1 : a->id > b->id;
 }
 
-enum lilio_err tools_daemons_init_running(const char *run_dir, struct tools_daemons *ret,
-                                          struct lilio_errinfo *info)
+enum lilio_err tools_daemons_init_running(const char *run_dir, const char *config_path,
+                                          struct tools_daemons *ret, struct lilio_errinfo *info)
 {
-    *ret = (struct tools_daemons){.run_dir = strdup(run_dir)};
-    if (!ret->run_dir)
-        return tools_no_memory(info);
-    DIR *listing = opendir(run_dir);
-    if (!listing && errno == ENOENT)
-        return LILIO_OK; /* nothing was ever started */
-    enum lilio_err err = LILIO_OK;
-    if (!listing)
-        err = lilio_fail(info, LILIO_E_IO, "cannot read %s: %s", run_dir, strerror(errno));
-    for (struct dirent *entry; !err && (entry = readdir(listing));) {
-        struct tools_daemon daemon;
-        if (!pid_name_read(entry->d_name, &daemon) || !tools_daemon_find(ret, &daemon))
-            continue;
-        struct tools_daemon *list = reallocarray(ret->list, ret->count + 1, sizeof *ret->list);
-        if (list) {
-            ret->list = list;
-            ret->list[ret->count++] = daemon;
-        } else {
-            close(daemon.pidfd);
-            err = tools_no_memory(info);
-        }
+    struct tools_process *processes = NULL;
+    size_t count = 0;
+    *ret = (struct tools_daemons){0};
+    enum lilio_err err = tools_processes_list(config_path, &processes, &count, info);
+    if (err)
+        return err;
+    ret->run_dir = strdup(run_dir);
+    ret->config_path = strdup(config_path);
+    ret->list = calloc(count + 1, sizeof *ret->list);
+    if (!ret->run_dir || !ret->config_path || !ret->list)
+        err = tools_no_memory(info);
+    for (size_t i = 0; !err && i < count; i++) {
+        struct tools_daemon *daemon = &ret->list[ret->count];
+        *daemon = (struct tools_daemon){
+            .is_coordinator = processes[i].is_coordinator, .id = processes[i].id, .pidfd = -1};
+        (void)snprintf(daemon->name, sizeof daemon->name, "%s.%u",
+                       daemon->is_coordinator ? "coordinator" : "osd", daemon->id);
+        ret->count += process_hold(ret, daemon, processes[i].pid);
     }
-    if (listing)
-        closedir(listing);
+    free(processes);
     if (err)
         tools_daemons_release(ret);
     else if (ret->count > 1)
@@ -124,25 +126,46 @@ void tools_daemons_release(struct tools_daemons *daemons)
     *daemons = (struct tools_daemons){0};
 }
 
-bool tools_daemon_find(const struct tools_daemons *daemons, struct tools_daemon *daemon)
+/* Its pid file says where it runs, if it is there and its own. */
+static bool find_by_file(const struct tools_daemons *daemons, struct tools_daemon *daemon)
 {
     char *path = NULL;
-    int pid, again;
+    int pid;
     if (asprintf(&path, "%s/%s.pid", daemons->run_dir, daemon->name) < 0)
         return false;
     bool alive = base_pid_file_alive(path, &pid);
-    int fd = alive ? pidfd_open(pid, 0) : -1;
-    /* Asked again: between the look and the hold the number may have gone to somebody else. */
-    if (fd >= 0 && !(base_pid_file_alive(path, &again) && again == pid)) {
-        close(fd);
-        fd = -1;
-    }
+    bool held = alive && process_hold(daemons, daemon, pid);
+    if (alive && !held)
+        (void)unlink(path); /* copied from another daemon: it would keep this one from starting */
     free(path);
-    if (fd < 0)
-        return false;
-    daemon->pid = pid;
-    daemon->pidfd = fd;
-    return true;
+    return held;
+}
+
+enum lilio_err tools_daemons_find(struct tools_daemons *daemons, struct lilio_errinfo *info)
+{
+    struct tools_process *processes = NULL;
+    size_t count = 0, missing = 0;
+    for (size_t i = 0; i < daemons->count; i++)
+        missing += daemons->list[i].pidfd < 0 && !find_by_file(daemons, &daemons->list[i]);
+    if (!missing)
+        return LILIO_OK;
+    enum lilio_err err = tools_processes_list(daemons->config_path, &processes, &count, info);
+    for (size_t i = 0; !err && i < daemons->count; i++)
+        for (size_t j = 0; daemons->list[i].pidfd < 0 && j < count; j++)
+            if (daemons->list[i].id == processes[j].id &&
+                daemons->list[i].is_coordinator == processes[j].is_coordinator)
+                (void)process_hold(daemons, &daemons->list[i], processes[j].pid);
+    free(processes);
+    return err;
+}
+
+bool tools_daemon_find(const struct tools_daemons *daemons, struct tools_daemon *daemon)
+{
+    struct tools_daemons one = {.list = daemon,
+                                .count = 1,
+                                .run_dir = daemons->run_dir,
+                                .config_path = daemons->config_path};
+    return tools_daemons_find(&one, NULL) == LILIO_OK && daemon->pidfd >= 0;
 }
 
 /* ---- start ---- */
@@ -211,10 +234,11 @@ out_actions:
 }
 
 enum lilio_err tools_daemon_start(const struct tools_daemons *daemons, struct tools_daemon *daemon,
-                                  bool init, struct lilio_errinfo *info)
+                                  struct tools_daemon_start how, struct lilio_errinfo *info)
 {
-    char id[16];
+    char id[16], member[32];
     (void)snprintf(id, sizeof id, "%u", daemon->id);
+    (void)snprintf(member, sizeof member, "%llu", (unsigned long long)how.join);
     char *program = program_path(daemon->is_coordinator ? "lilio-coordinator" : "lilio-osd", info);
     char *output = last_words_path(daemons, daemon);
     char *words[] = {program,
@@ -222,7 +246,10 @@ enum lilio_err tools_daemon_start(const struct tools_daemons *daemons, struct to
                      daemons->config_path,
                      (char[]){"--id"},
                      id,
-                     init ? (char[]){"--init"} : NULL,
+                     how.init   ? (char[]){"--init"}
+                     : how.join ? (char[]){"--join"}
+                                : NULL,
+                     how.join && !how.init ? member : NULL,
                      NULL};
     enum lilio_err err = program ? LILIO_OK : LILIO_E_IO;
     if (!err && !output)
@@ -314,9 +341,9 @@ enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct too
         char node[64];
         if (tools_daemon_ended(daemons, daemon)) {
             /* It may have met one of its name that was just starting: then that one is it. */
-            daemon->started = false;
             if (!tools_daemon_find(daemons, daemon))
                 return LILIO_OK;
+            daemon->started = false;
         }
         if (tools_cancelled())
             return lilio_fail(info, LILIO_E_CANCELLED, "interrupted");
@@ -336,19 +363,14 @@ enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct too
 
 /* ---- stop ---- */
 
-static bool to_stop(const struct tools_daemon *daemon, bool only_started)
-{
-    return daemon->pidfd >= 0 && (daemon->started || !only_started);
-}
-
 /* Waits until all have ended, or for timeout_ms; how many have not. */
-static size_t end_wait(struct tools_daemons *daemons, bool only_started, uint64_t timeout_ms)
+static size_t end_wait(struct tools_daemon *const *list, size_t count, uint64_t timeout_ms)
 {
     uint64_t end_ms = base_now_ms(base_clock_system()) + timeout_ms;
     size_t left = 0;
-    for (size_t i = 0; i < daemons->count; i++) {
-        struct tools_daemon *daemon = &daemons->list[i];
-        if (!to_stop(daemon, only_started))
+    for (size_t i = 0; i < count; i++) {
+        struct tools_daemon *daemon = list[i];
+        if (daemon->pidfd < 0)
             continue;
         uint64_t now_ms = base_now_ms(base_clock_system());
         bool ended = pidfd_ended(daemon->pidfd, 0);
@@ -368,21 +390,46 @@ static size_t end_wait(struct tools_daemons *daemons, bool only_started, uint64_
     return left;
 }
 
-static void signal_all(const struct tools_daemons *daemons, bool only_started, int number)
+static void signal_all(struct tools_daemon *const *list, size_t count, int number)
 {
-    for (size_t i = 0; i < daemons->count; i++)
-        if (to_stop(&daemons->list[i], only_started))
-            (void)pidfd_send_signal(daemons->list[i].pidfd, number, NULL, 0); /* it may be gone */
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->pidfd >= 0)
+            (void)pidfd_send_signal(list[i]->pidfd, number, NULL, 0); /* it may be gone */
+}
+
+/* How many had to be killed. */
+static size_t stop(struct tools_daemon *const *list, size_t count)
+{
+    signal_all(list, count, SIGTERM);
+    size_t left = end_wait(list, count, STOP_MS);
+    if (left > 0) {
+        signal_all(list, count, SIGKILL);
+        (void)end_wait(list, count, KILL_MS); /* one in the kernel's hands stays */
+    }
+    return left;
+}
+
+void tools_daemon_stop(struct tools_daemon *daemon)
+{
+    (void)stop(&daemon, 1); /* killed or not, it has ended */
 }
 
 void tools_daemons_stop(struct tools_daemons *daemons, bool only_started, size_t *ret_killed)
 {
-    signal_all(daemons, only_started, SIGTERM);
-    size_t left = end_wait(daemons, only_started, STOP_MS);
-    if (left > 0) {
-        signal_all(daemons, only_started, SIGKILL);
-        (void)end_wait(daemons, only_started, KILL_MS); /* one in the kernel's hands stays */
+    struct tools_daemon **list = calloc(daemons->count + 1, sizeof(struct tools_daemon *));
+    size_t killed = 0;
+    /* The OSDs first: their last words are for a coordinator. */
+    for (int coordinators = 0; list && coordinators < 2; coordinators++) {
+        size_t count = 0;
+        for (size_t i = 0; i < daemons->count; i++) {
+            struct tools_daemon *daemon = &daemons->list[i];
+            if (daemon->is_coordinator == (coordinators == 1) && daemon->pidfd >= 0 &&
+                (daemon->started || !only_started))
+                list[count++] = daemon;
+        }
+        killed += stop(list, count);
     }
+    free(list);
     if (ret_killed)
-        *ret_killed = left;
+        *ret_killed = killed;
 }

@@ -1,10 +1,8 @@
 #include "tools/local.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -16,12 +14,13 @@
 #include "base/env.h"
 #include "tools/cmd.h"
 #include "tools/file_io.h"
+#include "tools/ports.h"
 
 #include "base/banned.h"
 
 enum {
     SOCKET_PATH_MAX = 100, /* sun_path has 108 bytes; some are left for what libraries add */
-    SOCKET_NAME_ROOM = 24, /* "/coordinator.1023.sock" */
+    SOCKET_NAME_ROOM = 28, /* "/coordinator.1023.peer.sock" */
     LOCK_POLL_MS = 20,
 };
 
@@ -52,77 +51,6 @@ enum lilio_err tools_local_lock(const char *dir, bool make, uint64_t timeout_ms,
     }
     *ret_fd = fd;
     *ret_made = made;
-    return LILIO_OK;
-}
-
-/* ---- addresses ---- */
-
-/* The host as a number, and whether it may be listened on. */
-static enum lilio_err host_resolve(const struct tools_local_wish *wish, struct in_addr *ret,
-                                   struct lilio_errinfo *info)
-{
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    int code = getaddrinfo(wish->host, NULL, &hints, &found);
-    if (code != 0)
-        return lilio_fail(info, LILIO_E_INVALID, "--listen %s: %s", wish->host, gai_strerror(code));
-    struct sockaddr_in address;
-    memcpy(&address, found->ai_addr, sizeof address);
-    freeaddrinfo(found);
-    uint32_t number = ntohl(address.sin_addr.s_addr);
-    if (number >> 24 != 127 && !wish->insecure)
-        return lilio_fail(info, LILIO_E_INVALID,
-                          "--listen %s is not loopback: there is no authentication yet, so anybody "
-                          "who reaches it can read, write and delete. Say --insecure if that is "
-                          "wanted",
-                          wish->host);
-    if (number == 0)
-        return lilio_fail(info, LILIO_E_INVALID,
-                          "--listen %s: name the address that clients shall use", wish->host);
-    *ret = address.sin_addr;
-    return LILIO_OK;
-}
-
-/* A socket bound to address:port (0 = any), or -1; *port becomes the real one. */
-static int port_bind(struct in_addr address, uint32_t *port)
-{
-    struct sockaddr_in name = {
-        .sin_family = AF_INET, .sin_addr = address, .sin_port = htons((uint16_t)*port)};
-    socklen_t size = sizeof name;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    if (fd < 0)
-        return -1;
-    /* As libzmq does it: a port whose last user has gone is free, one that is listened on is not.
-     */
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&name, sizeof name) != 0 || listen(fd, 1) != 0 ||
-        getsockname(fd, (struct sockaddr *)&name, &size) != 0) {
-        int number = errno;
-        close(fd);
-        errno = number;
-        return -1;
-    }
-    *port = ntohs(name.sin_port);
-    return fd;
-}
-
-enum lilio_err tools_local_port_check(const char *endpoint, const char *node,
-                                      struct lilio_errinfo *info)
-{
-    static const char prefix[] = "tcp://";
-    if (strncmp(endpoint, prefix, sizeof prefix - 1) != 0)
-        return LILIO_OK;
-    char host[256];
-    uint32_t port;
-    struct in_addr address;
-    enum lilio_err err = tools_parse_listen(endpoint + sizeof prefix - 1, host, &port, info);
-    if (err || inet_pton(AF_INET, host, &address) != 1)
-        return LILIO_OK; /* a name in a hand-written file: the daemon will see */
-    int fd = port_bind(address, &port);
-    if (fd < 0)
-        return lilio_fail(info, LILIO_E_ADDRESS, "%s cannot listen on %s:%u: %s", node, host, port,
-                          strerror(errno));
-    close(fd);
     return LILIO_OK;
 }
 
@@ -158,78 +86,101 @@ static bool nodes_make(const char *folder, const char *kind, size_t count,
     return *ret != NULL;
 }
 
+/* A coordinator's two sockets in a folder. */
+static bool ipc_name(struct proto_cluster_node *node, const char *folder)
+{
+    if (asprintf(&node->endpoint, "ipc://%s/coordinator.%u.sock", folder, node->id) < 0)
+        node->endpoint = NULL;
+    if (asprintf(&node->peer, "ipc://%s/coordinator.%u.peer.sock", folder, node->id) < 0)
+        node->peer = NULL;
+    return node->endpoint && node->peer;
+}
+
 static enum lilio_err ipc_assign(struct proto_cluster_file *file, struct lilio_errinfo *info)
 {
     char *folder =
         tools_local_socket_folder(file->run_dir, getenv("XDG_RUNTIME_DIR"), (unsigned)geteuid());
     bool good = folder != NULL;
     for (size_t i = 0; good && i < file->coordinator_count; i++)
-        good = asprintf(&file->coordinators[i].endpoint, "ipc://%s/coordinator.%zu.sock", folder,
-                        i) >= 0;
+        good = ipc_name(&file->coordinators[i], folder);
     for (size_t i = 0; good && i < file->osd_count; i++)
         good = asprintf(&file->osds[i].endpoint, "ipc://%s/osd.%zu.sock", folder, i) >= 0;
     free(folder);
     return good ? LILIO_OK : tools_no_memory(info);
 }
 
-/* One daemon's port: the socket stays open until all have theirs, so that no two get the same. */
-static enum lilio_err port_take(struct in_addr address, uint32_t port, const char *node,
-                                char **ret_endpoint, int *ret_fd, struct lilio_errinfo *info)
+/* Ports that are held until all have theirs, so that no two daemons get the same. */
+struct ports {
+    struct tools_address address;
+    uint32_t base; /* 0: any */
+    int *fds;
+    size_t count;
+};
+
+static enum lilio_err port_assign(struct ports *ports, const char *kind, uint32_t id,
+                                  uint32_t offset, char **ret_endpoint, struct lilio_errinfo *info)
 {
-    char host[INET_ADDRSTRLEN];
-    (void)inet_ntop(AF_INET, &address, host, sizeof host); /* cannot fail with this room */
-    *ret_fd = port_bind(address, &port);
-    if (*ret_fd < 0)
-        return lilio_fail(info, LILIO_E_ADDRESS, "%s cannot listen on %s:%u: %s", node, host, port,
-                          strerror(errno));
-    return asprintf(ret_endpoint, "tcp://%s:%u", host, port) < 0 ? tools_no_memory(info) : LILIO_OK;
+    char node[32];
+    (void)snprintf(node, sizeof node, "%s.%u", kind, id);
+    enum lilio_err err =
+        tools_port_take(&ports->address, ports->base ? ports->base + offset + id : 0, node,
+                        ret_endpoint, &ports->fds[ports->count], info);
+    ports->count += !err;
+    return err;
 }
 
 static enum lilio_err tcp_assign(const struct tools_local_wish *wish,
                                  struct proto_cluster_file *file, struct lilio_errinfo *info)
 {
-    struct in_addr address;
-    enum lilio_err err = host_resolve(wish, &address, info);
+    struct ports ports = {.base = wish->port};
+    enum lilio_err err = tools_address_resolve(wish->host, wish->insecure, &ports.address, info);
     if (err)
         return err;
-    size_t count = file->coordinator_count + file->osd_count, taken = 0;
     if (wish->port && wish->port + TOOLS_LOCAL_OSD_PORT + file->osd_count > 65536)
         return lilio_fail(info, LILIO_E_INVALID, "--listen: port %u leaves no room for %zu OSDs",
                           wish->port, file->osd_count);
-    int *fds = calloc(count, sizeof *fds);
-    if (!fds)
+    ports.fds = calloc(2 * file->coordinator_count + file->osd_count, sizeof *ports.fds);
+    if (!ports.fds)
         return tools_no_memory(info);
-    for (size_t i = 0; !err && i < count; i++) {
-        bool is_osd = i >= file->coordinator_count;
-        size_t id = is_osd ? i - file->coordinator_count : i;
-        char node[32];
-        (void)snprintf(node, sizeof node, "%s.%zu", is_osd ? "osd" : "coordinator", id);
-        uint32_t offset = (uint32_t)id + (is_osd ? TOOLS_LOCAL_OSD_PORT : 0);
-        err = port_take(address, wish->port ? wish->port + offset : 0, node,
-                        is_osd ? &file->osds[id].endpoint : &file->coordinators[id].endpoint,
-                        &fds[i], info);
-        taken += fds[i] >= 0;
+    for (size_t i = 0; !err && i < file->coordinator_count; i++) {
+        struct proto_cluster_node *node = &file->coordinators[i];
+        err = port_assign(&ports, "coordinator", node->id, 0, &node->endpoint, info);
+        if (!err)
+            err = port_assign(&ports, "coordinator", node->id, TOOLS_LOCAL_PEER_PORT, &node->peer,
+                              info);
     }
-    for (size_t i = 0; i < taken; i++)
-        close(fds[i]);
-    free(fds);
+    for (size_t i = 0; !err && i < file->osd_count; i++)
+        err = port_assign(&ports, "osd", file->osds[i].id, TOOLS_LOCAL_OSD_PORT,
+                          &file->osds[i].endpoint, info);
+    for (size_t i = 0; i < ports.count; i++)
+        close(ports.fds[i]);
+    free(ports.fds);
     return err;
 }
 
-/* Empty, or a fresh filesystem: disks are mounted before the first up. What cannot be read is not.
- */
-static bool folder_is_empty(const char *dir, const char *name)
+bool tools_local_folder_empty(const char *path)
 {
-    char *path = NULL;
-    DIR *listing = asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : opendir(path);
-    bool empty = listing != NULL;
+    DIR *listing = opendir(path);
+    if (!listing)
+        return errno == ENOENT;
+    bool empty = true;
     for (struct dirent *entry; empty && (entry = readdir(listing));)
         empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
                 strcmp(entry->d_name, "lost+found") == 0;
-    if (listing)
-        closedir(listing);
-    free(path);
+    closedir(listing);
     return empty;
+}
+
+/* May this entry of a cluster's folder be there before the first up? */
+static bool is_rest(const char *dir, const char *name)
+{
+    char *path = NULL;
+    if (strncmp(name, "coordinator.", 12) != 0 && strncmp(name, "osd.", 4) != 0 &&
+        strcmp(name, "initialised") != 0)
+        return false;
+    bool rest = asprintf(&path, "%s/%s", dir, name) < 0 || !tools_local_folder_empty(path);
+    free(path);
+    return rest;
 }
 
 /* Daemons' folders without a lilio.yaml are the rest of something: nothing is put on top of it. */
@@ -240,9 +191,7 @@ static enum lilio_err rest_check(const char *dir, struct lilio_errinfo *info)
         return tools_file_fail(info, "cannot read", dir);
     enum lilio_err err = LILIO_OK;
     for (struct dirent *entry; !err && (entry = readdir(listing));)
-        if ((strncmp(entry->d_name, "coordinator.", 12) == 0 ||
-             strncmp(entry->d_name, "osd.", 4) == 0 || strcmp(entry->d_name, "initialised") == 0) &&
-            !folder_is_empty(dir, entry->d_name))
+        if (is_rest(dir, entry->d_name))
             err = lilio_fail(info, LILIO_E_FOREIGN,
                              "%s holds %s but no lilio.yaml: it was a cluster, and no new one is "
                              "started on top of it",
@@ -272,7 +221,7 @@ static enum lilio_err file_make(const struct tools_local_wish *wish,
     file->default_profile = profile;
     file->gc_grace_ms = wish->has_gc_grace ? wish->gc_grace_ms : 3600000;
     file->insecure = wish->insecure;
-    file->coordinator_count = 1;
+    file->coordinator_count = wish->coordinator_count ? wish->coordinator_count : 1;
     file->osd_count = osd_count;
     file->folder = realpath(wish->dir, NULL);
     if (!file->folder || asprintf(&file->path, "%s/lilio.yaml", file->folder) < 0 ||
@@ -292,18 +241,18 @@ static enum lilio_err listen_match(const struct tools_local_wish *wish,
                                    struct lilio_errinfo *info)
 {
     const char *has = file->coordinators[0].endpoint;
-    char want[300], host[INET_ADDRSTRLEN];
-    struct in_addr address;
-    enum lilio_err err = host_resolve(wish, &address, info);
+    char want[300];
+    struct tools_address address;
+    enum lilio_err err = tools_address_resolve(wish->host, wish->insecure, &address, info);
     if (err)
         return err;
-    (void)inet_ntop(AF_INET, &address, host, sizeof host); /* cannot fail with this room */
-    int size = wish->port ? snprintf(want, sizeof want, "tcp://%s:%u", host, wish->port)
-                          : snprintf(want, sizeof want, "tcp://%s:", host);
+    uint32_t port = wish->port + file->coordinators[0].id;
+    int size = wish->port ? snprintf(want, sizeof want, "tcp://%s:%u", address.host, port)
+                          : snprintf(want, sizeof want, "tcp://%s:", address.host);
     /* With port 0 any port of that host is as asked. */
     if (wish->port ? strcmp(has, want) != 0 : strncmp(has, want, (size_t)size) != 0)
-        return lilio_fail(info, LILIO_E_INVALID, "--listen: the coordinator of %s has %s",
-                          file->folder, has);
+        return lilio_fail(info, LILIO_E_INVALID, "--listen: coordinator.%u of %s has %s",
+                          file->coordinators[0].id, file->folder, has);
     return LILIO_OK;
 }
 
@@ -315,6 +264,11 @@ static enum lilio_err wish_match(const struct tools_local_wish *wish,
     if (wish->osd_count && wish->osd_count != file->osd_count)
         return lilio_fail(info, LILIO_E_INVALID, "--osds %u: %s has %zu", wish->osd_count,
                           file->folder, file->osd_count);
+    if (wish->coordinator_count && wish->coordinator_count != file->coordinator_count)
+        return lilio_fail(info, LILIO_E_INVALID,
+                          "--coordinators %u: %s has %zu; `lilio-ec coordinator add' and `rm' "
+                          "change that",
+                          wish->coordinator_count, file->folder, file->coordinator_count);
     if (wish->has_profile &&
         (want->data_count != has->data_count || want->parity_count != has->parity_count))
         return lilio_fail(info, LILIO_E_INVALID, "--profile %u+%u: %s has %u+%u", want->data_count,
@@ -348,6 +302,114 @@ enum lilio_err tools_local_open(const struct tools_local_wish *wish, struct prot
     if (err)
         proto_cluster_file_release(ret);
     return err;
+}
+
+/* ---- one more coordinator, or one less ---- */
+
+static const char ipc_prefix[] = "ipc://";
+
+/* Sockets beside those of the others. */
+static enum lilio_err ipc_beside(const struct proto_cluster_node *other,
+                                 struct proto_cluster_node *node, struct lilio_errinfo *info)
+{
+    const char *path = other->endpoint + strlen(ipc_prefix);
+    char *folder = strndup(path, (size_t)(strrchr(path, '/') - path));
+    bool good = folder && ipc_name(node, folder);
+    free(folder);
+    return good ? LILIO_OK : tools_no_memory(info);
+}
+
+/* The host of the others; the port that `up' would have given it, or a free one. */
+static enum lilio_err tcp_beside(const struct proto_cluster_node *other,
+                                 struct proto_cluster_node *node, struct lilio_errinfo *info)
+{
+    char host[256], name[32];
+    uint32_t base;
+    struct tools_address address;
+    int fds[2] = {-1, -1};
+    (void)snprintf(name, sizeof name, "coordinator.%u", node->id);
+    enum lilio_err err = tools_parse_listen(other->endpoint + strlen("tcp://"), host, &base, info);
+    if (!err)
+        err = tools_address_resolve(host, true /* the others are there already */, &address, info);
+    for (uint32_t i = 0; !err && i < 2; i++) {
+        char **endpoint = i == 0 ? &node->endpoint : &node->peer;
+        uint64_t port = (uint64_t)base - other->id + node->id + i * TOOLS_LOCAL_PEER_PORT;
+        if (port == 0 || port > 65535 || node->id >= TOOLS_LOCAL_PEER_PORT ||
+            tools_port_take(&address, (uint32_t)port, name, endpoint, &fds[i], NULL) != LILIO_OK)
+            err = tools_port_take(&address, 0, name, endpoint, &fds[i], info);
+    }
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return err;
+}
+
+static bool is_taken(const struct proto_cluster_node *nodes, size_t count, const char *endpoint)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(nodes[i].endpoint, endpoint) == 0 ||
+            (nodes[i].peer && strcmp(nodes[i].peer, endpoint) == 0))
+            return true;
+    return false;
+}
+
+/* What the file's reader would refuse must not get into it. */
+static enum lilio_err endpoint_check(const struct proto_cluster_file *file, const char *endpoint,
+                                     struct lilio_errinfo *info)
+{
+    enum { SUN_PATH_MAX = 107 };
+    if (is_taken(file->coordinators, file->coordinator_count, endpoint) ||
+        is_taken(file->osds, file->osd_count, endpoint))
+        return lilio_fail(info, LILIO_E_ADDRESS, "%s is in %s already", endpoint, file->path);
+    if (strncmp(endpoint, ipc_prefix, strlen(ipc_prefix)) == 0 &&
+        strlen(endpoint) - strlen(ipc_prefix) > SUN_PATH_MAX)
+        return lilio_fail(info, LILIO_E_ADDRESS, "%s is too long for a socket", endpoint);
+    return LILIO_OK;
+}
+
+enum lilio_err tools_local_coordinator_add(struct proto_cluster_file *file, uint32_t id,
+                                           const char *dir, struct lilio_errinfo *info)
+{
+    const struct proto_cluster_node *other = &file->coordinators[0];
+    struct proto_cluster_node node = {.id = id};
+    struct proto_cluster_node *list =
+        reallocarray(file->coordinators, file->coordinator_count + 1, sizeof *list);
+    if (!list)
+        return tools_no_memory(info);
+    file->coordinators = list;
+    other = &list[0];
+    if (dir)
+        node.dir = realpath(dir, NULL);
+    else if (asprintf(&node.dir, "%s/coordinator.%u", file->folder, id) < 0)
+        node.dir = NULL;
+    enum lilio_err err = LILIO_OK;
+    if (!node.dir)
+        err = dir ? tools_file_fail(info, "cannot resolve", dir) : tools_no_memory(info);
+    else if (strncmp(other->endpoint, ipc_prefix, strlen(ipc_prefix)) == 0)
+        err = ipc_beside(other, &node, info);
+    else
+        err = tcp_beside(other, &node, info);
+    if (!err)
+        err = endpoint_check(file, node.endpoint, info);
+    if (!err)
+        err = endpoint_check(file, node.peer, info);
+    list[file->coordinator_count++] = node; /* released with the file, whatever came of it */
+    return err;
+}
+
+void tools_local_coordinator_remove(struct proto_cluster_file *file, uint32_t id)
+{
+    struct proto_cluster_node *list = file->coordinators;
+    for (size_t i = 0; i < file->coordinator_count; i++) {
+        if (list[i].id != id)
+            continue;
+        free(list[i].endpoint);
+        free(list[i].peer);
+        free(list[i].dir);
+        memmove(&list[i], &list[i + 1], (file->coordinator_count - i - 1) * sizeof *list);
+        file->coordinator_count--;
+        return;
+    }
 }
 
 /* ---- the mark that the coordinator was initialised ---- */
@@ -441,6 +503,9 @@ enum lilio_err tools_local_folders_make(const struct proto_cluster_file *file,
         err = tools_folder_make(file->log_dir, info);
     for (size_t i = 0; !err && i < file->coordinator_count; i++)
         err = socket_folder_make(file, file->coordinators[i].endpoint, info);
+    for (size_t i = 0; !err && i < file->coordinator_count; i++)
+        if (file->coordinators[i].peer)
+            err = socket_folder_make(file, file->coordinators[i].peer, info);
     for (size_t i = 0; !err && i < file->osd_count; i++)
         err = socket_folder_make(file, file->osds[i].endpoint, info);
     return err;

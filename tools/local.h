@@ -18,7 +18,7 @@
 /* What `up` was asked for; a zero or false has_ means that it was not. */
 struct tools_local_wish {
     const char *dir;
-    uint32_t osd_count;
+    uint32_t osd_count, coordinator_count;
     bool has_profile, has_listen, has_gc_grace, insecure;
     struct codec_profile profile;
     char host[256];
@@ -27,7 +27,10 @@ struct tools_local_wish {
 };
 enum {
     TOOLS_LOCAL_OSDS_DEFAULT = 6,
-    TOOLS_LOCAL_OSD_PORT = 100, /* OSD N listens at PORT + this + N, coordinator N at PORT + N */
+    /* Coordinator N listens at PORT + N for clients and at PORT + 50 + N for the others, OSD N at
+     * PORT + 100 + N. */
+    TOOLS_LOCAL_PEER_PORT = 50,
+    TOOLS_LOCAL_OSD_PORT = 100,
 };
 
 /* Opens DIR and takes its lock, which `up` and `down` hold while they start and stop: waits for
@@ -43,19 +46,26 @@ LILIO_MUST_USE enum lilio_err tools_local_open(const struct tools_local_wish *wi
                                                struct proto_cluster_file *ret,
                                                struct lilio_errinfo *info);
 
-/* Was the coordinator ever initialised? Errors: FOREIGN (for another cluster), IO. */
+/* Were the coordinators ever initialised? Errors: FOREIGN (for another cluster), IO. */
 LILIO_MUST_USE enum lilio_err tools_local_initialised(const struct proto_cluster_file *file,
                                                       bool *ret, struct lilio_errinfo *info);
-/* From now on it was; durable when it returns. */
+/* From now on they were; durable when it returns. */
 LILIO_MUST_USE enum lilio_err tools_local_initialised_set(const struct proto_cluster_file *file,
                                                           struct lilio_errinfo *info);
 
 /* Makes run/ and the private folder of the sockets if they live elsewhere. */
 LILIO_MUST_USE enum lilio_err tools_local_folders_make(const struct proto_cluster_file *file,
                                                        struct lilio_errinfo *info);
-/* Can this endpoint's port be listened on? OK for ipc. Errors: ADDRESS, naming it. */
-LILIO_MUST_USE enum lilio_err tools_local_port_check(const char *endpoint, const char *node,
-                                                     struct lilio_errinfo *info);
+/* Absent, or empty but for what mkfs leaves: disks are mounted before they are used. One that
+ * cannot be read is not empty. */
+bool tools_local_folder_empty(const char *path);
+/* Another coordinator in file, not saved yet: its endpoints beside those of the others, dir NULL =
+ * coordinator.ID beside lilio.yaml. Errors: ADDRESS, NOT_FOUND (dir), NOMEM. */
+LILIO_MUST_USE enum lilio_err tools_local_coordinator_add(struct proto_cluster_file *file,
+                                                          uint32_t id, const char *dir,
+                                                          struct lilio_errinfo *info);
+/* Takes it out of file; not saved yet. */
+void tools_local_coordinator_remove(struct proto_cluster_file *file, uint32_t id);
 /* The folder for sockets whose path below run_dir would be too long: pure.
  * runtime_dir ($XDG_RUNTIME_DIR) may be NULL. NULL when out of memory. */
 char *tools_local_socket_folder(const char *run_dir, const char *runtime_dir, unsigned user);

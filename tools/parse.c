@@ -160,16 +160,23 @@ enum lilio_err tools_parse_profile(const char *text, struct lilio_profile *ret,
 enum lilio_err tools_parse_listen(const char *text, char ret_host[256], uint32_t *ret_port,
                                   struct lilio_errinfo *info)
 {
-    const char *colon = strrchr(text, ':');
+    const char *colon = strrchr(text, ':'), *host = text;
     const char *end;
     uint64_t port;
     size_t host_size = colon ? (size_t)(colon - text) : 0;
-    if (host_size == 0 || host_size > 255 || memchr(text, ':', host_size) ||
-        !digits_read(colon + 1, &port, &end) || *end != '\0' || port > 65535)
+    bool brackets = host_size > 2 && host[0] == '[' && host[host_size - 1] == ']';
+    if (brackets) {
+        host++;
+        host_size -= 2;
+    }
+    if (host_size == 0 || host_size > 255 || (!brackets && memchr(host, ':', host_size)) ||
+        memchr(host, '[', host_size) || !digits_read(colon + 1, &port, &end) || *end != '\0' ||
+        port > 65535)
         return lilio_fail(info, LILIO_E_INVALID,
-                          "'%s' is not HOST:PORT (like 127.0.0.1:7100; port 0 takes free ones)",
+                          "'%s' is not HOST:PORT (like 127.0.0.1:7100 or [::1]:7100; port 0 takes "
+                          "free ones)",
                           text);
-    memcpy(ret_host, text, host_size);
+    memcpy(ret_host, host, host_size);
     ret_host[host_size] = '\0';
     *ret_port = (uint32_t)port;
     return LILIO_OK;

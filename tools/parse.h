@@ -34,7 +34,7 @@ LILIO_MUST_USE enum lilio_err tools_parse_osd(const char *text, uint32_t *ret,
 /* "4+2"; fragment_size stays 0, the default. */
 LILIO_MUST_USE enum lilio_err tools_parse_profile(const char *text, struct lilio_profile *ret,
                                                   struct lilio_errinfo *info);
-/* "HOST:PORT"; the host must be a name or address of IPv4. ret_host has room for 256 bytes. */
+/* "HOST:PORT"; an address of IPv6 stands in brackets, which are left off. */
 LILIO_MUST_USE enum lilio_err tools_parse_listen(const char *text, char ret_host[256],
                                                  uint32_t *ret_port, struct lilio_errinfo *info);
 

@@ -51,6 +51,7 @@ class Cluster:
         self.dir = os.path.join(self.home, "c")
         self.options = options
         self.osds = options.get("osds", 6)
+        self.coordinators = options.get("coordinators", 1)
         if up:
             self.up()
 
@@ -116,7 +117,7 @@ class Cluster:
             return None
 
     def names(self):
-        return ["coordinator.0"] + [f"osd.{i}" for i in range(self.osds)]
+        return [f"coordinator.{i}" for i in range(self.coordinators)] + [f"osd.{i}" for i in range(self.osds)]
 
     def kill(self, *names, sig=signal.SIGKILL):
         pids = [p for p in map(self.pid, names) if p]

@@ -133,6 +133,58 @@ class Fresh(ClusterTest):
         self.assertEqual(len(daemons_below(c.home)), 7)
         self.store_and_read()
 
+    def test_pid_files_that_are_gone_or_copied(self):
+        c = self.cluster
+        c.up()
+        before = daemons_below(c.home)
+        os.unlink(c.path("run", "osd.1.pid"))
+        os.unlink(c.path("run", "coordinator.0.pid"))
+        c.kill("osd.2")
+        shutil.copy(c.path("run", "osd.3.pid"), c.path("run", "osd.2.pid"))
+        answer = c.run("up", "--dir", c.dir, "--detach", "--json", config=False).json
+        self.assertEqual([d["name"] for d in answer["daemons"] if d["started"]], ["osd.2"])
+        self.assertEqual(len(daemons_below(c.home)), 7)
+        self.assertEqual(len(set(daemons_below(c.home)) - set(before)), 1)
+        self.store_and_read()
+        for name in os.listdir(c.path("run")):
+            if name.endswith(".pid"):
+                os.unlink(c.path("run", name))
+        answer = c.run("down", "--dir", c.dir, "--json", config=False).json
+        self.assertEqual(len(answer["stopped"]), 7)
+        self.assertEqual(daemons_below(c.home), [])
+
+    def test_up_right_after_kills(self):
+        # A killed process holds its sockets and locks until its last thread is gone.
+        c = self.cluster
+        c.up()
+        for _ in range(10):
+            for name in c.names():
+                pid = c.pid(name)
+                if pid and name != "coordinator.0":
+                    os.kill(pid, signal.SIGKILL)
+            answer = c.run("up", "--dir", c.dir, "--detach", "--json", config=False).json
+            self.assertEqual([d["state"] for d in answer["daemons"]], ["serving"] * 7, answer)
+
+    def test_a_daemon_that_does_not_stay_up_is_named(self):
+        c = self.cluster
+        c.up()
+        c.kill("osd.4")
+        os.rename(c.path("osd.4"), c.path("osd.4.real"))
+        with open(c.path("osd.4"), "w") as f:
+            f.write("no folder")
+        result = c.up(code=FAILURE)
+        self.assertIn("osd.4", result.err)
+        self.assertEqual(len(daemons_below(c.home)), 6)
+
+    def test_listening_on_ipv6(self):
+        with socket.socket(socket.AF_INET6) as s:
+            try:
+                s.bind(("::1", 0))
+            except OSError:
+                self.skipTest("no IPv6 here")
+        self.cluster.up(listen="[::1]:0")
+        self.store_and_read()
+
     def test_down_kills_what_does_not_end(self):
         c = self.cluster
         c.up()
@@ -157,7 +209,7 @@ class Fresh(ClusterTest):
         self.store_and_read()
         with open(c.path("lilio.yaml")) as f:
             sockets = [line.split("ipc://")[1].strip() for line in f if "ipc://" in line]
-        self.assertEqual(len(sockets), 7)
+        self.assertEqual(len(sockets), 8)  # the coordinator has two
         folder = os.path.dirname(sockets[0])
         self.addCleanup(shutil.rmtree, folder, True)
         self.assertFalse(folder.startswith(c.dir))
@@ -215,7 +267,7 @@ class Fresh(ClusterTest):
     def test_refusals_make_nothing(self):
         c = self.cluster
         for args in (["--osds", "5"], ["--osds", "0"], ["--profile", "0+2"], ["--profile", "4+20"], ["--profile", "33+1"], ["--profile", "8+3"],
-                     ["--coordinators", "3"], ["--listen", "nowhere"], ["--gc-grace", "soon"], ["--frobnicate"]):
+                     ["--coordinators", "2"], ["--coordinators", "7"], ["--listen", "nowhere"], ["--listen", "[::1:7100"], ["--gc-grace", "soon"], ["--frobnicate"]):
             result = c.run("up", "--dir", c.dir, "--detach", *args, config=False, code=USAGE)
             self.assertTrue(result.err)
             self.assertFalse(os.path.exists(c.dir), args)

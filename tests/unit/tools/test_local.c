@@ -99,12 +99,61 @@ static void test_ports(void **state)
     assert_int_equal(tools_local_open(&other, &file, NULL), LILIO_E_INVALID);
 }
 
+static void test_coordinators_and_their_peers(void **state)
+{
+    (void)state;
+    struct tools_local_wish wish = {.dir = folder, .coordinator_count = 3};
+    struct tools_local_wish five = {.dir = folder, .coordinator_count = 5};
+    struct proto_cluster_file file, again;
+    assert_int_equal(tools_local_open(&wish, &file, NULL), LILIO_OK);
+    assert_int_equal(file.coordinator_count, 3);
+    assert_non_null(strstr(file.coordinators[2].peer, "/coordinator.2.peer.sock"));
+    assert_int_equal(tools_local_open(&five, &again, NULL), LILIO_E_INVALID);
+    /* One more: what is saved is what can be read. */
+    assert_int_equal(tools_local_coordinator_add(&file, 7, NULL, NULL), LILIO_OK);
+    assert_int_equal(proto_cluster_file_save(&file, NULL), LILIO_OK);
+    wish.coordinator_count = 4;
+    assert_int_equal(tools_local_open(&wish, &again, NULL), LILIO_OK);
+    assert_string_equal(proto_cluster_coordinator(&again, 7)->peer, file.coordinators[3].peer);
+    assert_string_equal(proto_cluster_coordinator(&again, 7)->dir, file.coordinators[3].dir);
+    proto_cluster_file_release(&again);
+    /* One that is there cannot come a second time, and one that went can. */
+    tools_local_coordinator_remove(&file, 1);
+    assert_null(proto_cluster_coordinator(&file, 1));
+    assert_int_equal(file.coordinator_count, 3);
+    assert_int_equal(tools_local_coordinator_add(&file, 1, NULL, NULL), LILIO_OK);
+    assert_int_equal(tools_local_coordinator_add(&file, 1, NULL, NULL), LILIO_E_ADDRESS);
+    proto_cluster_file_release(&file);
+}
+
+static void test_ports_of_ipv6(void **state)
+{
+    (void)state;
+    struct tools_local_wish wish = {
+        .dir = folder, .coordinator_count = 3, .has_listen = true, .host = "::1"};
+    struct proto_cluster_file file;
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = tools_local_open(&wish, &file, &info);
+    if (err == LILIO_E_ADDRESS) {
+        print_message("no IPv6 here (%s)\n", info.text);
+        skip();
+    }
+    assert_int_equal(err, LILIO_OK);
+    assert_int_equal(strncmp(file.coordinators[0].endpoint, "tcp://[::1]:", 12), 0);
+    assert_int_equal(strncmp(file.coordinators[2].peer, "tcp://[::1]:", 12), 0);
+    assert_int_equal(tools_local_coordinator_add(&file, 3, NULL, NULL), LILIO_OK);
+    assert_int_equal(strncmp(file.coordinators[3].peer, "tcp://[::1]:", 12), 0);
+    proto_cluster_file_release(&file);
+    assert_int_equal(tools_local_open(&wish, &file, NULL), LILIO_OK);
+    proto_cluster_file_release(&file);
+}
+
 static void test_only_loopback_without_insecure(void **state)
 {
     (void)state;
     struct proto_cluster_file file;
-    static const char *const hosts[] = {"0.0.0.0", "192.0.2.1"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const hosts[] = {"0.0.0.0", "192.0.2.1", "::", "2001:db8::1"};
+    for (size_t i = 0; i < 4; i++) {
         struct tools_local_wish wish = {.dir = folder, .has_listen = true};
         struct lilio_errinfo info = {0};
         (void)snprintf(wish.host, sizeof wish.host, "%s", hosts[i]);
@@ -184,7 +233,7 @@ static void test_socket_paths_fit(void **state)
             char *path = tools_local_socket_folder(run, bases[i], 4294967295u);
             assert_non_null(path);
             assert_true(path[0] == '/');
-            assert_true(strlen(path) + strlen("/coordinator.1023.sock") < 104);
+            assert_true(strlen(path) + strlen("/coordinator.1023.peer.sock") < 104);
             free(path);
         }
     }
@@ -228,6 +277,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_profile_wider_than_the_osds_is_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_ports, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_coordinators_and_their_peers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ports_of_ipv6, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_loopback_without_insecure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_cluster_on_top_of_the_rest_of_one, setup, teardown),
         cmocka_unit_test_setup_teardown(test_empty_folders_are_no_rest, setup, teardown),

@@ -180,13 +180,17 @@ static void test_profiles(void **state)
 static void test_listen(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",        "host",       "host:",      ":7100",   "host:x",
-                                      "host:-1", "host:65536", "[::1]:7100", "::1:7100"};
+    static const char *const bad[] = {"",         "host",    "host:",      ":7100",
+                                      "host:x",   "host:-1", "host:65536", "[]:7100",
+                                      "::1:7100", "[::1]",   "[::1:7100",  "[[::1]]:7100"};
     char host[256] = "untouched";
     uint32_t port = 77;
     assert_int_equal(tools_parse_listen("127.0.0.1:7100", host, &port, NULL), LILIO_OK);
     assert_string_equal(host, "127.0.0.1");
     assert_int_equal(port, 7100);
+    assert_int_equal(tools_parse_listen("[::1]:7101", host, &port, NULL), LILIO_OK);
+    assert_string_equal(host, "::1");
+    assert_int_equal(port, 7101);
     assert_int_equal(tools_parse_listen("localhost:0", host, &port, NULL), LILIO_OK);
     assert_int_equal(port, 0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
