@@ -30,6 +30,15 @@ static enum lilio_err load_config(const char *path, struct proto_cluster_file *r
     return err;
 }
 
+static void init_coordinators(struct lilio_client *client)
+{
+    const char *endpoints[PROTO_LEADER_COORDINATORS_MAX];
+    size_t count = 0;
+    for (; count < client->file.coordinator_count && count < PROTO_LEADER_COORDINATORS_MAX; count++)
+        endpoints[count] = client->file.coordinators[count].endpoint;
+    proto_coordinators_init(&client->coordinators, endpoints, count);
+}
+
 static void init_lock(struct lilio_client *client)
 {
     pthread_condattr_t attributes;
@@ -67,6 +76,7 @@ enum lilio_err lilio_open(const struct lilio_options *options, struct lilio_clie
     client->trace_base = base_random_u64(base_random_system());
     const char *label = options->label ? options->label : program_invocation_short_name;
     snprintf(client->label, sizeof client->label, "%s", label);
+    init_coordinators(client);
     init_lock(client);
     *ret_client = client;
     return LILIO_OK;
@@ -86,6 +96,7 @@ void lilio_close(struct lilio_client **client)
     }
     proto_map_ref_drop(&mine->map);
     proto_context_free(&mine->context);
+    proto_coordinators_release(&mine->coordinators);
     proto_cluster_file_release(&mine->file);
     pthread_cond_destroy(&mine->changed);
     pthread_mutex_destroy(&mine->lock);

@@ -11,6 +11,7 @@
 #include "client/peers.h"
 #include "codec/codec.h"
 #include "proto/cluster_file.h"
+#include "proto/line.h"
 #include "proto/placement.h"
 #include "proto/transport.h"
 
@@ -36,6 +37,7 @@ struct client_lease {
 struct lilio_client {
     struct proto_context *context;
     struct proto_cluster_file file;
+    struct proto_coordinators coordinators; /* and which of them leads; has a lock of its own */
     const struct base_clock *clock;
     char label[128];
     uint32_t timeout_ms;

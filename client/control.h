@@ -1,6 +1,6 @@
-/* One caller's line to the coordinators: asks one of them, follows redirects, tries the next when
- * one is silent, repeats until an answer came or the patience is over. Belongs to one thread at a
- * time. The same line to one certain daemon serves ping and rebuild.
+/* One caller's line to the coordinators (proto/line.h): the leader that one line found is asked
+ * first by all of this client. Belongs to one thread at a time. The same line to one certain daemon
+ * serves ping and rebuild.
  *
  * Reads may be repeated freely; a change carries a ticket (session, sequence) by which the
  * coordinators answer a repetition with the first one's result.
@@ -12,14 +12,14 @@
 
 struct client_control {
     struct lilio_client *client;
-    struct proto_channel *channel; /* NULL: none yet */
-    char endpoint[256];
-    char who[32]; /* the daemon that is asked; empty: the coordinators */
-    size_t turn;  /* which coordinator of the configuration is asked next */
+    struct proto_line line;
+    char who[32];                     /* the daemon that is asked; empty: the coordinators */
+    struct proto_coordinators daemon; /* that one */
     uint64_t sequence;
-    uint64_t jitter;
+    bool ignore_cancel;       /* of the call at hand */
     const _Atomic bool *stop; /* may be NULL; true ends a call under way with CANCELLED */
 };
+/* The control stays where it is until released. */
 void client_control_init(struct client_control *control, struct lilio_client *client);
 /* A line to one daemon ("osd.3") at its endpoint. */
 void client_control_init_daemon(struct client_control *control, struct lilio_client *client,
@@ -46,8 +46,9 @@ struct client_call {
     bool ignore_cancel;                 /* clean-up goes on although the caller cancelled */
 };
 /* Fills *ret_value (a struct of reply_type), whose slices and lists live until *answer is released.
- * Errors: UNAVAILABLE (no connection), TIMEOUT (a read without answer), OUTCOME_UNKNOWN (a change
- * that was sent, without answer), CANCELLED, and what the coordinator answered. */
+ * Errors: UNAVAILABLE (no connection, or no leader), TIMEOUT (a read without answer),
+ * OUTCOME_UNKNOWN (a change that was sent, without answer), CANCELLED, and what the coordinator
+ * answered. */
 LILIO_MUST_USE enum lilio_err client_control_call(struct client_control *control,
                                                   const struct client_call *call, void *ret_value,
                                                   struct client_answer *answer,

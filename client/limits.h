@@ -29,10 +29,8 @@ enum {
     CLIENT_PLAN_CACHE_COUNT = 32, /* 16 KiB each */
     CLIENT_REPORTS_MAX =
         1024, /* bad fragments told to the coordinators per call; the rest is counted */
-    CLIENT_LEASES_MAX = 256, /* versions kept from collection by one client */
-    CLIENT_ATTEMPT_CONTROL_MS =
-        3000,              /* with several coordinators: silence after which the next is asked */
-    CLIENT_CLOSE_MS = 500, /* patience with the coordinators when the session ends */
+    CLIENT_LEASES_MAX = 256,          /* versions kept from collection by one client */
+    CLIENT_CLOSE_MS = 500,            /* patience with the coordinators when the session ends */
     CLIENT_VERIFY_BATCHES = 2,        /* verification requests under way per OSD */
     CLIENT_COPY_PIPE_BYTES = 4 << 20, /* between the get and the put of a copy across profiles */
     CLIENT_KEY_BYTES_MAX = 1024,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "client/limits.h"
 #include "codec/codec.h"
 #include "proto/placement.h"
@@ -162,6 +163,8 @@ void client_put_peer_set(struct client_put_machine *machine, uint32_t osd, bool 
         peer->heard_ms = now_ms;
         return;
     }
+    if (peer->outstanding > 0)
+        LILIO_MARK("client/put_connection_broke");
     peer->lost_ms = now_ms;
     peer->outstanding = 0;
     for (uint32_t i = 0; i < machine->config.window; i++) {
@@ -280,6 +283,7 @@ void client_put_refused(struct client_put_machine *machine, uint32_t stripe, uin
     case LILIO_E_UNAVAILABLE: requeue(fragment, err, now_ms); break;
     case LILIO_E_STALE_EPOCH:
     case LILIO_E_WRONG_OSD:
+        LILIO_MARK("client/put_stale_epoch");
         machine->want_map = true;
         requeue(fragment, err, now_ms + client_backoff_ms(fragment->attempt, &machine->jitter));
         break;

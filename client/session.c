@@ -195,7 +195,7 @@ static enum lilio_err open_session(struct lilio_client *client, struct client_co
     enum lilio_err err = client_control_call(control, &call, &opened, &answer, info);
     if (err == LILIO_OK && !base_uuid_equal(opened.cluster_id, client->file.cluster_id))
         err = lilio_fail(info, LILIO_E_FOREIGN, "the coordinator at %s serves another cluster",
-                         control->endpoint);
+                         control->line.endpoint);
     if (err == LILIO_OK && !(*ret_session = session_new(&opened)))
         err = lilio_fail(info, LILIO_E_NOMEM, "no memory for a session");
     client_answer_release(&answer);

@@ -1,5 +1,6 @@
-/* Blocking calls to the coordinators, for the heartbeat and the rebuild worker: finds the leader,
- * goes on to the next coordinator when one is gone, and returns at once when asked to stop.
+/* Blocking calls to the coordinators, for the heartbeat and the rebuild worker: a line
+ * (proto/line.h) that finds the leader, repeats a call until its time is over, and returns at once
+ * when asked to stop.
  *
  * Threads: one at a time. Everything an OSD asks is idempotent, so a call without an answer is
  * UNAVAILABLE and may simply be repeated.
@@ -7,7 +8,7 @@
 #ifndef OSD_LINK_H
 #define OSD_LINK_H
 
-#include "proto/transport.h"
+#include "proto/line.h"
 
 struct osd_link;
 
@@ -15,7 +16,8 @@ struct osd_link_options {
     struct proto_context *context;
     const char *const *endpoints; /* borrowed, at least one */
     size_t endpoint_count;
-    int stop_fds[2]; /* calls end with CANCELLED while one is readable; -1 = none */
+    int stop_fds[PROTO_LINE_STOP_FDS]; /* calls end with CANCELLED while one is readable; -1 = none
+                                        */
 };
 LILIO_MUST_USE enum lilio_err osd_link_new(const struct osd_link_options *options,
                                            struct osd_link **ret_link);
@@ -23,7 +25,8 @@ void osd_link_free(struct osd_link **link);
 
 /* Sends value and unpacks the answer; epoch goes into the header. Lists of *ret_value are in the
  * arena, slices in the answer, which the link keeps until the next call. reply_type NULL: any
- * answer that is no error will do. Errors: UNAVAILABLE, CANCELLED, and what was answered. */
+ * answer that is no error will do. Errors: UNAVAILABLE (names whom it tried), CANCELLED, and what
+ * was answered. */
 LILIO_MUST_USE enum lilio_err osd_link_call(struct osd_link *link, uint64_t epoch,
                                             const struct proto_type *type, const void *value,
                                             const struct proto_type *reply_type,
@@ -36,5 +39,7 @@ struct proto_reply *osd_link_reply_take(struct osd_link *link);
 bool osd_link_sleep(struct osd_link *link, int wake_fd, uint32_t timeout_ms);
 /* The coordinator spoken to, for log lines. */
 const char *osd_link_endpoint(const struct osd_link *link);
+/* The highest epoch any answer named. */
+uint64_t osd_link_epoch(const struct osd_link *link);
 
 #endif

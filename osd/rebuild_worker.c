@@ -67,6 +67,8 @@ static enum lilio_err call(struct run *run, const struct proto_type *type, const
         enum lilio_err err =
             osd_link_call(run->link, osd_node_epoch(node_of(run)), type, value, reply_type, arena,
                           ret_value, OSD_COORDINATOR_TIMEOUT_MS, info);
+        if (osd_link_epoch(run->link) > osd_node_epoch(node_of(run)))
+            osd_node_member_wake(node_of(run), false); /* there is a newer map: fetch it */
         if ((err != LILIO_E_UNAVAILABLE && err != LILIO_E_BUSY) || now_ms(run) >= until)
             return err;
         if (!osd_link_sleep(run->link, -1, OSD_BACKOFF_MS_MIN))

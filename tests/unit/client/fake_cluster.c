@@ -370,8 +370,11 @@ static bool repeated(struct fake_state *state, struct proto_server *server,
     for (size_t i = 0; i < state->result_count; i++)
         if (state->results[i].session == (*request)->header.session &&
             state->results[i].sequence == (*request)->header.sequence) {
-            proto_server_reply_packed(server, request, state->results[i].type,
-                                      base_buffer_slice(&state->results[i].body), state->epoch);
+            if (count_down(&state->cluster->knobs.lose_answers))
+                proto_request_drop(request);
+            else
+                proto_server_reply_packed(server, request, state->results[i].type,
+                                          base_buffer_slice(&state->results[i].body), state->epoch);
             return true;
         }
     return false;
