@@ -11,14 +11,19 @@
  *
  *     while (raft_action_next(raft, &action)) carry_out(&action);
  *
- * Everything an action points to is borrowed until the next call of any function here. The owner
- * answers for this much:
- *  - RAFT_SAVE is durable before the next action is taken.
- *  - RAFT_APPEND is in the log (readable through the view) before the next action is taken; it may
- *    become durable later, in order, and raft_persisted() says so. A log that cannot be written is
- *    final: raft_fail(), and the process ends. An index is never written a second time in one term.
- *  - RAFT_SEND may be lost, repeated, delayed, reordered.
- *  - Nothing is applied beyond RAFT_COMMIT's index.
+ * Everything an action points to is borrowed until the next call of any function here, and what an
+ * event was given (a message's entries, a proposal's data) until its actions were carried out. The
+ * owner answers for this much:
+ *  - RAFT_DO_SAVE is durable before the next action is taken.
+ *  - RAFT_DO_APPEND is in the log (readable through the view) before the next action is taken; it
+ *    may become durable later, in order, and raft_persisted() says so. A log that cannot be written
+ *    is final: raft_fail(), and the process ends. A leader never writes an index twice in one term;
+ *    a follower may be given an entry again that was replaced in between, so what was appended last
+ *    wins, whatever its term (Raft's figure 8).
+ *  - RAFT_DO_SEND may be lost, repeated, delayed, reordered.
+ *  - Nothing is applied beyond RAFT_DO_COMMIT's index. It never exceeds what is durable here, so
+ *    the state machine is never ahead of its own log.
+ *  - raft_tick() goes before other events that arrive at a later time: it alone moves the clock.
  *
  * Threads: one owner.
  */
@@ -90,8 +95,8 @@ struct raft_message {
     uint64_t from, to, term;
     uint64_t index;    /* APPEND: previous; VOTE: last; APPEND_REPLY: match, or where to probe */
     uint64_t log_term; /* term at index */
-    uint64_t commit;
-    uint64_t sequence; /* of reads: echoed, so that a majority can be counted; of READ: its token */
+    uint64_t commit;   /* of a refused APPEND_REPLY: the index that was refused */
+    uint64_t sequence; /* of reads: echoed, so that a majority can be counted; of READ: its batch */
     bool ok;           /* of replies */
     bool transfer;     /* VOTE: asked for by the leader, so check-quorum does not refuse it */
     const struct raft_entry *entries;
@@ -114,10 +119,11 @@ struct raft_options {
     uint64_t config_index;
     uint32_t election_ms;  /* 0 = 300; each timeout is drawn from [election, 2 election) */
     uint32_t heartbeat_ms; /* 0 = 50 */
-    uint64_t seed;         /* of the timeouts */
+    uint64_t seed;         /* of timeouts and read batches: another one after each start */
     uint64_t now_ms;
 };
-/* Errors: NOMEM, INVALID, and those of the log. */
+/* What the log holds now counts as durable. Errors: NOMEM, INVALID (a configuration that is none),
+ * CORRUPT (the log does not reach `commit`, or begins behind it), and those of the log. */
 LILIO_MUST_USE enum lilio_err raft_new(const struct raft_options *options, struct raft **ret_raft,
                                        struct lilio_errinfo *info);
 void raft_free(struct raft **raft);
@@ -130,8 +136,8 @@ uint32_t raft_wait_ms(const struct raft *raft);
 /* A message, bounds already checked by whoever unpacked it. False: refused (not a member, not for
  * us, entries out of order, ...), nothing changed; the caller counts it. */
 bool raft_receive(struct raft *raft, const struct raft_message *message);
-/* Everything appended up to (index, term) is durable here. An index that was overwritten since
- * (another term is there now) is ignored. */
+/* Everything appended up to (index, term) is durable here, also where it replaced something. An
+ * index that was overwritten since (another term is there now) is ignored. */
 void raft_persisted(struct raft *raft, uint64_t index, uint64_t term);
 /* The state machine has applied everything up to index. */
 void raft_applied(struct raft *raft, uint64_t index);
@@ -159,16 +165,20 @@ enum raft_change {
 LILIO_MUST_USE enum lilio_err raft_change(struct raft *raft, enum raft_change change,
                                           const struct proto_raft_member *member,
                                           uint64_t *ret_index, struct lilio_errinfo *info);
-/* Hands leadership to a voter (0 = the one that is furthest). Given up after one election timeout.
- * Errors: NOT_LEADER, BUSY, NOT_FOUND. */
+/* Hands leadership to a voter (0 = the one that is furthest; itself: nothing to do). Given up after
+ * one election timeout. Errors: NOT_LEADER, BUSY, NOT_FOUND. */
 LILIO_MUST_USE enum lilio_err raft_transfer(struct raft *raft, uint64_t to);
 
+/* Is a pulled state at (index, term) still news? Not when the log caught up in the meantime: what
+ * was acknowledged since would be lost. Asked before the installation begins; until raft_installed
+ * no other event comes in between. */
+bool raft_install_wanted(struct raft *raft, uint64_t index, uint64_t term);
 /* A pulled state was installed: the log is empty behind (index, term) now, config is that of the
- * state. */
+ * state. Errors: INVALID (not wanted, or no configuration). */
 LILIO_MUST_USE enum lilio_err raft_installed(struct raft *raft, uint64_t index, uint64_t term,
                                              const struct proto_raft_config *config,
                                              uint64_t config_index, struct lilio_errinfo *info);
-/* The pull failed: the leader may offer again. */
+/* The pull failed or is not wanted any more: the leader may offer again. */
 void raft_not_installed(struct raft *raft);
 
 /* ---- actions ---- */
