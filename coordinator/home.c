@@ -75,6 +75,8 @@ static enum lilio_err maps_open(const struct coord_home_options *options, struct
 {
     struct base_kv_options kv = coord_kv_options();
     kv.must_exist = !options->init;
+    kv.no_log = false; /* there is no other log to apply entries from */
+    kv.log_is_truth = true;
     char *maps = NULL;
     if (asprintf(&maps, "%s/maps", options->path) < 0)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
@@ -137,7 +139,7 @@ static enum lilio_err initialise(const struct coord_home_options *options, struc
     struct base_slice command = base_buffer_slice(&entry);
     uint64_t index = coord_state_row(home->state)->applied_index + 1;
     if (!err)
-        err = coord_state_apply(home->state, index, &command, 1, &result, info);
+        err = coord_state_apply(home->state, index, 1 /* term */, &command, 1, &result, info);
     if (!err)
         err = coord_state_commit(home->state, true /* sync */, info);
     if (!err && result.err)

@@ -2,7 +2,12 @@
 
 #include "base/banned.h"
 
-enum { VERSION_BYTES = 12, CACHE_BYTES = 16 << 20, WRITE_BUFFER_BYTES = 16 << 20 };
+enum {
+    VERSION_BYTES = 12,
+    CACHE_BYTES = 16 << 20,
+    WRITE_BUFFER_BYTES = 16 << 20,
+    BLOB_MIN_BYTES = 1 << 10, /* small objects: compaction leaves their bytes where they are */
+};
 
 struct base_kv_options coord_kv_options(void)
 {
@@ -15,7 +20,9 @@ struct base_kv_options coord_kv_options(void)
         .column_count = COORD_COLUMN_COUNT,
         .cache_bytes = CACHE_BYTES,
         .write_buffer_bytes = WRITE_BUFFER_BYTES,
-        .log_is_truth = true,
+        .no_log = true,
+        .blob_columns = 1u << COORD_VERSIONS,
+        .blob_min_bytes = BLOB_MIN_BYTES,
     };
 }
 

@@ -22,8 +22,9 @@ enum coord_column {
     COORD_GC,
     COORD_COLUMN_COUNT,
 };
-/* Columns and memory budget for opening the key-value store; the caller sets must_exist and the
- * like. */
+/* Columns and memory budget for opening the key-value store, without a log of its own: entries
+ * behind the last flush are applied again from the log of the quorum. The caller sets must_exist
+ * and the like. */
 struct base_kv_options coord_kv_options(void);
 
 struct coord_key {

@@ -6,7 +6,8 @@
 enum {
     COORD_FORMAT = 1, /* of the rows in the maps */
 
-    /* one entry of the log */
+    /* one entry of the log; entries whose outcome is waited for, while the next one gathers */
+    COORD_ROUNDS_MAX = 2,
     COORD_ENTRY_COMMANDS_MAX = 256,
     COORD_ENTRY_BYTES_MAX = 1 << 20, /* reached by one command alone at most */
     COORD_STEP_MS_MAX = 10000,       /* cluster time moves at most this far in one entry */
@@ -27,6 +28,8 @@ enum {
     COORD_EXTENTS_MAX = 64,
     COORD_STRIPES_MAX = 65536, /* of one run: its checksums fill 256 KiB at one fragment a stripe */
     COORD_PAGE_MAX = 1000,     /* lines of a listing */
+    COORD_INLINE_MAX = 16384,  /* bytes of an object that travels in COMMIT */
+    COORD_INLINE_VOTERS_MIN = 3,
 
     /* the cluster map */
     COORD_OSDS_MAX = 1024,

@@ -40,6 +40,7 @@ struct process {
     struct coord_home home;
     struct coord_reserve reserve;
     struct coord_service *service;
+    struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
     struct proto_context *context;
     struct proto_server *server;
     uint64_t map_bytes, map_bytes_ms;
@@ -172,7 +173,11 @@ static enum lilio_err start_service(struct process *process, const struct proto_
     struct coord_service_options service = {
         .kv = process->home.kv,
         .state = process->home.state,
-        .port = {port_reply, port_reply_packed, port_map_bytes, port_space, process},
+        .port = {.reply = port_reply,
+                 .reply_packed = port_reply_packed,
+                 .map_bytes = port_map_bytes,
+                 .space = port_space,
+                 .context = process},
         .clock = base_clock_system(),
         .random = base_random_system(),
         .log = process->daemon.log,
@@ -185,7 +190,8 @@ static enum lilio_err start_service(struct process *process, const struct proto_
         .down_ms = (uint32_t)process->arguments.down_ms,
         .out_ms = (uint32_t)process->arguments.out_ms,
     };
-    return coord_service_new(&service, &process->service, info);
+    enum lilio_err err = coord_service_new(&service, &process->service, info);
+    return err ? err : coord_service_lead(process->service, info);
 }
 
 static enum lilio_err start_server(struct process *process, const struct proto_cluster_node *node,
@@ -261,6 +267,27 @@ static void take_requests(struct process *process)
     }
 }
 
+/* A coordinator alone: what a round holds is applied at once, durably, and is confirmed by that. */
+static enum lilio_err finish_rounds(struct process *process, struct lilio_errinfo *info)
+{
+    struct coord_state *state = process->home.state;
+    struct coord_round round;
+    enum lilio_err err = LILIO_OK;
+    while (!err && coord_service_round(process->service, &round)) {
+        if (round.count > 0) {
+            err = coord_state_apply(state, coord_state_row(state)->applied_index + 1, 1 /* term */,
+                                    round.commands, round.count, process->results, info);
+            if (!err)
+                err = coord_state_commit(state, true /* sync */, info);
+            if (!err)
+                coord_service_applied(process->service, round.id, process->results);
+        }
+        if (!err)
+            coord_service_confirmed(process->service, round.id);
+    }
+    return err;
+}
+
 static enum lilio_err serve(struct process *process, struct lilio_errinfo *info)
 {
     struct proto_wait_item items[] = {
@@ -275,11 +302,7 @@ static enum lilio_err serve(struct process *process, struct lilio_errinfo *info)
         take_requests(process);
         coord_service_tick(process->service);
         coord_reserve_look(&process->reserve);
-        const struct base_slice *commands;
-        (void)coord_service_entry(process->service,
-                                  &commands); /* with several coordinators Raft takes them */
-        enum lilio_err err = coord_service_applied(
-            process->service, coord_state_row(process->home.state)->applied_index + 1, info);
+        enum lilio_err err = finish_rounds(process, info);
         if (err)
             return lilio_prefix(
                 info, err,
@@ -290,6 +313,8 @@ static enum lilio_err serve(struct process *process, struct lilio_errinfo *info)
 static void stop(struct process *process)
 {
     coord_service_free(&process->service);
+    for (size_t i = 0; i < COORD_ENTRY_COMMANDS_MAX; i++)
+        coord_result_release(&process->results[i]);
     proto_server_free(&process->server);
     proto_context_free(&process->context);
     coord_home_release(&process->home);

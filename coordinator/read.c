@@ -181,10 +181,14 @@ static enum lilio_err copy_text(const struct walk *walk, struct base_slice text,
                                 struct base_slice *ret)
 {
     enum lilio_err err = LILIO_OK;
+    *ret = base_slice(NULL, 0);
+    if (text.size == 0)
+        return LILIO_OK;
     uint8_t *copy = take(walk->view, text.size, &err, walk->info);
-    if (!err)
+    if (!err) {
         memcpy(copy, text.data, text.size);
-    *ret = base_slice(copy, text.size);
+        *ret = base_slice(copy, text.size);
+    }
     return err;
 }
 
@@ -197,15 +201,15 @@ static enum lilio_err line_add(struct walk *walk, struct base_slice name)
     enum lilio_err err =
         copy_text(walk, base_slice(name.data, common ? common : name.size), &line->key);
     if (!err && !line->is_prefix) {
-        struct proto_version_row row;
-        err = coord_view_unpack(walk->view, &proto_type_version_row, base_kv_iter_value(walk->iter),
-                                &row, walk->info);
+        struct proto_version_row row; /* not copied: it may hold the content of a small object */
+        err = coord_view_unpack_here(walk->view, &proto_type_version_row,
+                                     base_kv_iter_value(walk->iter), &row, walk->info);
         if (!err) {
             line->size = row.logical_size;
             line->version = row.version;
             line->modified_ms = row.modified_ms;
             line->crc32c = row.crc32c;
-            line->content_type = content_type(&row);
+            err = copy_text(walk, content_type(&row), &line->content_type);
         }
     }
     if (err)

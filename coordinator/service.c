@@ -1,27 +1,23 @@
-/* The service's frame: what each request becomes, the next entry, the answers.
+/* The service's frame: its life and role, what each request becomes, time.
  *
- * A round: requests are received until none waits or the entry is full; what changes the maps
- * becomes a command, everything else waits. The entry is applied and made durable as one (group
- * commit), then every command is answered, then the reads, from rows that are durable. So nothing
- * is ever answered that a power cut could take back, and a read sees every change that was answered
- * before it was asked.
+ * What changes the maps becomes a command of the round that gathers, everything else waits for a
+ * round's confirmation; service_rounds.c has what happens to them from there. Only the leader has
+ * live state, and only it takes changes.
  */
 #include "coordinator/service.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "coordinator/service_priv.h"
 
 #include "base/banned.h"
 
 enum {
-    READS_MAX = 4096,
-    BUFFER_KEPT_BYTES = 64 << 10,
     SPACE_MS = 100,
     RESERVE_MIN_BYTES = 8 << 20,
     RESERVE_MAX_BYTES = 64 << 20,
-    ROUND_BYTES_MAX = 8 << 20,
     STALL_MS = 2000, /* a step of the clock that took longer was no service */
     HEARTBEAT_MS = 1000,
     SUSPECT_MS = 3000,
@@ -31,7 +27,7 @@ enum {
 
 /* The clock's steps, each capped: a process that was stopped for a while takes nobody for silent.
  */
-static void clock_read(struct coord_service *service)
+void service_clock_read(struct coord_service *service)
 {
     uint64_t now = base_now_ms(service->options.clock), step = now - service->clock_ms;
     service->clock_ms = now;
@@ -61,23 +57,14 @@ static void set_defaults(struct coord_service_options *options)
 
 static enum lilio_err make_parts(struct coord_service *service)
 {
-    size_t osds = coord_state_osd_count(service->state);
-    service->reads = calloc(READS_MAX, sizeof *service->reads);
-    service->osds = calloc(osds + 1, sizeof *service->osds);
-    if (!service->reads || !service->osds || proto_arena_new(&service->arena))
-        return LILIO_E_NOMEM;
-    service->read_room = READS_MAX;
-    for (size_t i = 0; i < osds; i++)
-        service->osds[i] = (struct live_osd){
-            .heard_ms = service->started_ms,
-            .blank_ms = service->started_ms,
-            .parked = true,
-        };
+    service->osds = calloc(COORD_OSDS_MAX, sizeof *service->osds);
     service->sessions = (struct coord_table){.value_size = sizeof(struct live_session),
                                              .limit = COORD_SESSIONS_MAX};
     service->leases = (struct coord_table){.value_size = sizeof(uint32_t),
                                            .limit = 2 * COORD_LEASES_MAX}; /* old and new ones */
-    return service_gc_init(service);
+    if (!service->osds || proto_arena_new(&service->arena) || service_gc_init(service))
+        return LILIO_E_NOMEM;
+    return service_rounds_init(service);
 }
 
 enum lilio_err coord_service_new(const struct coord_service_options *options,
@@ -90,20 +77,24 @@ enum lilio_err coord_service_new(const struct coord_service_options *options,
     set_defaults(&service->options);
     service->state = options->state;
     service->clock_ms = service->now_ms = base_now_ms(options->clock);
-    service->started_ms = service->time_base_ms = service->now_ms;
+    service->started_ms = service->now_ms;
     service->space_left = true;
     enum lilio_err err = make_parts(service);
-    if (err)
-        (void)lilio_fail(info, err, "%s", lilio_err_text(err)); /* err goes on below */
-    else
-        err = service_sessions_load(service, info);
     if (err) {
         coord_service_free(&service);
-        return err;
+        return lilio_fail(info, err, "%s", lilio_err_text(err));
     }
-    service_gc_hold(service);
     *ret_service = service;
     return LILIO_OK;
+}
+
+/* What only the leader has. */
+static void live_drop(struct coord_service *service)
+{
+    service_walks_drop(service);
+    service_sessions_drop(service);
+    if (service->gc.jobs)
+        service_gc_drop(service);
 }
 
 void coord_service_free(struct coord_service **service)
@@ -111,18 +102,59 @@ void coord_service_free(struct coord_service **service)
     struct coord_service *it = *service;
     if (!it)
         return;
-    for (size_t i = 0; i < COORD_ENTRY_COMMANDS_MAX; i++) {
-        base_buffer_release(&it->proposals[i].bytes);
-        coord_result_release(&it->results[i]);
-    }
-    service_walks_release(it);
+    live_drop(it);
     service_gc_release(it);
-    service_sessions_release(it);
+    service_rounds_release(it);
     proto_arena_free(&it->arena);
-    free(it->reads);
     free(it->osds);
     free(it);
     *service = NULL;
+}
+
+/* ---- roles ---- */
+
+enum lilio_err coord_service_lead(struct coord_service *service, struct lilio_errinfo *info)
+{
+    if (service->leads)
+        return LILIO_OK;
+    service_clock_read(service);
+    service->led_ms = service_now_ms(service);
+    service->leader[0] = '\0';
+    enum lilio_err err = service_sessions_load(service, info);
+    if (err) {
+        live_drop(service);
+        return err;
+    }
+    service_osds_lead(service);
+    service_gc_lead(service);
+    service_rounds_lead(service);
+    service->options.fresh = false;
+    service->leads = true;
+    base_log_write(service->options.log, BASE_LOG_INFO, "service", "leads", "applied=%llu",
+                   (unsigned long long)coord_state_row(service->state)->applied_index);
+    return LILIO_OK;
+}
+
+void coord_service_follow(struct coord_service *service, const char *leader)
+{
+    service_clock_read(service);
+    leader = leader && strlen(leader) < sizeof service->leader ? leader : "";
+    if (service->leads)
+        LILIO_MARK("coordinator/deposed");
+    if (service->leads || strcmp(leader, service->leader) != 0)
+        base_log_write(service->options.log, BASE_LOG_INFO, "service", "follows", "leader=%s",
+                       leader);
+    (void)snprintf(service->leader, sizeof service->leader, "%s", leader); /* fits */
+    service->leads = service->options.fresh = false;
+    service_rounds_redirect(service);
+    live_drop(service);
+}
+
+void coord_service_use(struct coord_service *service, struct base_kv *kv, struct coord_state *state)
+{
+    LILIO_ASSERT(!service->leads);
+    service->options.kv = kv;
+    service->options.state = service->state = state;
 }
 
 /* ---- answers ---- */
@@ -147,6 +179,18 @@ void service_refuse(struct coord_service *service, const struct coord_request *r
     service_reply(service, request, &proto_type_error, &error);
 }
 
+void service_redirect(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_error error = {
+        .code = LILIO_E_NOT_LEADER,
+        .text = base_slice_str(service->leader[0] ? "another coordinator leads"
+                                                  : "no coordinator is known to lead now"),
+        .epoch = coord_state_row(service->state)->epoch,
+        .leader = base_slice_str(service->leader),
+    };
+    service_reply(service, request, &proto_type_error, &error);
+}
+
 bool service_body(struct coord_service *service, const struct coord_request *request, void *ret)
 {
     struct lilio_errinfo info = {0};
@@ -154,76 +198,6 @@ bool service_body(struct coord_service *service, const struct coord_request *req
     if (err)
         service_refuse(service, request, err, info.text);
     return !err;
-}
-
-/* ---- proposing ---- */
-
-/* Cluster time as the next entry has it: the clock's steps, each capped (design rule 5). */
-static uint64_t next_cluster_ms(const struct coord_service *service)
-{
-    uint64_t step = service_now_ms(service) - service->time_base_ms;
-    return coord_state_row(service->state)->cluster_ms +
-           (step > COORD_STEP_MS_MAX ? COORD_STEP_MS_MAX : step);
-}
-
-static enum lilio_err propose(struct coord_service *service, const struct coord_request *request,
-                              uint16_t type, struct base_slice body)
-{
-    struct proposal *proposal = &service->proposals[service->proposal_count];
-    struct proto_entry entry = {
-        .cluster_ms = next_cluster_ms(service),
-        .wall_ms = service->options.clock->wall_ms(service->options.clock->context),
-        .session = request ? request->header.session : 0,
-        .sequence = request ? request->header.sequence : 0,
-        .answered_below = request ? request->header.answered_below : 0,
-        .type = type,
-        .body = body,
-    };
-    base_buffer_clear(&proposal->bytes);
-    enum lilio_err err = proto_entry_pack(&entry, &proposal->bytes);
-    if (err)
-        return err;
-    proposal->request = request ? *request : (struct coord_request){0};
-    proposal->type = type;
-    service->proposal_count++;
-    service->proposal_bytes += proposal->bytes.size;
-    return LILIO_OK;
-}
-
-bool service_propose(struct coord_service *service, const struct proto_type *type,
-                     const void *value)
-{
-    if (service->proposal_count == COORD_ENTRY_COMMANDS_MAX)
-        return false;
-    struct base_buffer body = {0};
-    enum lilio_err err = proto_pack(type, value, &body);
-    if (!err)
-        err = propose(service, NULL, type->number, base_buffer_slice(&body));
-    base_buffer_release(&body);
-    if (err)
-        base_log_write(service->options.log, BASE_LOG_WARN, "service", "command_not_made",
-                       "type=%s err=%s", type->name, lilio_err_name(err));
-    return !err;
-}
-
-void service_propose_request(struct coord_service *service, const struct coord_request *request)
-{
-    enum lilio_err err = propose(service, request, request->type->number, request->body);
-    if (err)
-        service_refuse(service, request, err, NULL);
-}
-
-void service_defer(struct coord_service *service, const struct coord_request *request)
-{
-    LILIO_ASSERT(service->read_count < service->read_room); /* full() was asked before */
-    service->reads[service->read_count++] = *request;
-}
-
-bool coord_service_full(const struct coord_service *service)
-{
-    return service->proposal_count >= COORD_ENTRY_COMMANDS_MAX - PROPOSALS_KEPT ||
-           service->proposal_bytes >= COORD_ENTRY_BYTES_MAX ||
-           service->round_bytes >= ROUND_BYTES_MAX || service->read_count == service->read_room;
 }
 
 /* ---- what a request becomes ---- */
@@ -253,12 +227,14 @@ static bool space_left(struct coord_service *service)
 static void pong(struct coord_service *service, const struct coord_request *request)
 {
     char node[64];
+    bool serves = service->leads || service->leader[0];
     (void)snprintf(node, sizeof node, "coordinator.%u", service->options.id);
     struct proto_pong reply = {
         .node = base_slice_str(node),
         .software = base_slice_str(service->options.software),
         .cluster_id = coord_state_cluster(service->state)->cluster_id,
-        .state = base_slice_str("serving"),
+        .state = base_slice_str(serves ? "serving" : "no leader"),
+        .detail = base_slice_str(serves ? "" : "no coordinator is known to lead now"),
         .uptime_ms = service_now_ms(service) - service->started_ms,
     };
     service_reply(service, request, &proto_type_pong, &reply);
@@ -278,20 +254,60 @@ static void change(struct coord_service *service, const struct coord_request *re
         service_propose_request(service, request);
 }
 
-void coord_service_receive(struct coord_service *service, const struct coord_request *request)
+/* Who may answer it. */
+enum place { PLACE_NOWHERE, PLACE_LEADER, PLACE_ANY };
+
+static enum place place_of(uint16_t number)
 {
-    clock_read(service);
-    proto_arena_clear(service->arena);
-    service->round_bytes += request->body.size;
-    if (request->header.group != 0) {
-        service_refuse(service, request, LILIO_E_UNSUPPORTED, "there is only group 0");
-        return;
+    switch (number) {
+    case PROTO_MSG_map_get:
+    case PROTO_MSG_bucket_get:
+    case PROTO_MSG_bucket_list:
+    case PROTO_MSG_lookup:
+    case PROTO_MSG_data_get:
+    case PROTO_MSG_list:
+    case PROTO_MSG_status_get: return PLACE_ANY;
+    case PROTO_MSG_commit:
+    case PROTO_MSG_stage:
+    case PROTO_MSG_copy:
+    case PROTO_MSG_delete:
+    case PROTO_MSG_discard:
+    case PROTO_MSG_bucket_create:
+    case PROTO_MSG_bucket_delete:
+    case PROTO_MSG_session_open:
+    case PROTO_MSG_session_renew:
+    case PROTO_MSG_session_close:
+    case PROTO_MSG_report:
+    case PROTO_MSG_verified:
+    case PROTO_MSG_scan_open:
+    case PROTO_MSG_scan_next:
+    case PROTO_MSG_scan_close:
+    case PROTO_MSG_osd_hello:
+    case PROTO_MSG_osd_bind:
+    case PROTO_MSG_osd_heartbeat:
+    case PROTO_MSG_osd_complete:
+    case PROTO_MSG_coordinator_change:
+    case PROTO_MSG_coordinator_transfer: return PLACE_LEADER;
+    default: return PLACE_NOWHERE;
     }
+}
+
+/* Members change through their own door; all else of a leader needs a cluster. */
+static void quorum_request(struct coord_service *service, const struct coord_request *request)
+{
+    const struct coord_port *port = &service->options.port;
+    if (port->quorum)
+        port->quorum(port->context, request);
+    else
+        service_refuse(service, request, LILIO_E_UNSUPPORTED, "this coordinator stands alone");
+}
+
+static void leader_request(struct coord_service *service, const struct coord_request *request)
+{
     if (request->header.session != 0)
         (void)service_session_touch(
             service, request->header.session); /* a closed one is told where it matters */
     switch (request->type->number) {
-    case PROTO_MSG_ping: pong(service, request); break;
     case PROTO_MSG_commit:
     case PROTO_MSG_stage:
     case PROTO_MSG_copy:
@@ -313,32 +329,45 @@ void coord_service_receive(struct coord_service *service, const struct coord_req
     case PROTO_MSG_osd_hello: service_hello(service, request); break;
     case PROTO_MSG_osd_bind: service_bind(service, request); break;
     case PROTO_MSG_osd_heartbeat: service_heartbeat(service, request); break;
-    case PROTO_MSG_session_renew:
-    case PROTO_MSG_map_get:
-    case PROTO_MSG_bucket_get:
-    case PROTO_MSG_bucket_list:
-    case PROTO_MSG_lookup:
-    case PROTO_MSG_data_get:
-    case PROTO_MSG_list:
-    case PROTO_MSG_scan_open:
-    case PROTO_MSG_scan_next:
-    case PROTO_MSG_scan_close:
-    case PROTO_MSG_status_get: service_defer(service, request); break;
-    default:
+    default: service_defer(service, request); break;
+    }
+}
+
+void coord_service_receive(struct coord_service *service, const struct coord_request *request)
+{
+    service_clock_read(service);
+    proto_arena_clear(service->arena);
+    uint16_t number = request->type->number;
+    enum place place = place_of(number);
+    if (number == PROTO_MSG_ping && request->header.group == 0)
+        pong(service, request);
+    else if (request->header.group != 0)
+        service_refuse(service, request, LILIO_E_UNSUPPORTED, "there is only group 0");
+    else if (place == PLACE_NOWHERE)
         service_refuse(service, request, LILIO_E_UNSUPPORTED,
                        "a coordinator does not know this request");
-        break;
-    }
+    else if (!service->leads && (place == PLACE_LEADER || !service->leader[0]))
+        service_redirect(service, request);
+    else if (number == PROTO_MSG_coordinator_change || number == PROTO_MSG_coordinator_transfer)
+        quorum_request(service, request);
+    else if (!coord_state_initialised(service->state))
+        service_refuse(service, request, LILIO_E_UNAVAILABLE, "the cluster is not made yet");
+    else if (service->leads)
+        leader_request(service, request);
+    else
+        service_defer(service, request);
 }
 
 /* ---- time ---- */
 
 void coord_service_tick(struct coord_service *service)
 {
-    clock_read(service);
+    service_clock_read(service);
     if (service->now_ms < service->tick_ms)
         return;
     service->tick_ms = service->now_ms + TICK_MS;
+    if (!service->leads)
+        return;
     proto_arena_clear(service->arena);
     service_sessions_tick(service);
     service_osds_tick(service);
@@ -350,91 +379,4 @@ int coord_service_wait_ms(const struct coord_service *service)
 {
     uint64_t now = service_now_ms(service);
     return now >= service->tick_ms ? 0 : (int)(service->tick_ms - now);
-}
-
-/* ---- the entry and its answers ---- */
-
-size_t coord_service_entry(struct coord_service *service, const struct base_slice **ret_commands)
-{
-    for (size_t i = 0; i < service->proposal_count; i++)
-        service->commands[i] = base_buffer_slice(&service->proposals[i].bytes);
-    *ret_commands = service->commands;
-    return service->proposal_count;
-}
-
-/* What the service itself has to know of an applied command. */
-static void learn(struct coord_service *service, const struct proposal *proposal,
-                  const struct coord_result *result)
-{
-    switch (proposal->type) {
-    case PROTO_MSG_session_open: service_session_opened(service, result); break;
-    case PROTO_MSG_session_close:
-        service_session_closed(service, proposal->request.header.session);
-        break;
-    case PROTO_MSG_gc_done: service_gc_applied(service); break;
-    default: break;
-    }
-}
-
-static void answer(struct coord_service *service, const struct proposal *proposal,
-                   const struct coord_result *result)
-{
-    const struct coord_port *port = &service->options.port;
-    const struct coord_request *request = &proposal->request;
-    proto_arena_clear(service->arena);
-    if (!request->type)
-        return;
-    if (proposal->type == PROTO_MSG_osd_hello && !result->err)
-        service_welcome(service, request);
-    else if (proposal->type == PROTO_MSG_osd_bind && !result->err)
-        service_bound(service, request);
-    else
-        port->reply_packed(port->context, request->token, result->type,
-                           base_buffer_slice(&result->reply),
-                           coord_state_row(service->state)->epoch);
-}
-
-static void read_answer(struct coord_service *service, const struct coord_request *request)
-{
-    proto_arena_clear(service->arena);
-    switch (request->type->number) {
-    case PROTO_MSG_session_renew: service_renew(service, request); break;
-    case PROTO_MSG_osd_hello: service_welcome(service, request); break;
-    case PROTO_MSG_osd_heartbeat: service_orders(service, request); break;
-    default: service_read(service, request); break;
-    }
-}
-
-static void shrink(struct base_buffer *buffer)
-{
-    if (buffer->capacity > BUFFER_KEPT_BYTES)
-        base_buffer_release(buffer);
-}
-
-enum lilio_err coord_service_applied(struct coord_service *service, uint64_t index,
-                                     struct lilio_errinfo *info)
-{
-    size_t count = service->proposal_count;
-    if (count > 0) {
-        enum lilio_err err = coord_state_apply(service->state, index, service->commands, count,
-                                               service->results, info);
-        if (!err)
-            err = coord_state_commit(service->state, true /* sync */, info);
-        if (err)
-            return err;
-        clock_read(service);
-        service->time_base_ms = service->now_ms;
-    }
-    for (size_t i = 0; i < count; i++)
-        learn(service, &service->proposals[i], &service->results[i]);
-    for (size_t i = 0; i < count; i++) {
-        answer(service, &service->proposals[i], &service->results[i]);
-        shrink(&service->proposals[i].bytes);
-        shrink(&service->results[i].reply);
-    }
-    for (size_t i = 0; i < service->read_count; i++)
-        read_answer(service, &service->reads[i]);
-    service->proposal_count = service->proposal_bytes = 0;
-    service->round_bytes = service->read_count = 0;
-    return LILIO_OK;
 }

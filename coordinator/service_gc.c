@@ -6,13 +6,16 @@
  * the first of them parked row --its OSD is up again--> job ...
  *
  * A row is due when gc_grace of cluster time has passed and no lease names its version (design rule
- * 3); what its writer gave up is due at once. Jobs live in memory: after a restart rows become jobs
- * again and OSDs are asked again, which is harmless, since deleting what is not there is. Parking
- * keeps rows that wait for a dead OSD from standing in the way of the others.
+ * 3); what its writer gave up is due at once. Jobs live in the leader's memory: at the next leader
+ * rows become jobs again and OSDs are asked again, which is harmless, since deleting what is not
+ * there is. Parking keeps rows that wait for a dead OSD from standing in the way of the others.
  */
 #include "coordinator/service_priv.h"
 
 #include <stdlib.h>
+
+#include "base/mark.h"
+#include "base/planted.h"
 
 #include "base/banned.h"
 
@@ -60,15 +63,27 @@ enum lilio_err service_gc_init(struct coord_service *service)
     gc->places =
         (struct coord_table){.value_size = sizeof(uint32_t), .limit = COORD_COLLECTING_MAX};
     gc->jobs = calloc(COORD_COLLECTING_MAX, sizeof *gc->jobs);
-    gc->cursor = queue_start;
     return gc->jobs ? LILIO_OK : LILIO_E_NOMEM;
 }
 
 /* Who reads says so again within its session's timeout, or has no session any more. */
-void service_gc_hold(struct coord_service *service)
+void service_gc_lead(struct coord_service *service)
 {
-    if (!service->options.fresh)
-        service->gc.hold_ms = service->started_ms + service_sessions_silence_ms(service);
+    struct gc *gc = &service->gc;
+    service_gc_drop(service);
+    gc->cursor = queue_start;
+    gc->walk_ms = gc->parked_ms = 0;
+    gc->hold_ms =
+        service->options.fresh ? 0 : service->led_ms + service_sessions_silence_ms(service);
+    gc->undue = gc->under_way = false;
+}
+
+void service_gc_drop(struct coord_service *service)
+{
+    struct gc *gc = &service->gc;
+    coord_table_release(&gc->places);
+    memset(gc->jobs, 0, COORD_COLLECTING_MAX * sizeof *gc->jobs);
+    gc->count = gc->next_free = 0;
 }
 
 void service_gc_release(struct coord_service *service)
@@ -194,8 +209,17 @@ static bool is_due(struct coord_service *service, const struct coord_gc_item *it
         service->gc.undue = true;
         return false;
     }
-    return service_now_ms(service) >= service->gc.hold_ms &&
-           !service_leased(service, item->row.version);
+    if (LILIO_PLANTED("collect_under_lease"))
+        return true;
+    if (service_now_ms(service) < service->gc.hold_ms) {
+        LILIO_MARK("coordinator/gc_held");
+        return false;
+    }
+    if (service_leased(service, item->row.version)) {
+        LILIO_MARK("coordinator/gc_leased");
+        return false;
+    }
+    return true;
 }
 
 /* Reads up to READ_ROWS rows from *from on and moves it past them; false at the end of what waits
@@ -351,7 +375,7 @@ static void time_go_on(struct coord_service *service, uint64_t now)
     step = step < TIME_STEP_MS_MIN ? TIME_STEP_MS_MIN : step;
     step = step > TIME_STEP_MS_MAX ? TIME_STEP_MS_MAX : step;
     struct proto_tick tick = {0};
-    if (service->gc.undue && now - service->time_base_ms >= step && service->proposal_count == 0)
+    if (service->gc.undue && now - service->time_base_ms >= step && !service_gathers(service))
         (void)service_propose(service, &proto_type_tick, &tick); /* the next tick tries again */
 }
 

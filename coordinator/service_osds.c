@@ -39,6 +39,8 @@ static struct proto_osd osd_as_seen(const struct coord_service *service, size_t 
 {
     struct proto_osd osd = *row_at(service, place);
     const struct live_osd *live = &service->osds[place];
+    if (!service->leads)
+        return osd; /* only the leader hears it */
     if (osd.state == PROTO_OSD_UP &&
         service_osd_silent_ms(service, place) >= service->options.suspect_ms)
         osd.state = PROTO_OSD_SUSPECT;
@@ -168,16 +170,31 @@ void service_bound(struct coord_service *service, const struct coord_request *re
 
 /* ---- heartbeats ---- */
 
+/* Whether an entry that is under way, or gathers, brings the OSD to this state. */
+static bool is_proposed(const struct coord_service *service, size_t place, uint8_t state)
+{
+    const struct live_osd *live = &service->osds[place];
+    return live->proposed_state == state && live->proposed_round > service->done_round;
+}
+
+static void note_proposed(struct coord_service *service, size_t place, uint8_t state)
+{
+    service->osds[place].proposed_state = state;
+    service->osds[place].proposed_round = service->round;
+}
+
 static void change_state(struct coord_service *service, size_t place, uint8_t state)
 {
     const struct proto_osd *row = row_at(service, place);
-    if (row->state == state)
+    if (row->state == state || is_proposed(service, place, state))
         return;
     struct proto_osd_step step = {.osd = row->id, .incarnation = row->incarnation, .state = state};
     struct proto_osd_change change = {.steps = &step, .steps_count = 1};
-    if (service_propose(service, &proto_type_osd_change, &change))
-        base_log_write(service->options.log, BASE_LOG_INFO, "osds", "state", "osd=%u from=%s to=%s",
-                       row->id, proto_osd_state_name(row->state), proto_osd_state_name(state));
+    if (!service_propose(service, &proto_type_osd_change, &change))
+        return; /* the next heartbeat tries again */
+    note_proposed(service, place, state);
+    base_log_write(service->options.log, BASE_LOG_INFO, "osds", "state", "osd=%u from=%s to=%s",
+                   row->id, proto_osd_state_name(row->state), proto_osd_state_name(state));
 }
 
 /* What a heartbeat is from. */
@@ -311,7 +328,8 @@ void service_osds_tick(struct coord_service *service)
     for (size_t i = 0; i < count && change.steps; i++) {
         const struct proto_osd *row = row_at(service, i);
         uint8_t state = silent_state(service, i);
-        if (state == row->state || (state == PROTO_OSD_OUT && out && !same_domain(out, row)))
+        if (state == row->state || is_proposed(service, i, state) ||
+            (state == PROTO_OSD_OUT && out && !same_domain(out, row)))
             continue;
         out = state == PROTO_OSD_OUT ? row : out;
         change.steps[change.steps_count++] = (struct proto_osd_step){
@@ -319,7 +337,20 @@ void service_osds_tick(struct coord_service *service)
     }
     if (change.steps_count == 0 || !service_propose(service, &proto_type_osd_change, &change))
         return;
-    for (size_t i = 0; i < change.steps_count; i++)
+    for (size_t i = 0; i < change.steps_count; i++) {
+        note_proposed(service, coord_state_osd_find(service->state, change.steps[i].osd),
+                      change.steps[i].state);
         base_log_write(service->options.log, BASE_LOG_WARN, "osds", "state", "osd=%u to=%s",
                        change.steps[i].osd, proto_osd_state_name(change.steps[i].state));
+    }
+}
+
+void service_osds_lead(struct coord_service *service)
+{
+    for (size_t i = 0; i < COORD_OSDS_MAX; i++)
+        service->osds[i] = (struct live_osd){
+            .heard_ms = service->led_ms,
+            .blank_ms = service->led_ms,
+            .parked = true,
+        };
 }

@@ -12,11 +12,25 @@ enum {
     OSD_WORDS = COORD_OSDS_MAX / 64,
 };
 
-/* A command of the next entry, and who asked for it (token NULL: nobody). */
+/* A command of a round, and who asked for it (type NULL: nobody). */
 struct proposal {
     struct coord_request request;
     uint16_t type;
     struct base_buffer bytes;
+};
+
+/* The commands of a round. */
+struct batch {
+    uint64_t round, cluster_ms, clock_ms; /* of its newest command */
+    size_t count, bytes;
+    struct proposal proposals[COORD_ENTRY_COMMANDS_MAX];
+    struct base_slice commands[COORD_ENTRY_COMMANDS_MAX];
+};
+
+/* A request that waits until its round is confirmed. */
+struct waiting_read {
+    uint64_t round;
+    struct coord_request request;
 };
 
 struct live_session {
@@ -24,6 +38,7 @@ struct live_session {
     uint64_t renewal; /* sequence of the renewal that named what it reads */
     uint32_t timeout_ms, reading_count;
     struct proto_version *reading; /* its leases, owned */
+    bool expiring;                 /* its end is proposed */
 };
 
 /* What is known about an OSD beside its row; same place as in the state. */
@@ -33,6 +48,8 @@ struct live_osd {
     bool heard;        /* there was one, and nothing says that it is gone */
     bool parked;       /* gc rows may be filed under it */
     uint64_t asked_ms; /* when handing out jobs to it began anew */
+    uint64_t proposed_round;
+    uint8_t proposed_state; /* what that round brings it to */
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count;
 };
 
@@ -70,20 +87,27 @@ struct coord_service {
     uint64_t clock_ms;         /* the clock when it was last read */
     uint64_t now_ms;           /* goes on with it, in capped steps */
     uint64_t started_ms, tick_ms;
-    uint64_t time_base_ms; /* clock when cluster time last went on */
+    char leader[256]; /* where it is reached; "" = not known, or here */
 
-    struct proposal proposals[COORD_ENTRY_COMMANDS_MAX];
-    size_t proposal_count, proposal_bytes;
-    size_t round_bytes; /* of all requests since the last answers */
-    struct base_slice commands[COORD_ENTRY_COMMANDS_MAX];
-    struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
-    struct coord_request *reads; /* that wait */
-    size_t read_count, read_room;
+    /* rounds (service_rounds.c) */
+    uint64_t round;      /* the one that gathers; numbers never come back */
+    uint64_t done_round; /* commands of rounds up to it are applied */
+    struct batch
+        batches[COORD_ROUNDS_MAX + 1]; /* a ring: under way, oldest first, then gathering */
+    size_t gathering, under_way;
+    struct waiting_read *reads; /* a ring, oldest first */
+    size_t read_first, read_count;
+    size_t held_bytes;     /* bodies of all requests that are not answered */
+    uint64_t cluster_ms;   /* newest cluster time of the rounds that were closed */
+    uint64_t time_base_ms; /* our time when it was that */
 
+    /* of the leader only */
+    bool leads;
+    uint64_t led_ms;             /* since */
     struct coord_table sessions; /* id -> live_session */
     struct coord_table leases;   /* version -> uint32_t: how often sessions name it */
     size_t lease_count;          /* of all sessions */
-    struct live_osd *osds;
+    struct live_osd *osds;       /* COORD_OSDS_MAX */
     struct walk_pin walks[COORD_SCANS_MAX];
     struct gc gc;
     uint64_t space_ms; /* when space was last looked at */
@@ -91,21 +115,35 @@ struct coord_service {
 };
 
 uint64_t service_now_ms(const struct coord_service *service);
+void service_clock_read(struct coord_service *service);
 struct coord_view service_view(const struct coord_service *service,
                                const struct base_kv_snapshot *snapshot);
 void service_reply(struct coord_service *service, const struct coord_request *request,
                    const struct proto_type *type, const void *value);
 void service_refuse(struct coord_service *service, const struct coord_request *request,
                     enum lilio_err err, const char *text);
+/* NOT_LEADER, with the leader's address when it is known. */
+void service_redirect(struct coord_service *service, const struct coord_request *request);
+/* Unpacks the request's body; answers and returns false if it is malformed. */
+bool service_body(struct coord_service *service, const struct coord_request *request, void *ret);
+
+/* ---- rounds (service_rounds.c) ---- */
+
+enum lilio_err service_rounds_init(struct coord_service *service);
+void service_rounds_release(struct coord_service *service);
+/* Cluster time goes on from what the rows say; reads that wait are asked again. */
+void service_rounds_lead(struct coord_service *service);
+/* Answers all that gathers or is under way with NOT_LEADER. */
+void service_rounds_redirect(struct coord_service *service);
 /* A command of our own; false when there is no room: it is tried again at the next tick. */
 bool service_propose(struct coord_service *service, const struct proto_type *type,
                      const void *value);
 /* The request itself becomes a command. */
 void service_propose_request(struct coord_service *service, const struct coord_request *request);
-/* The request is answered after what is proposed before it. */
+/* The request is a read of this round. */
 void service_defer(struct coord_service *service, const struct coord_request *request);
-/* Unpacks the request's body; answers and returns false if it is malformed. */
-bool service_body(struct coord_service *service, const struct coord_request *request, void *ret);
+/* Whether a command waits for its round to be closed. */
+bool service_gathers(const struct coord_service *service);
 
 /* ---- sessions and leases (service_sessions.c) ---- */
 
@@ -114,7 +152,8 @@ enum lilio_err service_sessions_load(struct coord_service *service, struct lilio
 bool service_session_touch(struct coord_service *service, uint64_t id);
 void service_session_opened(struct coord_service *service, const struct coord_result *result);
 void service_session_closed(struct coord_service *service, uint64_t id);
-void service_sessions_release(struct coord_service *service);
+void service_sessions_expired(struct coord_service *service, const struct proto_entry *entry);
+void service_sessions_drop(struct coord_service *service);
 /* The longest silence any open session is granted; 0 without sessions. */
 uint32_t service_sessions_silence_ms(const struct coord_service *service);
 void service_renew(struct coord_service *service, const struct coord_request *request);
@@ -134,12 +173,15 @@ void service_welcome(struct coord_service *service, const struct coord_request *
 void service_bound(struct coord_service *service, const struct coord_request *request);
 void service_orders(struct coord_service *service, const struct coord_request *request);
 void service_osds_tick(struct coord_service *service);
+/* Everyone has its full time from now on. */
+void service_osds_lead(struct coord_service *service);
 
 /* ---- collection (service_gc.c) ---- */
 
 enum lilio_err service_gc_init(struct coord_service *service);
-/* After a start, once the sessions are loaded: collects nothing that one of them may read. */
-void service_gc_hold(struct coord_service *service);
+/* Begins anew, once the sessions are loaded: collects nothing that one of them may read. */
+void service_gc_lead(struct coord_service *service);
+void service_gc_drop(struct coord_service *service);
 void service_gc_release(struct coord_service *service);
 void service_gc_confirm(struct coord_service *service, size_t place, struct base_oid oid);
 /* Jobs for the OSD, at most COORD_COLLECT_MAX. */
@@ -154,6 +196,6 @@ void service_gc_tick(struct coord_service *service);
 /* Answers a request that changes nothing. */
 void service_read(struct coord_service *service, const struct coord_request *request);
 void service_walks_tick(struct coord_service *service);
-void service_walks_release(struct coord_service *service);
+void service_walks_drop(struct coord_service *service);
 
 #endif

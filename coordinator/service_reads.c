@@ -1,7 +1,10 @@
 /* Requests that change nothing: answered from committed rows. */
+#include "coordinator/raft/raft.h"
 #include "coordinator/service_priv.h"
 
 #include "base/banned.h"
+
+enum { STATUS_COORDINATORS = 16 }; /* as many as the message takes */
 
 /* A request's body, its answer and how one comes from the other. Bodies and answers are small
  * structs; lists are in the arena. */
@@ -91,20 +94,36 @@ static void read_listing(struct coord_service *service, const struct coord_reque
     answer_or_refuse(service, request, err, &info, &proto_type_listing, &reply);
 }
 
+/* One that stands alone has nobody to ask. */
+static size_t coordinators_list(const struct coord_service *service, struct proto_coordinator *ret)
+{
+    const struct coord_port *port = &service->options.port;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    size_t count =
+        port->coordinators ? port->coordinators(port->context, ret, STATUS_COORDINATORS) : 0;
+    if (count > 0)
+        return count;
+    *ret = (struct proto_coordinator){
+        .id = service->options.id,
+        .address = base_slice_str(service->options.address),
+        .role = base_slice_str(service->leads ? "leader" : "follower"),
+        .applied_index = row->applied_index,
+        .commit_index = row->applied_index,
+        .term = row->applied_term,
+        .kind = RAFT_VOTER,
+        .uptime_ms = service_now_ms(service) - service->started_ms,
+    };
+    return 1;
+}
+
 static void read_status(struct coord_service *service, const struct coord_request *request)
 {
     const struct proto_state_row *row = coord_state_row(service->state);
-    size_t osds = coord_state_osd_count(service->state);
-    struct proto_coordinator self = {
-        .id = service->options.id,
-        .address = base_slice_str(service->options.address),
-        .role = base_slice_str("leader"),
-        .applied_index = row->applied_index,
-        .uptime_ms = service_now_ms(service) - service->started_ms,
-    };
+    size_t osds = service->leads ? coord_state_osd_count(service->state) : 0;
+    struct proto_coordinator coordinators[STATUS_COORDINATORS];
     struct proto_status reply = {
-        .coordinators = &self,
-        .coordinators_count = 1,
+        .coordinators = coordinators,
+        .coordinators_count = coordinators_list(service, coordinators),
         .bucket_count = row->bucket_count,
         .object_count = row->object_count,
         .object_bytes = row->object_bytes,
@@ -186,8 +205,8 @@ static void walk_next(struct coord_service *service, const struct coord_request 
     struct walk_pin *pin = ask.id ? pin_find(service, ask.id) : NULL;
     if (!pin) {
         service_refuse(service, request, LILIO_E_NOT_FOUND,
-                       "no such walk: it was closed, was idle too long, or the "
-                       "coordinator was restarted");
+                       "no such walk: it was closed, was idle too long, or another "
+                       "coordinator leads since");
         return;
     }
     pin->used_ms = service_now_ms(service);
@@ -216,7 +235,7 @@ void service_walks_tick(struct coord_service *service)
             pin_end(&service->walks[i]);
 }
 
-void service_walks_release(struct coord_service *service)
+void service_walks_drop(struct coord_service *service)
 {
     for (size_t i = 0; i < COORD_SCANS_MAX; i++)
         if (service->walks[i].id)

@@ -1,9 +1,15 @@
 /* Sessions at the one who leads: when each was heard last and which versions it reads. A lease
- * lives as long as its session names it. Losing this with a restart is harmless: every session gets
- * its full time again, and collection waits until each has renewed or expired. */
+ * lives as long as its session names it. Losing this with the leadership is harmless: every session
+ * gets its full time again at the next leader, and collection waits there until each has renewed or
+ * expired.
+ *
+ * A session whose end is proposed stays until the end is applied: its leases hold, what it asks for
+ * is decided by apply, behind the end. Only its renewals are put off: they promise something. */
 #include "coordinator/service_priv.h"
 
 #include <stdlib.h>
+
+#include "base/mark.h"
 
 #include "base/banned.h"
 
@@ -15,6 +21,11 @@ static struct coord_table_key session_key(uint64_t id)
 static struct coord_table_key lease_key(struct proto_version version)
 {
     return (struct coord_table_key){version.index, version.ordinal};
+}
+
+static struct live_session *session_find(const struct coord_service *service, uint64_t id)
+{
+    return coord_table_find(&service->sessions, session_key(id));
 }
 
 static void session_add(struct coord_service *service, uint64_t id, uint32_t timeout_ms)
@@ -46,8 +57,8 @@ enum lilio_err service_sessions_load(struct coord_service *service, struct lilio
 
 bool service_session_touch(struct coord_service *service, uint64_t id)
 {
-    struct live_session *live = coord_table_find(&service->sessions, session_key(id));
-    if (live)
+    struct live_session *live = session_find(service, id);
+    if (live && !live->expiring)
         live->heard_ms = service_now_ms(service);
     return live != NULL;
 }
@@ -104,14 +115,20 @@ void service_renew(struct coord_service *service, const struct coord_request *re
     struct proto_session_renew renew;
     if (!service_body(service, request, &renew))
         return;
-    struct live_session *live =
-        coord_table_find(&service->sessions, session_key(request->header.session));
+    struct live_session *live = session_find(service, request->header.session);
     if (!live) {
         service_refuse(service, request, LILIO_E_SESSION_CLOSED, NULL);
         return;
     }
+    if (live->expiring) {
+        LILIO_MARK("coordinator/renewal_of_expiring");
+        service_refuse(service, request, LILIO_E_BUSY, "the session is about to end");
+        return;
+    }
     live->heard_ms = service_now_ms(service);
     struct proto_version *reading;
+    if (request->header.sequence < live->renewal)
+        LILIO_MARK("coordinator/renewal_overtaken");
     if (request->header.sequence >= live->renewal) {
         size_t others = service->lease_count - live->reading_count;
         if (others + renew.reading_count > COORD_LEASES_MAX ||
@@ -137,14 +154,23 @@ bool service_leased(const struct coord_service *service, struct proto_version ve
 
 void service_session_closed(struct coord_service *service, uint64_t id)
 {
-    struct live_session *live = coord_table_find(&service->sessions, session_key(id));
+    struct live_session *live = session_find(service, id);
     if (!live)
         return;
     leases_drop(service, live->reading, live->reading_count);
     coord_table_remove(&service->sessions, session_key(id));
 }
 
-void service_sessions_release(struct coord_service *service)
+void service_sessions_expired(struct coord_service *service, const struct proto_entry *entry)
+{
+    struct proto_session_expire expire;
+    if (proto_session_expire_unpack(entry->body, service->arena, &expire, NULL))
+        return;
+    for (size_t i = 0; i < expire.ids_count; i++)
+        service_session_closed(service, expire.ids[i]);
+}
+
+void service_sessions_drop(struct coord_service *service)
 {
     struct coord_table_key key;
     size_t cursor = 0;
@@ -152,6 +178,7 @@ void service_sessions_release(struct coord_service *service)
         free(live->reading);
     coord_table_release(&service->sessions);
     coord_table_release(&service->leases);
+    service->lease_count = 0;
 }
 
 uint32_t service_sessions_silence_ms(const struct coord_service *service)
@@ -176,12 +203,13 @@ void service_sessions_tick(struct coord_service *service)
     size_t cursor = 0;
     for (const struct live_session *live;
          (live = coord_table_next(&service->sessions, &cursor, &key));)
-        if (now - live->heard_ms >= live->timeout_ms && expire.ids_count < sizeof ids / sizeof *ids)
+        if (!live->expiring && now - live->heard_ms >= live->timeout_ms &&
+            expire.ids_count < sizeof ids / sizeof *ids)
             ids[expire.ids_count++] = key.a;
     if (expire.ids_count == 0 || !service_propose(service, &proto_type_session_expire, &expire))
         return;
     for (size_t i = 0; i < expire.ids_count; i++)
-        service_session_closed(service, ids[i]);
+        session_find(service, ids[i])->expiring = true;
     base_log_write(service->options.log, BASE_LOG_INFO, "sessions", "expired", "count=%zu",
                    expire.ids_count);
 }

@@ -3,17 +3,20 @@
  * How an entry becomes state: apply() takes the commands in their order. Each is unpacked, cluster
  * time goes on, a request of a session is admitted or answered from memory, its handler decides and
  * writes into the batch, its result is remembered in the same batch. After the last one the state
- * row, which holds the applied index, joins the batch. commit() writes the batch as one.
+ * row, which holds the applied index and its term, joins the batch. commit() writes the batch as
+ * one.
  *
- * What a crash leaves: all of the batches up to some point that is not before the last synced one,
- * each whole; entries after it are applied again by who holds the log. Without a log (one
- * coordinator) nothing was answered for them.
+ * What a crash leaves: all of the batches up to some point that is not before the last flush, each
+ * whole; entries after it are applied again by who holds the log.
  */
 #include "coordinator/state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mark.h"
+#include "base/planted.h"
+#include "coordinator/raft/raft.h"
 #include "coordinator/state_priv.h"
 
 #include "base/banned.h"
@@ -56,6 +59,48 @@ static enum lilio_err load_state(struct coord_state *state, struct lilio_errinfo
     return err == LILIO_E_NOT_FOUND ? LILIO_OK : err;
 }
 
+/* ---- the quorum's configuration ---- */
+
+/* Keeps a packed configuration, strings and all. */
+static enum lilio_err config_keep(struct coord_state *state, struct base_slice packed,
+                                  struct lilio_errinfo *info)
+{
+    struct coord_view view = coord_state_view(state, NULL, state->config_arena);
+    proto_arena_clear(state->config_arena);
+    state->config = (struct proto_raft_config){0};
+    return coord_view_unpack(&view, &proto_type_raft_config, packed, &state->config, info);
+}
+
+static enum lilio_err load_config(struct coord_state *state, struct lilio_errinfo *info)
+{
+    struct base_buffer packed = {0};
+    struct coord_key key = meta_key("members");
+    enum lilio_err err =
+        base_kv_get(state->kv, NULL, COORD_META, coord_key_slice(&key), &packed, info);
+    if (!err)
+        err = config_keep(state, base_buffer_slice(&packed), info);
+    base_buffer_release(&packed);
+    if (err == LILIO_E_NOT_FOUND && state->row.config_index == 0)
+        return LILIO_OK;
+    return err == LILIO_E_NOT_FOUND
+               ? lilio_fail(info, LILIO_E_CORRUPT, "the object maps have no members row")
+               : err;
+}
+
+/* A planted bug: the state that is opened, after a restart or out of a snapshot, comes without the
+ * results that were remembered. */
+static void results_lose(struct coord_state *state)
+{
+    struct base_kv_iter *iter = NULL;
+    if (base_kv_iter_new(state->kv, NULL, NULL, COORD_DEDUP, &iter))
+        return;
+    for (base_kv_iter_seek(iter, base_slice(NULL, 0)); base_kv_iter_valid(iter);
+         base_kv_iter_next(iter))
+        base_kv_batch_delete(state->batch, COORD_DEDUP, base_kv_iter_key(iter));
+    base_kv_iter_free(&iter);
+    (void)base_kv_batch_commit(state->batch, false, NULL); /* it is a bug anyway */
+}
+
 enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_state,
                                 struct lilio_errinfo *info)
 {
@@ -66,12 +111,18 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
     enum lilio_err err = base_kv_batch_new(kv, &state->batch);
     if (!err)
         err = proto_arena_new(&state->arena);
+    if (!err)
+        err = proto_arena_new(&state->config_arena);
     if (err)
         (void)lilio_fail(info, err, "out of memory"); /* err goes on below */
     if (!err)
         err = load_state(state, info);
     if (!err)
+        err = load_config(state, info);
+    if (!err)
         err = coord_map_load(state, info);
+    if (!err && LILIO_PLANTED("dedup_lost"))
+        results_lose(state);
     if (err) {
         coord_state_free(&state);
         return err;
@@ -87,6 +138,7 @@ void coord_state_free(struct coord_state **state)
     coord_map_release(*state);
     base_kv_batch_free(&(*state)->batch);
     proto_arena_free(&(*state)->arena);
+    proto_arena_free(&(*state)->config_arena);
     base_buffer_release(&(*state)->packed);
     free(*state);
     *state = NULL;
@@ -131,7 +183,14 @@ enum lilio_err coord_view_unpack(const struct coord_view *view, const struct pro
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
     if (bytes.size)
         memcpy(copy, bytes.data, bytes.size);
-    enum lilio_err err = proto_unpack(type, base_slice(copy, bytes.size), view->arena, ret, info);
+    return coord_view_unpack_here(view, type, base_slice(copy, bytes.size), ret, info);
+}
+
+enum lilio_err coord_view_unpack_here(const struct coord_view *view, const struct proto_type *type,
+                                      struct base_slice bytes, void *ret,
+                                      struct lilio_errinfo *info)
+{
+    enum lilio_err err = proto_unpack(type, bytes, view->arena, ret, info);
     if (!err || err == LILIO_E_NOMEM)
         return err;
     return lilio_prefix(info, err == LILIO_E_UNSUPPORTED ? LILIO_E_FORMAT : LILIO_E_CORRUPT,
@@ -395,9 +454,15 @@ enum lilio_err coord_apply_tick(struct coord_command *command)
 /* Never back, and each step capped: a clock that jumps deletes nothing (design rule 5). */
 static void time_advance(struct coord_state *state, uint64_t cluster_ms)
 {
+    if (LILIO_PLANTED("wall_clock_for_cluster_time")) {
+        state->row.cluster_ms = cluster_ms;
+        return;
+    }
     uint64_t most = state->row.cluster_ms + COORD_STEP_MS_MAX;
-    if (cluster_ms > most)
+    if (cluster_ms > most) {
+        LILIO_MARK("coordinator/time_step_capped");
         cluster_ms = most;
+    }
     if (cluster_ms > state->row.cluster_ms)
         state->row.cluster_ms = cluster_ms;
 }
@@ -459,27 +524,57 @@ static enum lilio_err apply_command(struct coord_state *state, struct proto_vers
     return state->failed;
 }
 
-enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index,
-                                 const struct base_slice *commands, size_t count,
-                                 struct coord_result *ret_results, struct lilio_errinfo *info)
+/* The state row is the last of what an entry writes. */
+static enum lilio_err entry_end(struct coord_state *state, uint64_t index, uint64_t term,
+                                struct lilio_errinfo *info)
 {
-    LILIO_ASSERT(count <= COORD_ENTRY_COMMANDS_MAX);
-    if (!state->failed && index <= state->row.applied_index)
-        return LILIO_OK;
-    struct coord_result unseen = {0};
-    for (size_t i = 0; i < count && !state->failed; i++)
-        (void)apply_command(state, (struct proto_version){.index = index, .ordinal = (uint32_t)i},
-                            commands[i],
-                            ret_results ? &ret_results[i] : &unseen); /* failed says it */
-    coord_result_release(&unseen);
     if (!state->failed) {
         state->row.applied_index = index;
+        state->row.applied_term = term;
         struct coord_key key = meta_key("state");
         coord_put(state, COORD_META, &key, &proto_type_state_row, &state->row);
     }
     if (state->failed && info)
         *info = state->failure;
     return state->failed;
+}
+
+enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index, uint64_t term,
+                                 const struct base_slice *commands, size_t count,
+                                 struct coord_result *ret_results, struct lilio_errinfo *info)
+{
+    LILIO_ASSERT(count <= COORD_ENTRY_COMMANDS_MAX);
+    if (!state->failed && index <= state->row.applied_index) {
+        LILIO_MARK("coordinator/entry_again");
+        return LILIO_OK;
+    }
+    struct coord_result unseen = {0};
+    for (size_t i = 0; i < count && !state->failed; i++)
+        (void)apply_command(state, (struct proto_version){.index = index, .ordinal = (uint32_t)i},
+                            commands[i],
+                            ret_results ? &ret_results[i] : &unseen); /* failed says it */
+    coord_result_release(&unseen);
+    return entry_end(state, index, term, info);
+}
+
+enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index, uint64_t term,
+                                   const struct proto_raft_config *config,
+                                   struct lilio_errinfo *info)
+{
+    if (!state->failed && index <= state->row.applied_index)
+        return LILIO_OK;
+    if (config && !state->failed) {
+        struct coord_key key = meta_key("members");
+        struct lilio_errinfo failure = {0};
+        coord_put(state, COORD_META, &key, &proto_type_raft_config, config);
+        enum lilio_err err = state->failed;
+        if (!err)
+            err = config_keep(state, base_buffer_slice(&state->packed), &failure);
+        if (err)
+            (void)coord_failed(state, err, &failure); /* entry_end returns it */
+        state->row.config_index = index;
+    }
+    return entry_end(state, index, term, info);
 }
 
 enum lilio_err coord_state_commit(struct coord_state *state, bool sync, struct lilio_errinfo *info)
@@ -510,6 +605,21 @@ const struct proto_cluster_row *coord_state_cluster(const struct coord_state *st
 const struct proto_state_row *coord_state_row(const struct coord_state *state)
 {
     return &state->row;
+}
+
+const struct proto_raft_config *coord_state_config(const struct coord_state *state,
+                                                   uint64_t *ret_index)
+{
+    *ret_index = state->row.config_index;
+    return &state->config;
+}
+
+uint32_t coord_state_voters(const struct coord_state *state)
+{
+    uint32_t voters = 0;
+    for (size_t i = 0; i < state->config.members_count; i++)
+        voters += state->config.members[i].kind == RAFT_VOTER;
+    return voters;
 }
 
 const struct proto_verify_mark *coord_state_verify_mark(const struct coord_state *state)

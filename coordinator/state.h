@@ -4,8 +4,8 @@
  * packed proto_entry; the command's place in it is its ordinal. apply() decides and writes
  * everything from the rows and the entry alone (no clock, no randomness, no order of memory), so
  * every replica comes to the same rows; the applied index travels in the same batch as the effects,
- * so an entry that is applied again changes nothing. This is where Raft plugs in: it decides what
- * the entry at an index is.
+ * so an entry that is applied again changes nothing. Raft decides what the entry at an index is. An
+ * entry without commands (a leader's no-op, a configuration of the quorum) only advances the state.
  *
  * Threads: one owner. Reads see what was committed by coord_state_commit().
  */
@@ -20,8 +20,8 @@
 struct coord_state;
 
 /* kv is borrowed, opened with coord_kv_options(). An empty store gives a state that only takes
- * cluster_init. Errors: CORRUPT (rows that contradict each other), FORMAT (written by a newer
- * program), IO, NOMEM. */
+ * cluster_init and coord_state_advance(). Errors: CORRUPT (rows that contradict each other), FORMAT
+ * (written by a newer program), IO, NOMEM. */
 LILIO_MUST_USE enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_state,
                                                struct lilio_errinfo *info);
 void coord_state_free(struct coord_state **state);
@@ -37,15 +37,23 @@ struct coord_result {
 };
 void coord_result_release(struct coord_result *result);
 
-/* Adds the effects of the entry at index to the batch under way; an index that was applied changes
- * nothing and leaves ret_results (count of them, or NULL) alone. A command that is refused is a
- * result, not an error. Errors: IO, CORRUPT, NOMEM: the state is unusable from then on, the process
- * has to end. */
+/* Adds the effects of the entry at (index, term) to the batch under way; an index that was applied
+ * changes nothing and leaves ret_results (count of them, or NULL) alone. A command that is refused
+ * is a result, not an error. Errors: IO, CORRUPT, NOMEM: the state is unusable from then on, the
+ * process has to end. */
 LILIO_MUST_USE enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index,
-                                                const struct base_slice *commands, size_t count,
-                                                struct coord_result *ret_results,
+                                                uint64_t term, const struct base_slice *commands,
+                                                size_t count, struct coord_result *ret_results,
                                                 struct lilio_errinfo *info);
-/* Writes the batch; sync: durable when it returns. Errors as for apply, and NO_SPACE. */
+/* The same for an entry without commands: a no-op, or with config the members of the quorum from
+ * this entry on, copied. Also before the cluster is initialised. Errors: as for apply. */
+LILIO_MUST_USE enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index,
+                                                  uint64_t term,
+                                                  const struct proto_raft_config *config,
+                                                  struct lilio_errinfo *info);
+/* Writes the batch. Where the log is the truth it is not synced: entries behind the last flush are
+ * applied again. sync: durable when it returns, for a store with a log of its own. Errors as for
+ * apply, and NO_SPACE. */
 LILIO_MUST_USE enum lilio_err coord_state_commit(struct coord_state *state, bool sync,
                                                  struct lilio_errinfo *info);
 
@@ -53,8 +61,14 @@ LILIO_MUST_USE enum lilio_err coord_state_commit(struct coord_state *state, bool
 
 bool coord_state_initialised(const struct coord_state *state);
 const struct proto_cluster_row *coord_state_cluster(const struct coord_state *state);
-/* Applied index, cluster time, epoch, counters. */
+/* Applied index and term, cluster time, epoch, counters. */
 const struct proto_state_row *coord_state_row(const struct coord_state *state);
+/* The newest applied configuration of the quorum and the entry it is from (0 and no members: there
+ * was none). Borrowed until the next one is applied. */
+const struct proto_raft_config *coord_state_config(const struct coord_state *state,
+                                                   uint64_t *ret_index);
+/* Voters in it. */
+uint32_t coord_state_voters(const struct coord_state *state);
 const struct proto_verify_mark *coord_state_verify_mark(const struct coord_state *state);
 /* Rows of the map, sorted by id, borrowed until the next apply. */
 size_t coord_state_osd_count(const struct coord_state *state);

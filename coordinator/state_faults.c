@@ -4,6 +4,8 @@
  * A row keeps exceptions as runs of stripes; deciding is easier on two masks per stripe. A row
  * without exceptions, which is nearly every one, never builds them.
  */
+#include "base/mark.h"
+#include "base/planted.h"
 #include "coordinator/state_priv.h"
 
 #include "base/banned.h"
@@ -70,6 +72,9 @@ enum lilio_err coord_faults_rebound(struct coord_command *command, const struct 
     const uint8_t *young = young_osds(command->state, epoch);
     if (!young || !placement || placement->width != faults->total)
         return command->state->failed;
+    if (LILIO_PLANTED("commit_ignores_incarnation"))
+        return LILIO_OK;
+    LILIO_MARK("coordinator/commit_across_rebinding");
     enum lilio_err err = masks_make(command, faults);
     for (uint32_t stripe = 0; stripe < faults->stripe_count && !err; stripe++) {
         uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);

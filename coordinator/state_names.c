@@ -194,7 +194,8 @@ static enum lilio_err copy_find(struct coord_command *command, struct copy *copy
     return err;
 }
 
-/* The runs are shared as they are, so the target bucket has to code like them. */
+/* The runs are shared as they are, so the target bucket has to code like them; content that lies in
+ * the version itself is copied. */
 static enum lilio_err copy_check(struct coord_command *command, const struct copy *copy)
 {
     if (copy->ask.condition > COORD_IF_ABSENT)
@@ -222,13 +223,8 @@ static enum lilio_err copy_check(struct coord_command *command, const struct cop
 static enum lilio_err copy_reply(struct coord_command *command, const struct copy *copy,
                                  const struct proto_version_row *row)
 {
-    struct proto_committed reply = {
-        .version = row->version,
-        .durable = row->durable_min,
-        .total = (uint8_t)(copy->to.profile.data_count + copy->to.profile.parity_count),
-        .modified_ms = row->modified_ms,
-    };
-    coord_reply(command, &proto_type_committed, &reply);
+    coord_reply_committed(command, row,
+                          (uint8_t)(copy->to.profile.data_count + copy->to.profile.parity_count));
     return LILIO_OK;
 }
 

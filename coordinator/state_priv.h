@@ -31,6 +31,8 @@ struct coord_state {
     struct proto_cluster_row cluster;
     struct proto_state_row row;
     struct proto_verify_mark verify;
+    struct proto_raft_config config; /* of the quorum, in config_arena */
+    struct proto_arena *config_arena;
     struct coord_osd *osds; /* by id */
     size_t osd_count;
     struct coord_placement *placements; /* by id */
@@ -60,6 +62,10 @@ enum lilio_err coord_view_get(const struct coord_view *view, enum coord_column c
 /* An unpacked copy of bytes in the view's arena; a row that does not unpack is CORRUPT. */
 enum lilio_err coord_view_unpack(const struct coord_view *view, const struct proto_type *type,
                                  struct base_slice bytes, void *ret, struct lilio_errinfo *info);
+/* The same without the copy: what it points to lives as long as bytes do. */
+enum lilio_err coord_view_unpack_here(const struct coord_view *view, const struct proto_type *type,
+                                      struct base_slice bytes, void *ret,
+                                      struct lilio_errinfo *info);
 /* The same inside a command: anything but OK and NOT_FOUND makes the state fail. */
 enum lilio_err coord_get(struct coord_command *command, enum coord_column column,
                          const struct coord_key *key, const struct proto_type *type, void *ret);
@@ -175,6 +181,10 @@ void coord_version_drop(struct coord_command *command, uint64_t bucket_id, struc
                         const struct proto_version_row *row, uint8_t reason);
 
 /* ---- runs (state_runs.c) ---- */
+
+/* What a COMMIT or COPY of a version is answered. */
+void coord_reply_committed(struct coord_command *command, const struct proto_version_row *row,
+                           uint8_t total);
 
 enum { COORD_RUN_STAGED = 1, COORD_RUN_COMMITTED = 2, COORD_RUN_DISCARDED = 2 };
 enum { COORD_GC_SUPERSEDED = 1, COORD_GC_DELETED = 2, COORD_GC_DISCARDED = 3 };

@@ -8,6 +8,7 @@
  *       +--COMMIT with the row--> committed
  *       +--DISCARD--> a gc row, and a note in the session that a late COMMIT of the oid is refused
  */
+#include "base/mark.h"
 #include "coordinator/state_priv.h"
 
 #include "base/banned.h"
@@ -215,6 +216,26 @@ static enum lilio_err row_check(struct coord_command *command, const struct prot
     return attributes_check(command, row);
 }
 
+/* The content of a small object: only where a majority of several disks holds it. */
+static enum lilio_err inline_check(struct coord_command *command,
+                                   const struct proto_version_row *row)
+{
+    struct base_slice bytes = row->inline_bytes;
+    if (bytes.size == 0)
+        return LILIO_OK;
+    uint32_t voters = coord_state_voters(command->state);
+    if (voters < COORD_INLINE_VOTERS_MIN) {
+        LILIO_MARK("coordinator/inline_refused");
+        return coord_refuse(command, LILIO_E_INVALID,
+                            "content travels in COMMIT with %d coordinators or more, here are %u",
+                            COORD_INLINE_VOTERS_MIN, voters ? voters : 1);
+    }
+    if (!row->has_crc32c || codec_crc32c(0, bytes.data, bytes.size) != row->crc32c)
+        return coord_refuse(command, LILIO_E_INVALID,
+                            "the content does not have the checksum of its version");
+    return LILIO_OK;
+}
+
 static enum lilio_err condition_check(struct coord_command *command,
                                       const struct proto_commit *commit,
                                       const struct proto_version_row *old)
@@ -267,6 +288,24 @@ static uint8_t runs_durable(const struct run *runs, size_t count, uint8_t total)
     return least;
 }
 
+void coord_reply_committed(struct coord_command *command, const struct proto_version_row *row,
+                           uint8_t total)
+{
+    struct proto_committed reply = {
+        .version = row->version,
+        .durable = row->durable_min,
+        .total = total,
+        .modified_ms = row->modified_ms,
+    };
+    uint32_t voters = coord_state_voters(command->state);
+    if (row->inline_bytes.size > 0) {
+        reply.total = 0;
+        reply.coordinators_total = (uint8_t)(voters ? voters : 1);
+        reply.coordinators = (uint8_t)(reply.coordinators_total / 2 + 1);
+    }
+    coord_reply(command, &proto_type_committed, &reply);
+}
+
 static void commit_write(struct coord_command *command, const struct proto_commit *commit,
                          const struct proto_bucket *bucket, struct run *runs,
                          const struct proto_version_row *old)
@@ -275,20 +314,14 @@ static void commit_write(struct coord_command *command, const struct proto_commi
     uint8_t total = (uint8_t)(bucket->profile.data_count + bucket->profile.parity_count);
     row.version = command->version;
     row.modified_ms = coord_modified_ms(command, old);
-    row.durable_min = runs_durable(runs, row.extents_count, total);
+    row.durable_min = row.inline_bytes.size > 0 ? 0 : runs_durable(runs, row.extents_count, total);
     for (size_t i = 0; i < row.extents_count && !command->state->failed; i++) {
         run_put(command, &runs[i], COORD_RUN_COMMITTED);
         if (runs[i].staged)
             coord_run_forget(command, runs[i].row.oid);
     }
     coord_version_add(command, bucket->id, commit->key, &row, old);
-    struct proto_committed reply = {
-        .version = row.version,
-        .durable = row.durable_min,
-        .total = total,
-        .modified_ms = row.modified_ms,
-    };
-    coord_reply(command, &proto_type_committed, &reply);
+    coord_reply_committed(command, &row, total);
 }
 
 enum lilio_err coord_apply_commit(struct coord_command *command)
@@ -302,6 +335,8 @@ enum lilio_err coord_apply_commit(struct coord_command *command)
         err = coord_key_check(&command->info, commit.key);
     if (!err)
         err = row_check(command, &commit.row);
+    if (!err)
+        err = inline_check(command, &commit.row);
     struct proto_version_row old;
     bool found = false;
     if (!err)

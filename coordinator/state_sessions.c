@@ -6,6 +6,7 @@
  * floor is never executed. With the session everything goes: results, staged runs (collected at
  * once) and notes on discarded ones; its id never comes back.
  */
+#include "base/mark.h"
 #include "coordinator/state_priv.h"
 
 #include "base/banned.h"
@@ -46,6 +47,7 @@ enum lilio_err coord_apply_session_open(struct coord_command *command)
         .timeout_ms = timeout,
         .cluster_id = state->cluster.cluster_id,
         .epoch = state->row.epoch,
+        .inline_max = coord_state_voters(state) >= COORD_INLINE_VOTERS_MIN ? COORD_INLINE_MAX : 0,
     };
     coord_reply(command, &proto_type_session, &reply);
     return LILIO_OK;
@@ -78,17 +80,22 @@ enum lilio_err coord_session_admit(struct coord_command *command, bool *ret_agai
         return err;
     if (entry->sequence == 0)
         return coord_refuse(command, LILIO_E_INVALID, "a request of a session needs a sequence");
-    if (entry->sequence < command->session.answered_below)
+    if (entry->sequence < command->session.answered_below) {
+        LILIO_MARK("coordinator/outcome_forgotten");
         return coord_refuse(command, LILIO_E_OUTCOME_UNKNOWN,
                             "what request %llu was answered is not remembered any more",
                             (unsigned long long)entry->sequence);
+    }
     struct proto_dedup_row row;
     key = coord_key_pair(entry->session, entry->sequence);
     err = coord_get(command, COORD_DEDUP, &key, &proto_type_dedup_row, &row);
     *ret_again = err == LILIO_OK;
     if (err == LILIO_E_NOT_FOUND)
         return LILIO_OK;
-    return err ? err : answer_again(command, &row);
+    if (err)
+        return err;
+    LILIO_MARK("coordinator/retry_answered");
+    return answer_again(command, &row);
 }
 
 /* ---- results ---- */
@@ -230,6 +237,7 @@ enum lilio_err coord_apply_session_expire(struct coord_command *command)
     enum lilio_err err = coord_body(command, &proto_type_session_expire, &expire);
     if (err)
         return err;
+    LILIO_MARK("coordinator/session_expired");
     for (size_t i = 0; i < expire.ids_count; i++)
         session_end(command, expire.ids[i]);
     return coord_reply_ok(command);

@@ -43,8 +43,8 @@ static void apply(struct coord_state *state, uint64_t sequence, uint16_t type,
     struct base_buffer packed = {0};
     if (!proto_entry_pack(&entry, &packed)) {
         struct base_slice command = base_buffer_slice(&packed);
-        must(coord_state_apply(state, coord_state_row(state)->applied_index + 1, &command, 1, NULL,
-                               NULL) == LILIO_OK);
+        must(coord_state_apply(state, coord_state_row(state)->applied_index + 1, 1, &command, 1,
+                               NULL, NULL) == LILIO_OK);
     }
     base_buffer_release(&packed);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "coordinator/raft/raft.h"
 
 #include "base/banned.h"
 
@@ -60,7 +61,7 @@ void fx_reopen(struct fx *fx)
 void fx_free(struct fx *fx)
 {
     for (size_t i = 0; i < fx->history_count; i++)
-        for (size_t k = 0; k < fx->history[i].count; k++)
+        for (size_t k = 0; k < sizeof fx->history[i].commands / sizeof(struct base_buffer); k++)
             base_buffer_release(&fx->history[i].commands[k]);
     free(fx->history);
     coord_result_release(&fx->result);
@@ -115,12 +116,31 @@ enum lilio_err fx_apply(struct fx *fx, uint64_t session, uint64_t sequence, uint
     base_buffer_release(&body);
     struct base_slice command = base_buffer_slice(&entry->commands[0]);
     enum lilio_err err =
-        coord_state_apply(fx->state, entry->index, &command, 1, &fx->result, &info);
+        coord_state_apply(fx->state, entry->index, FX_TERM, &command, 1, &fx->result, &info);
     if (err)
         print_message("apply failed: %s\n", info.text);
     assert_int_equal(err, LILIO_OK);
     assert_int_equal(coord_state_commit(fx->state, false, &info), LILIO_OK);
     return fx->result.err;
+}
+
+void fx_config(struct fx *fx, uint32_t voters)
+{
+    static const char *const addresses[] = {"inproc://c0", "inproc://c1", "inproc://c2",
+                                            "inproc://c3", "inproc://c4"};
+    struct proto_raft_member members[5] = {0};
+    for (uint32_t i = 0; i <= voters; i++) /* and a learner, who does not count */
+        members[i] = (struct proto_raft_member){.id = UINT64_C(1) << 32 | i,
+                                                .kind = i < voters ? RAFT_VOTER : RAFT_LEARNER,
+                                                .address = fx_text(addresses[i]),
+                                                .peer = fx_text("inproc://peer")};
+    struct proto_raft_config config = {.members = members, .members_count = voters + 1};
+    struct fx_entry *entry = history_add(fx);
+    entry->index = fx_row(fx)->applied_index + 1;
+    assert_int_equal(proto_raft_config_pack(&config, &entry->commands[0]), LILIO_OK);
+    assert_int_equal(coord_state_advance(fx->state, entry->index, FX_TERM, &config, NULL),
+                     LILIO_OK);
+    assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
 }
 
 enum lilio_err fx_do(struct fx *fx, const struct proto_type *type, const void *value)
@@ -290,6 +310,23 @@ struct proto_commit fx_commit(struct fx *fx, const struct proto_bucket *bucket, 
     commit.row.extents[0] = (struct proto_extent){
         .oid = commit.data[0].oid, .stored_length = length, .logical_length = length};
     return commit;
+}
+
+struct proto_commit fx_commit_inline(struct fx *fx, const struct proto_bucket *bucket,
+                                     const char *key, uint32_t length, uint8_t fill)
+{
+    uint8_t *bytes = proto_arena_take(fx->arena, length + 1);
+    assert_non_null(bytes);
+    memset(bytes, fill, length);
+    return (struct proto_commit){
+        .bucket_id = bucket->id,
+        .key = fx_text(key),
+        .row = {.kind = 1,
+                .logical_size = length,
+                .inline_bytes = base_slice(bytes, length),
+                .crc32c = codec_crc32c(0, bytes, length),
+                .has_crc32c = true},
+    };
 }
 
 struct proto_version fx_put(struct fx *fx, const struct proto_bucket *bucket, const char *key,

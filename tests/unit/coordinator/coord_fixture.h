@@ -12,11 +12,11 @@
 
 #include <cmocka.h>
 
-enum { FX_OSDS = 6 };
+enum { FX_OSDS = 6, FX_TERM = 3 };
 
 struct fx_entry {
     uint64_t index;
-    size_t count;
+    size_t count; /* of commands; 0: the first one is a packed configuration of the quorum */
     struct base_buffer commands[8];
 };
 
@@ -49,6 +49,8 @@ enum lilio_err fx_apply(struct fx *fx, uint64_t session, uint64_t sequence, uint
 enum lilio_err fx_do(struct fx *fx, const struct proto_type *type, const void *value);
 /* A command nobody's session asks for. */
 enum lilio_err fx_internal(struct fx *fx, const struct proto_type *type, const void *value);
+/* A configuration entry: so many voters (at most 4), and a learner. */
+void fx_config(struct fx *fx, uint32_t voters);
 void fx_pack_entry(struct fx *fx, uint64_t session, uint64_t sequence, uint64_t answered_below,
                    uint16_t type, struct base_slice body, struct base_buffer *ret);
 /* The last reply, unpacked into the fixture's arena; it must be of this type. */
@@ -66,6 +68,9 @@ struct proto_data_row fx_run(struct fx *fx, const struct proto_bucket *bucket, u
 /* A commit of an object with that one run; 0 bytes: none. */
 struct proto_commit fx_commit(struct fx *fx, const struct proto_bucket *bucket, const char *key,
                               uint64_t counter, uint64_t length);
+/* A commit of an object that travels in it, all bytes alike. */
+struct proto_commit fx_commit_inline(struct fx *fx, const struct proto_bucket *bucket,
+                                     const char *key, uint32_t length, uint8_t fill);
 /* Commits and returns the version. */
 struct proto_version fx_put(struct fx *fx, const struct proto_bucket *bucket, const char *key,
                             uint64_t counter, uint64_t length);

@@ -58,6 +58,7 @@ static void start(struct svc *svc)
     svc->options.state = svc->fx->state;
     svc->options.kv = svc->fx->kv;
     assert_int_equal(coord_service_new(&svc->options, &svc->service, NULL), LILIO_OK);
+    assert_int_equal(coord_service_lead(svc->service, NULL), LILIO_OK);
 }
 
 struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh)
@@ -70,7 +71,11 @@ struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh)
     svc->clock = (struct base_clock){now_ns, wall_ms, svc};
     svc->random = base_random_seeded(&svc->random_state);
     svc->options = (struct coord_service_options){
-        .port = {reply, reply_packed, map_bytes, space, svc},
+        .port = {.reply = reply,
+                 .reply_packed = reply_packed,
+                 .map_bytes = map_bytes,
+                 .space = space,
+                 .context = svc},
         .clock = &svc->clock,
         .random = &svc->random,
         .address = "inproc://c",
@@ -85,6 +90,8 @@ struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh)
 void svc_free(struct svc *svc)
 {
     coord_service_free(&svc->service);
+    for (size_t i = 0; i < COORD_ENTRY_COMMANDS_MAX; i++)
+        coord_result_release(&svc->results[i]);
     base_buffer_release(&svc->reply);
     fx_free(svc->fx);
     free(svc);
@@ -100,13 +107,29 @@ void svc_restart(struct svc *svc)
     start(svc);
 }
 
+void svc_apply(struct svc *svc, const struct coord_round *round)
+{
+    svc_apply_only(svc, round->commands, round->count);
+    coord_service_applied(svc->service, round->id, svc->results);
+}
+
+void svc_apply_only(struct svc *svc, const struct base_slice *commands, size_t count)
+{
+    assert_int_equal(coord_state_apply(svc->fx->state, fx_row(svc->fx)->applied_index + 1, FX_TERM,
+                                       commands, count, svc->results, NULL),
+                     LILIO_OK);
+    assert_int_equal(coord_state_commit(svc->fx->state, false, NULL), LILIO_OK);
+}
+
 void svc_pump(struct svc *svc)
 {
-    const struct base_slice *commands;
+    struct coord_round round;
     coord_service_tick(svc->service);
-    (void)coord_service_entry(svc->service, &commands);
-    assert_int_equal(coord_service_applied(svc->service, fx_row(svc->fx)->applied_index + 1, NULL),
-                     LILIO_OK);
+    while (coord_service_round(svc->service, &round)) {
+        if (round.count > 0)
+            svc_apply(svc, &round);
+        coord_service_confirmed(svc->service, round.id);
+    }
 }
 
 enum lilio_err svc_call(struct svc *svc, uint64_t session, uint64_t sequence,

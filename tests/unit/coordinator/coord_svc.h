@@ -19,6 +19,7 @@ struct svc {
     uint16_t type;    /* of the last answer */
     uint64_t epoch;
     struct base_buffer reply;
+    struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
     bool alive[FX_OSDS];    /* beats each second while time goes on */
     bool collects[FX_OSDS]; /* confirms what it is asked to collect */
     struct proto_collect_job todo[FX_OSDS][256];
@@ -26,7 +27,8 @@ struct svc {
     uint64_t collected[FX_OSDS]; /* jobs ever handed to it */
 };
 
-/* gc_grace_ms as given; a fresh cluster (no reader can hold anything) or one that was there before.
+/* Leads. gc_grace_ms as given; a fresh cluster (no reader can hold anything) or one that was there
+ * before.
  */
 struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh);
 void svc_free(struct svc *svc);
@@ -38,7 +40,11 @@ enum lilio_err svc_call(struct svc *svc, uint64_t session, uint64_t sequence,
 void svc_reply(struct svc *svc, const struct proto_type *type, void *ret);
 /* Time goes on: ticks, heartbeats of the OSDs that are alive. */
 void svc_pass(struct svc *svc, uint64_t ms);
+/* All rounds that wait, applied and confirmed. */
 void svc_pump(struct svc *svc);
+/* The next entry of the log: applied and committed; the service is told, or not. */
+void svc_apply(struct svc *svc, const struct coord_round *round);
+void svc_apply_only(struct svc *svc, const struct base_slice *commands, size_t count);
 struct proto_osd_orders svc_beat(struct svc *svc, uint32_t osd, uint8_t state);
 uint8_t svc_state(struct svc *svc, uint32_t osd); /* as the map shows it */
 uint8_t svc_row(struct svc *svc, uint32_t osd);   /* as the row says */

@@ -34,7 +34,7 @@ static _Noreturn void child_run(struct fx *fx, const struct proto_bucket *bucket
             commands[i] = base_buffer_slice(&entries[i]);
             base_buffer_release(&body);
         }
-        if (coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, commands, BATCH, results,
+        if (coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, commands, BATCH, results,
                               NULL) ||
             coord_state_commit(fx->state, true, NULL) || results[BATCH - 1].err)
             _exit(1);

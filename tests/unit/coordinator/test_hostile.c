@@ -289,9 +289,9 @@ static void cut_bodies_are_refused(bool rocksdb)
                       &entry);
         struct base_slice command = base_buffer_slice(&entry);
         struct coord_result result = {0};
-        assert_int_equal(
-            coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, &command, 1, &result, NULL),
-            LILIO_OK);
+        assert_int_equal(coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, &command, 1,
+                                           &result, NULL),
+                         LILIO_OK);
         assert_int_not_equal(result.err, LILIO_OK);
         coord_result_release(&result);
     }
@@ -300,7 +300,7 @@ static void cut_bodies_are_refused(bool rocksdb)
     for (size_t cut = 0; cut < entry.size; cut++) {
         struct base_slice command = base_slice(entry.data, cut);
         assert_int_equal(
-            coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, &command, 1, NULL, NULL),
+            coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, &command, 1, NULL, NULL),
             LILIO_OK);
     }
     base_buffer_release(&body);

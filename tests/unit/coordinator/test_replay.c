@@ -7,6 +7,23 @@
 
 #include "base/banned.h"
 
+static void apply_recorded(struct fx *fx, const struct fx_entry *entry,
+                           const struct base_slice *commands)
+{
+    if (entry->count > 0) {
+        assert_int_equal(
+            coord_state_apply(fx->state, entry->index, FX_TERM, commands, entry->count, NULL, NULL),
+            LILIO_OK);
+        return;
+    }
+    struct proto_raft_config config;
+    assert_int_equal(
+        proto_raft_config_unpack(base_buffer_slice(&entry->commands[0]), fx->arena, &config, NULL),
+        LILIO_OK);
+    assert_int_equal(coord_state_advance(fx->state, entry->index, FX_TERM, &config, NULL),
+                     LILIO_OK);
+}
+
 /* Applies recorded entries [from, to) to another store. */
 static void replay(struct fx *to_fx, const struct fx *from_fx, size_t from, size_t to,
                    size_t per_commit)
@@ -16,9 +33,7 @@ static void replay(struct fx *to_fx, const struct fx *from_fx, size_t from, size
         const struct fx_entry *entry = &from_fx->history[i];
         for (size_t k = 0; k < entry->count; k++)
             commands[k] = base_buffer_slice(&entry->commands[k]);
-        assert_int_equal(
-            coord_state_apply(to_fx->state, entry->index, commands, entry->count, NULL, NULL),
-            LILIO_OK);
+        apply_recorded(to_fx, entry, commands);
         if ((i - from) % per_commit == per_commit - 1)
             assert_int_equal(coord_state_commit(to_fx->state, false, NULL), LILIO_OK);
     }
@@ -109,8 +124,7 @@ static void restart_at_any_batch(void **unused)
         if (to < original->history_count) { /* applied, never committed: gone with the process */
             const struct fx_entry *next = &original->history[to];
             struct base_slice command = base_buffer_slice(&next->commands[0]);
-            assert_int_equal(coord_state_apply(fx->state, next->index, &command, 1, NULL, NULL),
-                             LILIO_OK);
+            apply_recorded(fx, next, &command);
         }
         fx_reopen(fx);
         assert_int_equal(fx_row(fx)->applied_index, original->history[to - 1].index);

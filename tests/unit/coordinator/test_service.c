@@ -4,9 +4,6 @@
  * again. */
 #include "coord_svc.h"
 
-#include <signal.h>
-#include <sys/resource.h>
-
 #include "coord_audit.h"
 
 #include "base/banned.h"
@@ -105,8 +102,7 @@ FX_BOTH(close_is_at_once)
 
 /* ---- one round ---- */
 
-/* Requests of a round are answered only when applied() made them durable, each once, reads after
- * the changes. */
+/* Requests of a round are answered only when it is applied and confirmed, each once. */
 static void nothing_is_answered_before_it_is_durable(bool rocksdb)
 {
     struct svc *svc = svc_new(rocksdb, 1000, true);
@@ -128,11 +124,16 @@ static void nothing_is_answered_before_it_is_durable(bool rocksdb)
                           &requests[1]); /* the same again: sent twice by an impatient client */
     coord_service_tick(svc->service);
     assert_int_equal(svc->answers, 0);
-    const struct base_slice *commands;
-    assert_int_equal(coord_service_entry(svc->service, &commands), 2);
+    struct coord_round round;
+    assert_true(coord_service_round(svc->service, &round));
+    assert_int_equal(round.count, 2);
+    assert_true(round.reads);
     assert_int_equal(svc->answers, 0);
-    assert_int_equal(coord_service_applied(svc->service, fx_row(svc->fx)->applied_index + 1, NULL),
-                     LILIO_OK);
+    svc_apply_only(svc, round.commands, round.count);
+    assert_int_equal(svc->answers, 0);
+    coord_service_applied(svc->service, round.id, svc->results);
+    assert_int_equal(svc->answers, 2);
+    coord_service_confirmed(svc->service, round.id);
     assert_int_equal(svc->answers, 3);
     struct proto_bucket_reply reply;
     svc_reply(svc, &proto_type_bucket_reply, &reply); /* the read came last and saw it */
@@ -142,39 +143,6 @@ static void nothing_is_answered_before_it_is_durable(bool rocksdb)
     svc_free(svc);
 }
 FX_BOTH(nothing_is_answered_before_it_is_durable)
-
-/* Files may not grow any more: the write of the entry fails, nobody is answered, and the state
- * stays unusable. */
-static void failed_write_answers_nothing(void **unused)
-{
-    (void)unused;
-    struct svc *svc = svc_new(true, 1000, true);
-    struct proto_session_open open = {0};
-    struct base_buffer body = {0};
-    struct lilio_errinfo info = {0};
-    const struct base_slice *commands;
-    assert_int_equal(proto_session_open_pack(&open, &body), LILIO_OK);
-    struct coord_request request = {
-        .token = svc, .type = &proto_type_session_open, .body = base_buffer_slice(&body)};
-    struct rlimit before, none;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    none = before;
-    none.rlim_cur = 1;
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
-    coord_service_receive(svc->service, &request);
-    (void)coord_service_entry(svc->service, &commands);
-    uint64_t index = fx_row(svc->fx)->applied_index + 1;
-    enum lilio_err err = coord_service_applied(svc->service, index, &info);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_not_equal(err, LILIO_OK);
-    assert_true(info.text[0] != '\0');
-    assert_int_equal(svc->answers, 0);
-    assert_int_equal(coord_service_applied(svc->service, index, &info), err);
-    assert_int_equal(svc->answers, 0);
-    base_buffer_release(&body);
-    svc_free(svc);
-}
 
 static void full_round_says_so(bool rocksdb)
 {
@@ -444,7 +412,6 @@ int main(void)
         FX_TESTS(stalled_process_takes_nobody_for_silent),
         FX_TESTS(close_is_at_once),
         FX_TESTS(nothing_is_answered_before_it_is_durable),
-        cmocka_unit_test(failed_write_answers_nothing),
         FX_TESTS(full_round_says_so),
         FX_TESTS(strange_requests_are_refused),
         FX_TESTS(ping_is_answered_at_once),

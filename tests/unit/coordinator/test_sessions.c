@@ -53,7 +53,7 @@ static void retry_in_the_same_entry_executes_once(bool rocksdb)
     struct base_slice commands[2] = {base_buffer_slice(&entry), base_buffer_slice(&entry)};
     struct coord_result results[2] = {0};
     assert_int_equal(
-        coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, commands, 2, results, NULL),
+        coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, commands, 2, results, NULL),
         LILIO_OK);
     assert_int_equal(coord_state_commit(fx->state, true, NULL), LILIO_OK);
     assert_int_equal(results[0].err, LILIO_OK);
@@ -183,7 +183,7 @@ static void close_in_the_same_entry_takes_all(bool rocksdb)
                   &entry[1]);
     struct base_slice commands[2] = {base_buffer_slice(&entry[0]), base_buffer_slice(&entry[1])};
     assert_int_equal(
-        coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, commands, 2, NULL, NULL),
+        coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, commands, 2, NULL, NULL),
         LILIO_OK);
     assert_int_equal(coord_state_commit(fx->state, true, NULL), LILIO_OK);
     assert_int_equal(fx_column_count(fx, COORD_SESSIONS), 0);
