@@ -65,7 +65,7 @@ static enum lilio_err silence(const struct client_control *control, const struct
     const char *name = call->type->name, *where = control->line.endpoint;
     bool several = proto_coordinators_several(control->line.options.coordinators);
     bool unheard = err == LILIO_E_TIMEOUT || err == LILIO_E_UNAVAILABLE;
-    if (call->ticket && maybe_done && (unheard || err == LILIO_E_CANCELLED)) {
+    if ((call->ticket || call->once) && maybe_done && (unheard || err == LILIO_E_CANCELLED)) {
         if (err == LILIO_E_CANCELLED)
             return lilio_fail(info, LILIO_E_OUTCOME_UNKNOWN,
                               "cancelled while %s was under way: it may have been done or not",
@@ -117,6 +117,7 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
         .value = call->value,
         .reply_type = call->reply_type,
         .timeout_ms = timeout_ms,
+        .once = call->once,
     };
     struct proto_line_outcome outcome;
     struct lilio_errinfo mine = {0};

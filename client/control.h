@@ -43,7 +43,8 @@ struct client_call {
     const struct proto_type *reply_type;
     const struct client_ticket *ticket; /* NULL: a read */
     uint32_t timeout_ms;                /* 0 = the client's */
-    bool ignore_cancel;                 /* clean-up goes on although the caller cancelled */
+    bool once;          /* never sent again where it may have been taken: then OUTCOME_UNKNOWN */
+    bool ignore_cancel; /* clean-up goes on although the caller cancelled */
 };
 /* Fills *ret_value (a struct of reply_type), whose slices and lists live until *answer is released.
  * Errors: UNAVAILABLE (no connection, or no leader), TIMEOUT (a read without answer),

@@ -222,8 +222,14 @@ struct lilio_osd {
 };
 struct lilio_coordinator {
     uint32_t id;
-    char address[256], role[16];
-    uint64_t applied_index, uptime_ms;
+    char address[256], peer[256]; /* peer: where other coordinators reach it */
+    char role[16];                /* leader, follower */
+    char kind[16];                /* voter, learner; empty: not a member */
+    uint64_t member;              /* incarnation << 32 | id; 0 = not a member */
+    uint64_t term, commit_index, applied_index, uptime_ms;
+    uint64_t lag;       /* entries of the leader it has not made durable */
+    uint32_t silent_ms; /* since the leader heard it */
+    uint64_t log_bytes, refused_messages;
 };
 struct lilio_status {
     char cluster_id[37];
@@ -244,6 +250,28 @@ void lilio_status_release(struct lilio_status *status);
 LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client,
                                                struct lilio_status *ret_status,
                                                struct lilio_errinfo *info);
+
+/* ---- the coordinators themselves ---- */
+
+enum lilio_coordinator_change_kind {
+    LILIO_COORDINATOR_ADD = 1,     /* as a learner, with the next incarnation of its number */
+    LILIO_COORDINATOR_PROMOTE = 2, /* a learner that has caught up becomes a voter */
+    LILIO_COORDINATOR_REMOVE = 3,
+};
+#define LILIO_COORDINATOR_ANY UINT32_MAX
+
+/* Changes who belongs to the quorum, one at a time; done when it is committed. member: which
+ * incarnation (PROMOTE, REMOVE), 0 = the newest. address and peer: where it will serve (ADD), NULL
+ * otherwise. Errors: what the leader says against it, UNAVAILABLE (no leader), OUTCOME_UNKNOWN
+ * (look at the status; it is never sent twice). */
+LILIO_MUST_USE enum lilio_err
+lilio_coordinator_change(struct lilio_client *client, enum lilio_coordinator_change_kind change,
+                         uint32_t id, uint64_t member, const char *address, const char *peer,
+                         uint64_t *ret_member, struct lilio_errinfo *info);
+/* The leader hands over to coordinator id, or to LILIO_COORDINATOR_ANY; done when another one
+ * leads. Errors: as above. */
+LILIO_MUST_USE enum lilio_err lilio_coordinator_transfer(struct lilio_client *client, uint32_t id,
+                                                         struct lilio_errinfo *info);
 
 /* One fragment as found by explain or verify. */
 struct lilio_fragment {

@@ -1,4 +1,4 @@
-/* The cluster as the coordinators know it. */
+/* The cluster as the coordinators know it, and changes of who they are. */
 #include "client/client_priv.h"
 
 #include <stdlib.h>
@@ -7,6 +7,8 @@
 #include "client/lane.h"
 
 #include "base/banned.h"
+
+enum { KIND_VOTER = 1, KIND_LEARNER = 2 };
 
 void lilio_status_release(struct lilio_status *status)
 {
@@ -37,10 +39,22 @@ static struct lilio_coordinator public_coordinator(const struct proto_coordinato
 {
     struct lilio_coordinator made = {
         .id = coordinator->id,
+        .member = coordinator->member,
+        .term = coordinator->term,
+        .commit_index = coordinator->commit_index,
         .applied_index = coordinator->applied_index,
         .uptime_ms = coordinator->uptime_ms,
+        .lag = coordinator->lag,
+        .silent_ms = coordinator->silent_ms,
+        .log_bytes = coordinator->log_bytes,
+        .refused_messages = coordinator->refused_messages,
     };
+    const char *kind = coordinator->kind == KIND_VOTER     ? "voter"
+                       : coordinator->kind == KIND_LEARNER ? "learner"
+                                                           : "";
+    client_text_put(made.kind, sizeof made.kind, base_slice_str(kind));
     client_text_put(made.address, sizeof made.address, coordinator->address);
+    client_text_put(made.peer, sizeof made.peer, coordinator->peer);
     client_text_put(made.role, sizeof made.role, coordinator->role);
     return made;
 }
@@ -101,9 +115,63 @@ enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status
     struct proto_status status;
     struct client_answer answer = {0};
     err = client_control_call(&lane->control, &call, &status, &answer, info);
+    for (size_t i = 0; err == LILIO_OK && i < status.coordinators_count; i++)
+        proto_coordinators_learn(&client->coordinators, status.coordinators[i].address);
     if (err == LILIO_OK)
         err = copy_status(&status, ret_status, info);
     client_answer_release(&answer);
     client_lane_give(&lane);
     return err;
+}
+
+/* ---- who belongs to the quorum ---- */
+
+/* A change without a session: it is not repeated where it may have been taken. */
+static enum lilio_err ask_once(struct lilio_client *client, const struct proto_type *type,
+                               const void *value, const struct proto_type *reply_type,
+                               void *ret_value, struct lilio_errinfo *info)
+{
+    struct client_lane *lane;
+    enum lilio_err err = client_lane_take(client, &lane, info);
+    if (err != LILIO_OK)
+        return err;
+    struct client_call call = {
+        .type = type, .value = value, .reply_type = reply_type, .once = true};
+    struct client_answer answer = {0};
+    err = client_control_call(&lane->control, &call, ret_value, &answer, info);
+    client_answer_release(&answer);
+    client_lane_give(&lane);
+    return err;
+}
+
+enum lilio_err lilio_coordinator_change(struct lilio_client *client,
+                                        enum lilio_coordinator_change_kind change, uint32_t id,
+                                        uint64_t member, const char *address, const char *peer,
+                                        uint64_t *ret_member, struct lilio_errinfo *info)
+{
+    struct proto_coordinator_change request = {
+        .change = (uint8_t)change,
+        .id = id,
+        .member = member,
+        .address = base_slice_str(address ? address : ""),
+        .peer = base_slice_str(peer ? peer : ""),
+    };
+    struct proto_coordinator_changed changed;
+    if (change == LILIO_COORDINATOR_ADD && (!address || !peer))
+        return lilio_fail(info, LILIO_E_INVALID, "a new coordinator needs an address and a peer");
+    enum lilio_err err = ask_once(client, &proto_type_coordinator_change, &request,
+                                  &proto_type_coordinator_changed, &changed, info);
+    if (err == LILIO_OK && ret_member)
+        *ret_member = changed.member;
+    if (err == LILIO_OK && address)
+        proto_coordinators_learn(&client->coordinators, request.address);
+    return err;
+}
+
+enum lilio_err lilio_coordinator_transfer(struct lilio_client *client, uint32_t id,
+                                          struct lilio_errinfo *info)
+{
+    struct proto_coordinator_transfer request = {.id = id};
+    struct proto_ok ok;
+    return ask_once(client, &proto_type_coordinator_transfer, &request, &proto_type_ok, &ok, info);
 }

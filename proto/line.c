@@ -169,7 +169,7 @@ static enum lilio_err ask_once(struct request *request, struct proto_reply **ret
         bool ready = proto_channel_ready(line->channel);
         if (under_way && (*ret_reply = take_reply(request)) != NULL)
             return LILIO_OK;
-        if (under_way && !ready && ask->several) {
+        if (under_way && !ready && (ask->several || request->call->once)) {
             *ret_event = PROTO_ASK_BROKEN;
             return LILIO_E_TIMEOUT;
         }
@@ -182,7 +182,8 @@ static enum lilio_err ask_once(struct request *request, struct proto_reply **ret
                                   lilio_err_text(err));
             under_way = err == LILIO_OK;
             if (under_way)
-                until_ms = earlier(ask->end_ms, now + ask->attempt_ms);
+                until_ms =
+                    request->call->once ? ask->end_ms : earlier(ask->end_ms, now + ask->attempt_ms);
         }
         if (now >= until_ms) {
             *ret_event = under_way ? PROTO_ASK_SILENT : PROTO_ASK_UNREACHABLE;
@@ -244,7 +245,8 @@ static enum lilio_err take_answer(struct request *request, const struct proto_re
 /* The patience is over. */
 static enum lilio_err give_up(const struct request *request, struct lilio_errinfo *info)
 {
-    double patience_s = request->call->timeout_ms / 1e3;
+    uint64_t left_ms = request->ask.end_ms - earlier(request->ask.end_ms, now_ms());
+    double patience_s = (double)(request->call->timeout_ms - left_ms) / 1e3;
     if (request->busy.err != LILIO_OK)
         return lilio_fail(info, request->busy.err, "%s, for %.1f s", request->busy.text,
                           patience_s);
@@ -272,7 +274,8 @@ static enum lilio_err go_round(struct request *request, struct proto_arena *aren
         if (!again)
             return err;
         proto_reply_free(ret_reply);
-        if (now_ms() >= request->ask.end_ms)
+        bool taken = request->call->once && request->silent > 0;
+        if (taken || now_ms() >= request->ask.end_ms)
             return give_up(request, info);
     }
 }

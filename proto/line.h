@@ -53,6 +53,7 @@ struct proto_line_call {
     const void *value;
     const struct proto_type *reply_type; /* NULL: any answer that is no error */
     uint32_t timeout_ms;
+    bool once; /* not sent again where it may have been taken: that ends the call with TIMEOUT */
 };
 struct proto_line_outcome {
     struct proto_reply

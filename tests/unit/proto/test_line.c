@@ -339,6 +339,43 @@ static void patience_ends_and_says_who_was_tried(void **state)
     assert_string_equal(info.text, "later, for 1.5 s");
 }
 
+/* Sends a request that must not be repeated. */
+static enum lilio_err ask_once(struct fixture *f, struct proto_line_outcome *ret_outcome)
+{
+    struct proto_coordinator_transfer value = {.id = 1};
+    struct proto_line_call call = {.header = {.sequence = 1},
+                                   .type = &proto_type_coordinator_transfer,
+                                   .value = &value,
+                                   .reply_type = &proto_type_ok,
+                                   .timeout_ms = PATIENCE,
+                                   .once = true};
+    struct proto_ok ok;
+    proto_arena_clear(f->arena);
+    enum lilio_err err = proto_line_ask(&f->line, &call, f->arena, &ok, ret_outcome, NULL);
+    proto_reply_free(&ret_outcome->reply);
+    return err;
+}
+
+static void what_must_not_be_repeated_is_not(void **state)
+{
+    struct fixture *f = *state;
+    struct proto_line_outcome outcome;
+    set(f, FOLLOWS, FOLLOWS, LEADS, 2);
+    assert_int_equal(ask_once(f, &outcome), LILIO_OK); /* a redirect is followed */
+    set(f, SILENT, LEADS, LEADS, 1);
+    atomic_store(&f->asked[0], 0);
+    atomic_store(&f->asked[1], 0);
+    atomic_store(&f->asked[2], 0);
+    f->coordinators.leader.first = 0;
+    pthread_t killer;
+    assert_int_equal(pthread_create(&killer, NULL, kill_first, f), 0);
+    assert_int_equal(ask_once(f, &outcome), LILIO_E_TIMEOUT);
+    pthread_join(killer, NULL);
+    assert_true(outcome.maybe_done);
+    assert_int_equal(atomic_load(&f->asked[0]), 1);
+    assert_int_equal(atomic_load(&f->asked[1]) + atomic_load(&f->asked[2]), 0);
+}
+
 static void refusals_are_answers(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +442,7 @@ int main(void)
         TEST(leader_that_dies_with_the_request),
         TEST(election_is_waited_for),
         TEST(patience_ends_and_says_who_was_tried),
+        TEST(what_must_not_be_repeated_is_not),
         TEST(refusals_are_answers),
         TEST(stops_when_told),
         TEST(one_alone_is_waited_for),
