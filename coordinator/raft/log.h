@@ -20,17 +20,19 @@
 #define COORDINATOR_RAFT_LOG_H
 
 #include "base/disk.h"
+#include "base/env.h"
 #include "coordinator/raft/raft.h"
 
 struct raft_log;
 
 struct raft_log_options {
-    struct base_disk *disk;      /* the coordinator's directory; borrowed */
-    struct base_uuid cluster_id; /* in every segment's header: another cluster's is FOREIGN */
-    uint64_t member;             /* likewise the member's id */
-    bool create;                 /* make an empty log; EXISTS if there is one */
-    uint64_t segment_bytes;      /* 0 = 64 MiB */
-    size_t cache_bytes;          /* newest entries kept in memory for readers; 0 = 16 MiB */
+    struct base_disk *disk;           /* the coordinator's directory; borrowed */
+    struct base_uuid cluster_id;      /* in every segment's header: another cluster's is FOREIGN */
+    uint64_t member;                  /* likewise the member's id */
+    bool create;                      /* make an empty log; EXISTS if there is one */
+    uint64_t segment_bytes;           /* 0 = 64 MiB */
+    size_t cache_bytes;               /* newest entries kept in memory for readers; 0 = 16 MiB */
+    const struct base_random *random; /* of the nonces; NULL = the kernel's */
 };
 struct raft_log_recovery {
     bool torn; /* an unfinished end was cut */
