@@ -247,9 +247,16 @@ struct lilio_status {
         verify_lost; /* index 0: never */
 };
 void lilio_status_release(struct lilio_status *status);
+/* As the leader sees it, who alone knows of all coordinators and OSDs; when none leads, what another
+ * coordinator can say: no coordinator in it has the role of a leader then. */
 LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client,
                                                struct lilio_status *ret_status,
                                                struct lilio_errinfo *info);
+/* As this very coordinator sees it. Errors: UNAVAILABLE, TIMEOUT. */
+LILIO_MUST_USE enum lilio_err lilio_status_from(struct lilio_client *client, const char *endpoint,
+                                                uint32_t timeout_ms,
+                                                struct lilio_status *ret_status,
+                                                struct lilio_errinfo *info);
 
 /* ---- the coordinators themselves ---- */
 

@@ -2,13 +2,14 @@
 #include "client/client_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/control.h"
 #include "client/lane.h"
 
 #include "base/banned.h"
 
-enum { KIND_VOTER = 1, KIND_LEARNER = 2 };
+enum { KIND_VOTER = 1, KIND_LEARNER = 2, LEADER_ASK_MS = 500 };
 
 void lilio_status_release(struct lilio_status *status)
 {
@@ -102,6 +103,63 @@ static enum lilio_err copy_status(const struct proto_status *status,
     return LILIO_OK;
 }
 
+static enum lilio_err ask(struct lilio_client *client, struct client_control *control,
+                          uint32_t timeout_ms, struct lilio_status *ret_status,
+                          struct lilio_errinfo *info)
+{
+    struct proto_status_get request = {0};
+    struct client_call call = {.type = &proto_type_status_get,
+                               .value = &request,
+                               .reply_type = &proto_type_status,
+                               .timeout_ms = timeout_ms};
+    struct proto_status status;
+    struct client_answer answer = {0};
+    enum lilio_err err = client_control_call(control, &call, &status, &answer, info);
+    for (size_t i = 0; err == LILIO_OK && i < status.coordinators_count; i++)
+        proto_coordinators_learn(&client->coordinators, status.coordinators[i].address);
+    if (err == LILIO_OK)
+        err = copy_status(&status, ret_status, info);
+    client_answer_release(&answer);
+    return err;
+}
+
+enum lilio_err lilio_status_from(struct lilio_client *client, const char *endpoint,
+                                 uint32_t timeout_ms, struct lilio_status *ret_status,
+                                 struct lilio_errinfo *info)
+{
+    struct client_control control;
+    client_control_init_daemon(&control, client, "the coordinator", endpoint);
+    enum lilio_err err = ask(client, &control, timeout_ms, ret_status, info);
+    client_control_release(&control);
+    return err;
+}
+
+static bool is_leaders(const struct lilio_status *status)
+{
+    for (size_t i = 0; i < status->coordinator_count; i++)
+        if (strcmp(status->coordinators[i].role, "leader") == 0)
+            return true;
+    return false;
+}
+
+/* Any coordinator answers at once, without knowing whether another one leads: ask around. */
+static void leader_ask(struct lilio_client *client, struct lilio_status *status)
+{
+    bool several = client->file.coordinator_count > 1;
+    for (size_t i = 0; several && i < client->file.coordinator_count && !is_leaders(status); i++) {
+        struct lilio_status other;
+        if (lilio_status_from(client, client->file.coordinators[i].endpoint, LEADER_ASK_MS, &other,
+                              NULL) != LILIO_OK)
+            continue;
+        if (is_leaders(&other)) {
+            lilio_status_release(status);
+            *status = other;
+        } else {
+            lilio_status_release(&other);
+        }
+    }
+}
+
 enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status *ret_status,
                                 struct lilio_errinfo *info)
 {
@@ -109,18 +167,10 @@ enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status
     enum lilio_err err = client_lane_take(client, &lane, info);
     if (err != LILIO_OK)
         return err;
-    struct proto_status_get request = {0};
-    struct client_call call = {
-        .type = &proto_type_status_get, .value = &request, .reply_type = &proto_type_status};
-    struct proto_status status;
-    struct client_answer answer = {0};
-    err = client_control_call(&lane->control, &call, &status, &answer, info);
-    for (size_t i = 0; err == LILIO_OK && i < status.coordinators_count; i++)
-        proto_coordinators_learn(&client->coordinators, status.coordinators[i].address);
-    if (err == LILIO_OK)
-        err = copy_status(&status, ret_status, info);
-    client_answer_release(&answer);
+    err = ask(client, &lane->control, 0 /* the client's timeout */, ret_status, info);
     client_lane_give(&lane);
+    if (err == LILIO_OK)
+        leader_ask(client, ret_status);
     return err;
 }
 
