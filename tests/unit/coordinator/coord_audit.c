@@ -57,6 +57,11 @@ static void version(struct audit *audit, struct base_slice key, struct base_slic
     assert_true(coord_version_equal(at, row.version));
     assert_int_equal(rows_with(audit, COORD_VERSIONS, coord_key_versions(bucket, name)),
                      1); /* unversioned */
+    if (row.inline_bytes.size > 0) {
+        assert_int_equal(row.extents_count + row.durable_min, 0);
+        assert_int_equal(row.inline_bytes.size, row.logical_size);
+        assert_int_equal(codec_crc32c(0, row.inline_bytes.data, row.inline_bytes.size), row.crc32c);
+    }
     for (size_t i = 0; i < row.extents_count; i++) {
         struct proto_data_row data;
         struct proto_ref_row ref;

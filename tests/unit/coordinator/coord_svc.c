@@ -21,11 +21,36 @@ static void answered(struct svc *svc, uint16_t type, uint64_t epoch)
     svc->epoch = epoch;
 }
 
+static void call_answered(struct svc_call *call, uint16_t type, struct base_slice body)
+{
+    call->answers++;
+    call->type = type;
+    call->err = LILIO_OK;
+    base_buffer_clear(&call->reply);
+    assert_int_equal(base_buffer_append(&call->reply, body.data, body.size), LILIO_OK);
+    if (type != PROTO_MSG_error)
+        return;
+    struct proto_arena *arena = NULL;
+    struct proto_error error;
+    assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+    assert_int_equal(proto_error_unpack(body, arena, &error, NULL), LILIO_OK);
+    call->err = error.code;
+    (void)snprintf(call->leader, sizeof call->leader, "%.*s", (int)error.leader.size,
+                   (const char *)error.leader.data);
+    proto_arena_free(&arena);
+}
+
 static void reply(void *context, void *token, const struct proto_type *type, const void *value,
                   uint64_t epoch)
 {
     struct svc *svc = context;
-    assert_ptr_equal(token, svc);
+    if (token != svc) {
+        struct base_buffer body = {0};
+        assert_int_equal(proto_pack(type, value, &body), LILIO_OK);
+        call_answered(token, type->number, base_buffer_slice(&body));
+        base_buffer_release(&body);
+        return;
+    }
     base_buffer_clear(&svc->reply);
     assert_int_equal(proto_pack(type, value, &svc->reply), LILIO_OK);
     answered(svc, type->number, epoch);
@@ -35,7 +60,10 @@ static void reply_packed(void *context, void *token, uint16_t type, struct base_
                          uint64_t epoch)
 {
     struct svc *svc = context;
-    assert_ptr_equal(token, svc);
+    if (token != svc) {
+        call_answered(token, type, body);
+        return;
+    }
     base_buffer_clear(&svc->reply);
     assert_int_equal(base_buffer_append(&svc->reply, body.data, body.size), LILIO_OK);
     answered(svc, type, epoch);
@@ -51,6 +79,11 @@ static bool space(void *context, struct base_disk_space *ret)
 {
     *ret = ((struct svc *)context)->space;
     return true;
+}
+
+static void quorum(void *context, const struct coord_request *request)
+{
+    ((struct svc *)context)->quorum = request->token;
 }
 
 static void start(struct svc *svc)
@@ -75,6 +108,7 @@ struct svc *svc_new(bool rocksdb, uint64_t gc_grace_ms, bool fresh)
                  .reply_packed = reply_packed,
                  .map_bytes = map_bytes,
                  .space = space,
+                 .quorum = quorum,
                  .context = svc},
         .clock = &svc->clock,
         .random = &svc->random,
@@ -130,6 +164,36 @@ void svc_pump(struct svc *svc)
             svc_apply(svc, &round);
         coord_service_confirmed(svc->service, round.id);
     }
+}
+
+void svc_send(struct svc *svc, struct svc_call *call, uint64_t session, uint64_t sequence,
+              const struct proto_type *type, const void *value)
+{
+    svc_call_clear(call);
+    assert_int_equal(proto_pack(type, value, &call->body), LILIO_OK);
+    struct coord_request request = {
+        .token = call,
+        .header = {.type = type->number, .session = session, .sequence = sequence},
+        .type = type,
+        .body = base_buffer_slice(&call->body),
+    };
+    coord_service_receive(svc->service, &request);
+}
+
+void svc_call_clear(struct svc_call *call)
+{
+    base_buffer_release(&call->body);
+    base_buffer_release(&call->reply);
+    *call = (struct svc_call){0};
+}
+
+void svc_call_reply(struct svc *svc, const struct svc_call *call, const struct proto_type *type,
+                    void *ret)
+{
+    assert_int_equal(call->answers, 1);
+    assert_int_equal(call->type, type->number);
+    assert_int_equal(proto_unpack(type, base_buffer_slice(&call->reply), svc->fx->arena, ret, NULL),
+                     LILIO_OK);
 }
 
 enum lilio_err svc_call(struct svc *svc, uint64_t session, uint64_t sequence,

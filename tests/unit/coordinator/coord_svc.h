@@ -7,8 +7,18 @@
 
 #include "coordinator/service.h"
 
+/* A request that is sent and answered apart. */
+struct svc_call {
+    struct base_buffer body, reply;
+    unsigned answers; /* 1 in the end, or something is wrong */
+    uint16_t type;    /* of the answer */
+    enum lilio_err err;
+    char leader[64]; /* of NOT_LEADER */
+};
+
 struct svc {
     struct fx *fx;
+    struct svc_call *quorum; /* the last one that was handed to the port */
     struct coord_service *service;
     struct coord_service_options options;
     struct base_clock clock;
@@ -37,6 +47,13 @@ void svc_restart(struct svc *svc);
 /* The error of the answer (OK for anything but proto_error). */
 enum lilio_err svc_call(struct svc *svc, uint64_t session, uint64_t sequence,
                         const struct proto_type *type, const void *value);
+/* The same without waiting. */
+void svc_send(struct svc *svc, struct svc_call *call, uint64_t session, uint64_t sequence,
+              const struct proto_type *type, const void *value);
+void svc_call_clear(struct svc_call *call);
+/* Unpacks the answer into the fixture's arena. */
+void svc_call_reply(struct svc *svc, const struct svc_call *call, const struct proto_type *type,
+                    void *ret);
 void svc_reply(struct svc *svc, const struct proto_type *type, void *ret);
 /* Time goes on: ticks, heartbeats of the OSDs that are alive. */
 void svc_pass(struct svc *svc, uint64_t ms);

@@ -89,6 +89,36 @@ static void step_put(struct workload *workload)
         workload->names[b][k] = (struct base_oid){fx->session, workload->counter};
 }
 
+/* Stands for a run in the model: no run has this group. */
+static struct base_oid bytes_id(uint64_t counter)
+{
+    return (struct base_oid){UINT64_MAX, counter};
+}
+
+static void step_put_inline(struct workload *workload)
+{
+    uint64_t b = draw(workload, WORKLOAD_BUCKETS), k = draw(workload, WORKLOAD_KEYS);
+    uint64_t counter = ++workload->counter;
+    struct proto_commit commit = fx_commit_inline(
+        workload->fx, &workload->buckets[b], key_name(k),
+        1 + (uint32_t)draw(workload, draw(workload, 4) ? 500 : COORD_INLINE_MAX), (uint8_t)counter);
+    commit.condition = (uint8_t)draw(workload, 2);
+    bool spoilt = draw(workload, 10) == 0, there = workload->names[b][k].low != 0;
+    commit.row.crc32c ^= spoilt;
+    enum lilio_err want = workload->voters < 3 || spoilt   ? LILIO_E_INVALID
+                          : commit.condition == 1 && there ? LILIO_E_EXISTS
+                                                           : LILIO_OK;
+    assert_int_equal(request(workload, &proto_type_commit, &commit), want);
+    if (want == LILIO_OK)
+        workload->names[b][k] = bytes_id(counter);
+}
+
+static void step_config(struct workload *workload)
+{
+    workload->voters = 1 + (uint32_t)draw(workload, 4);
+    fx_config(workload->fx, workload->voters);
+}
+
 static void step_put_staged(struct workload *workload)
 {
     struct fx *fx = workload->fx;
@@ -231,8 +261,9 @@ static void step_osd(struct workload *workload)
 void workload_step(struct workload *workload)
 {
     static void (*const steps[])(struct workload *) = {
-        step_put,  step_put,  step_put,     step_put,    step_put_staged, step_delete, step_copy,
-        step_copy, step_copy, step_discard, step_report, step_gc,         step_gc,     step_osd,
+        step_put,        step_put,    step_put,  step_put,  step_put_inline, step_put_inline,
+        step_put_staged, step_delete, step_copy, step_copy, step_copy,       step_discard,
+        step_report,     step_gc,     step_gc,   step_osd,  step_config,
     };
     turn(workload);
     if (draw(workload, 40) == 0)
@@ -253,5 +284,10 @@ void workload_check(struct workload *workload)
             assert_int_equal(err, workload->names[b][k].low ? LILIO_OK : LILIO_E_NO_KEY);
             if (!err && object.row.extents_count > 0)
                 assert_true(base_oid_equal(object.row.extents[0].oid, workload->names[b][k]));
+            bool bytes = !err && object.row.inline_bytes.size > 0;
+            assert_int_equal(bytes, workload->names[b][k].high == UINT64_MAX);
+            for (size_t i = 0; bytes && i < object.row.inline_bytes.size; i++)
+                assert_int_equal(object.row.inline_bytes.data[i],
+                                 (uint8_t)workload->names[b][k].low);
         }
 }

@@ -1,4 +1,5 @@
-/* A seeded random workload over every command, with a model of which run each name has. */
+/* A seeded random workload over every command and configurations of the quorum, with a model of
+ * which run, or which bytes, each name has. */
 #ifndef TESTS_COORD_WORKLOAD_H
 #define TESTS_COORD_WORKLOAD_H
 
@@ -11,8 +12,9 @@ struct workload {
     uint64_t seed, counter;
     struct proto_bucket buckets[WORKLOAD_BUCKETS];
     uint64_t sessions[WORKLOAD_SESSIONS], sequences[WORKLOAD_SESSIONS];
-    struct base_oid names[WORKLOAD_BUCKETS]
-                         [WORKLOAD_KEYS]; /* the run of a name; zero = no such object */
+    struct base_oid names[WORKLOAD_BUCKETS][WORKLOAD_KEYS]; /* the run of a name, or the number of
+                                                               its bytes; zero = no such object */
+    uint32_t voters;
     uint64_t refused, granted;
 };
 
