@@ -456,6 +456,17 @@ static void memory_snapshot_free(struct base_kv_snapshot *base)
     free(base);
 }
 
+void base_kv_memory_restore(struct base_kv *base, const struct base_kv_snapshot *snapshot)
+{
+    struct memory_kv *kv = (struct memory_kv *)base;
+    struct node *old[BASE_KV_COLUMNS_MAX];
+    pthread_mutex_lock(&kv->lock);
+    memcpy(old, kv->roots, sizeof old);
+    roots_copy(kv->roots, ((const struct memory_snapshot *)snapshot)->roots);
+    pthread_mutex_unlock(&kv->lock);
+    roots_unref(old);
+}
+
 static enum lilio_err memory_iter_new(struct base_kv *kv, const struct base_kv_snapshot *snapshot,
                                       struct base_kv_batch *batch, unsigned column,
                                       struct base_kv_iter **ret_iter)

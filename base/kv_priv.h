@@ -43,6 +43,10 @@ struct base_kv_ops {
     enum lilio_err (*iter_error)(const struct base_kv_iter *iter, struct lilio_errinfo *info);
 };
 
+/* Back to a snapshot of a store in memory: the simulation's power losses. No batch may be under
+ * way. */
+void base_kv_memory_restore(struct base_kv *kv, const struct base_kv_snapshot *snapshot);
+
 /* The heads of every implementation's own structs. */
 struct base_kv {
     const struct base_kv_ops *ops;

@@ -525,6 +525,76 @@ static enum lilio_err crash_make_dir(struct base_disk *base, const char *name,
     return err;
 }
 
+uint64_t crash_disk_number(struct base_disk *base, const char *name)
+{
+    struct crash_disk *disk = disk_of(base);
+    pthread_mutex_lock(&disk->lock);
+    const struct crash_inode *inode = crash_names_get(&disk->names, name);
+    uint64_t number = inode ? inode->number : 0;
+    pthread_mutex_unlock(&disk->lock);
+    return number;
+}
+
+bool crash_disk_is_folder(struct base_disk *base, const char *name)
+{
+    struct crash_disk *disk = disk_of(base);
+    pthread_mutex_lock(&disk->lock);
+    const struct crash_inode *inode = crash_names_get(&disk->names, name);
+    bool is_folder = inode && !inode->image;
+    pthread_mutex_unlock(&disk->lock);
+    return is_folder;
+}
+
+const char *crash_disk_name(struct base_disk *base, size_t index)
+{
+    struct crash_disk *disk = disk_of(base);
+    pthread_mutex_lock(&disk->lock);
+    const struct crash_name_list *seen = &disk->names.seen;
+    const char *text = index < seen->count ? seen->list[index].text : NULL;
+    pthread_mutex_unlock(&disk->lock);
+    return text;
+}
+
+/* The folder must be there; to NULL: it must be empty and is removed. */
+static enum lilio_err folder_change(struct crash_disk *disk, const char *from, const char *to,
+                                    struct lilio_errinfo *info)
+{
+    bool cut;
+    enum lilio_err err = enter(disk, CRASH_META, &cut, info);
+    struct crash_inode *inode = crash_names_get(&disk->names, from);
+    if (!err && (!inode || inode->image))
+        err = lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such folder", from);
+    if (!err && to && crash_names_get(&disk->names, to))
+        err = lilio_fail(info, LILIO_E_EXISTS, "%s exists", to);
+    for (size_t i = 0; !err && !to && i < disk->names.seen.count; i++)
+        if (crash_name_in_folder(disk->names.seen.list[i].text, from))
+            err = lilio_fail(info, LILIO_E_EXISTS, "%s is not empty", from);
+    if (err)
+        return err;
+    crash_names_change(&disk->names, from, to, to ? inode : NULL);
+    return leave(cut, info);
+}
+
+enum lilio_err crash_disk_rename_folder(struct base_disk *base, const char *from, const char *to,
+                                        struct lilio_errinfo *info)
+{
+    struct crash_disk *disk = disk_of(base);
+    pthread_mutex_lock(&disk->lock);
+    enum lilio_err err = folder_change(disk, from, to, info);
+    pthread_mutex_unlock(&disk->lock);
+    return err;
+}
+
+enum lilio_err crash_disk_remove_folder(struct base_disk *base, const char *name,
+                                        struct lilio_errinfo *info)
+{
+    struct crash_disk *disk = disk_of(base);
+    pthread_mutex_lock(&disk->lock);
+    enum lilio_err err = folder_change(disk, name, NULL, info);
+    pthread_mutex_unlock(&disk->lock);
+    return err;
+}
+
 /* "" or the name of a folder that is there. */
 static enum lilio_err check_folder(const struct crash_disk *disk, const char *name,
                                    struct lilio_errinfo *info)

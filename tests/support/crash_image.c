@@ -13,11 +13,15 @@ struct block {
     uint8_t holes;  /* of the dirty ones: emptied, not written */
     uint8_t doomed; /* of the dirty ones: lost by a failed sync */
     bool reserved;
+    bool listed; /* in the image's list of blocks that may be dirty */
 };
 
 struct crash_image {
     struct block *blocks;
     size_t block_count;
+    size_t *dirty; /* places of the blocks that are listed */
+    size_t dirty_count, dirty_room;
+    uint64_t used; /* blocks that weigh */
     uint64_t size, safe_size;
 };
 
@@ -35,6 +39,7 @@ void crash_image_free(struct crash_image *image)
         free(image->blocks[i].safe);
     }
     free(image->blocks);
+    free(image->dirty);
     free(image);
 }
 
@@ -45,17 +50,39 @@ uint64_t crash_image_size(const struct crash_image *image)
 
 uint64_t crash_image_used(const struct crash_image *image)
 {
-    uint64_t used = 0;
-    for (size_t i = 0; i < image->block_count; i++)
-        used += image->blocks[i].now || image->blocks[i].reserved;
-    return used;
+    return image->used;
+}
+
+static bool weighs(const struct block *block)
+{
+    return block->now || block->reserved;
+}
+
+/* After a change of a block: counts it, and lists it when it is dirty now. */
+static bool note_change(struct crash_image *image, size_t place, bool weighed)
+{
+    struct block *block = &image->blocks[place];
+    image->used = image->used + weighs(block) - weighed;
+    if (!block->dirty || block->listed)
+        return true;
+    if (image->dirty_count == image->dirty_room) {
+        size_t room = image->dirty_room ? image->dirty_room * 2 : 16;
+        size_t *dirty = realloc(image->dirty, room * sizeof *dirty);
+        if (!dirty)
+            return false;
+        image->dirty = dirty;
+        image->dirty_room = room;
+    }
+    block->listed = true;
+    image->dirty[image->dirty_count++] = place;
+    return true;
 }
 
 uint64_t crash_image_lacking(const struct crash_image *image, uint64_t offset, uint64_t size)
 {
     uint64_t lacking = 0, end = (offset + size + BLOCK - 1) / BLOCK;
     for (uint64_t i = offset / BLOCK; i < end; i++)
-        lacking += i >= image->block_count || !(image->blocks[i].now || image->blocks[i].reserved);
+        lacking += i >= image->block_count || !weighs(&image->blocks[i]);
     return lacking;
 }
 
@@ -107,7 +134,10 @@ static bool for_range(struct crash_image *image, uint64_t offset, uint64_t size,
     for (uint64_t end = offset + size; offset < end;) {
         size_t first = (size_t)(offset % BLOCK);
         size_t part = BLOCK - first < end - offset ? BLOCK - first : (size_t)(end - offset);
-        if (!change(&image->blocks[offset / BLOCK], first, part, data))
+        size_t place = (size_t)(offset / BLOCK);
+        bool weighed = weighs(&image->blocks[place]);
+        if (!change(&image->blocks[place], first, part, data) ||
+            !note_change(image, place, weighed))
             return false;
         offset += part;
         data = data ? data + part : NULL;
@@ -209,26 +239,32 @@ bool crash_image_truncate(struct crash_image *image, uint64_t size)
 
 void crash_image_sync(struct crash_image *image)
 {
+    size_t still_dirty = 0;
     image->safe_size = image->size;
-    for (size_t i = 0; i < image->block_count; i++) {
-        struct block *block = &image->blocks[i];
+    for (size_t i = 0; i < image->dirty_count; i++) {
+        struct block *block = &image->blocks[image->dirty[i]];
         uint8_t reached = (uint8_t)(block->dirty & ~block->doomed);
         for (unsigned s = 0; block->doomed && s < SECTORS; s++)
             if (reached >> s & 1 && block->safe && block->now)
                 memcpy(block->safe + s * SECTOR, block->now + s * SECTOR, SECTOR);
         block->dirty = block->doomed;
         block->holes &= block->dirty;
-        if (!block->dirty) {
+        if (block->dirty) {
+            image->dirty[still_dirty++] = image->dirty[i];
+        } else {
             free(block->safe);
             block->safe = NULL;
+            block->listed = false;
         }
     }
+    image->dirty_count = still_dirty;
 }
 
 void crash_image_sync_failed(struct crash_image *image, const struct base_random *random)
 {
-    for (size_t i = 0; i < image->block_count; i++) {
-        struct block *block = &image->blocks[i];
+    for (size_t i = 0; i < image->dirty_count; i++) {
+        struct block *block = &image->blocks[image->dirty[i]];
+        bool weighed = weighs(block);
         if (!block->dirty)
             continue;
         if (!block->safe)
@@ -237,6 +273,7 @@ void crash_image_sync_failed(struct crash_image *image, const struct base_random
             block->now = calloc(1, BLOCK);
         LILIO_ASSERT(block->safe && block->now);
         block->doomed |= (uint8_t)(block->dirty & base_random_u64(random));
+        image->used = image->used + weighs(block) - weighed;
     }
 }
 
@@ -304,8 +341,12 @@ void crash_image_crash(struct crash_image *image, enum crash_fate fate,
     bool journal_kept =
         fate == CRASH_FATE_KEPT || (fate == CRASH_FATE_MIXED && base_random_u64(random) % 2);
     uint64_t size = decide_size(image, journal_kept, fate, random);
-    for (size_t i = 0; i < image->block_count; i++)
-        crash_block(&image->blocks[i], journal_kept, fate, random);
+    for (size_t i = 0; i < image->dirty_count; i++) {
+        struct block *block = &image->blocks[image->dirty[i]];
+        bool weighed = weighs(block);
+        crash_block(block, journal_kept, fate, random);
+        image->used = image->used + weighs(block) - weighed;
+    }
     bool cut = crash_image_truncate(image, size);
     LILIO_ASSERT(cut);
     crash_image_sync(image);

@@ -32,7 +32,7 @@ struct crash_inode *crash_inode_new(bool folder)
     struct crash_inode *inode = calloc(1, sizeof *inode);
     struct crash_image *image = folder ? NULL : crash_image_new();
     LILIO_ASSERT(inode && (folder || image)); /* a test without memory cannot go on */
-    *inode = (struct crash_inode){1, image};
+    *inode = (struct crash_inode){.refs = 1, .image = image};
     return inode;
 }
 
@@ -89,10 +89,33 @@ static void list_clear(struct crash_name_list *names)
 
 /* ---- the journal ---- */
 
+/* What is in a folder that was renamed: "from/x" becomes "to/x". Without `to` it is gone. */
+static void move_content(struct crash_name_list *names, const char *from, const char *to)
+{
+    for (size_t i = names->count; i-- > 0;) {
+        struct crash_name *name = &names->list[i];
+        if (!crash_name_in_folder(name->text, from))
+            continue;
+        char rest[CRASH_NAME_ROOM];
+        (void)snprintf(rest, sizeof rest, "%s", name->text + strlen(from));
+        if (!to[0]) {
+            crash_inode_unref(name->inode);
+            *name = names->list[--names->count];
+            continue;
+        }
+        int size = snprintf(name->text, sizeof name->text, "%s%s", to, rest);
+        LILIO_ASSERT(size < CRASH_NAME_ROOM);
+    }
+}
+
 static void play(struct crash_name_list *names, const struct crash_note *note)
 {
+    const struct crash_inode *moved = note->from[0] ? list_get(names, note->from) : NULL;
+    bool is_folder = moved && !moved->image;
     if (note->from[0])
         list_remove(names, note->from);
+    if (is_folder)
+        move_content(names, note->from, note->to);
     if (note->to[0])
         list_set(names, note->to, note->inode);
 }
@@ -106,6 +129,8 @@ void crash_names_change(struct crash_names *names, const char *from, const char 
     (void)snprintf(note->from, sizeof note->from, "%s", from ? from : "");
     (void)snprintf(note->to, sizeof note->to, "%s", to ? to : "");
     note->inode = crash_inode_ref(inode);
+    if (inode && !inode->number)
+        inode->number = ++names->last_number;
     play(&names->seen, note);
 }
 

@@ -14,6 +14,7 @@ enum { CRASH_NAME_ROOM = 408 };
 /* A file or folder; lives as long as a name, a handle or a note refers to it. */
 struct crash_inode {
     unsigned refs;
+    uint64_t number;           /* its own on this disk, for ever; given with the first name */
     struct crash_image *image; /* NULL: a folder */
 };
 
@@ -31,6 +32,7 @@ struct crash_names {
     struct crash_name_list seen, durable;
     struct crash_note *notes;
     size_t note_count, note_capacity;
+    uint64_t last_number;
 };
 
 struct crash_inode *crash_inode_new(bool folder);
@@ -40,7 +42,8 @@ void crash_inode_unref(struct crash_inode *inode); /* NULL is fine */
 void crash_names_release(struct crash_names *names);
 /* What the program sees under this name; NULL if there is nothing. */
 struct crash_inode *crash_names_get(const struct crash_names *names, const char *text);
-/* `from` loses its name, `to` gets the inode; either may be NULL. */
+/* `from` loses its name, `to` gets the inode; either may be NULL. What is in a folder moves with
+ * it. */
 void crash_names_change(struct crash_names *names, const char *from, const char *to,
                         struct crash_inode *inode);
 void crash_names_sync(struct crash_names *names, const char *folder);
