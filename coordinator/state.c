@@ -98,7 +98,8 @@ static void results_lose(struct coord_state *state)
          base_kv_iter_next(iter))
         base_kv_batch_delete(state->batch, COORD_DEDUP, base_kv_iter_key(iter));
     base_kv_iter_free(&iter);
-    (void)base_kv_batch_commit(state->batch, false, NULL); /* it is a bug anyway */
+    if (base_kv_batch_commit(state->batch, false, NULL))
+        return; /* it is a bug anyway */
 }
 
 enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_state,
