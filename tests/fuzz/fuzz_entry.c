@@ -1,6 +1,6 @@
-/* Commands with any body against a small cluster: each is refused or granted; none may crash the
- * state machine or make it unusable. The first byte of the input chooses the command (255: the rest
- * is a whole entry), the rest is its body.
+/* Commands with any body against a small cluster with three coordinators: each is refused or
+ * granted; none may crash the state machine or make it unusable. The first byte of the input
+ * chooses the command (255: the rest is a whole entry), the rest is its body.
  *
  * The cluster (six OSDs, a bucket with an object and a staged run, an open session) is made once;
  * every input starts from its rows, and what an input did is never committed. */
@@ -94,6 +94,11 @@ static struct base_kv *cluster_new(void)
         struct proto_osd_bind bind = {.osd = i, .disk_uuid = {{2, (uint8_t)i}}};
         grant(state, 0, &proto_type_osd_bind, &bind);
     }
+    struct proto_raft_member members[] = {
+        {.id = 1, .kind = 1}, {.id = 2, .kind = 1}, {.id = 3, .kind = 1}};
+    struct proto_raft_config config = {.members = members, .members_count = 3}; /* inline objects */
+    must(coord_state_advance(state, coord_state_row(state)->applied_index + 1, 1, &config, NULL) ==
+         LILIO_OK);
     struct proto_session_open open = {0};
     grant(state, 0, &proto_type_session_open, &open);
     struct proto_bucket_create create = {.name = base_slice_str("b")};
@@ -129,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(coord_state_open(kv, &state, NULL) == LILIO_OK);
     struct base_slice rest = base_slice(data + 1, size - 1);
     if (data[0] == 255)
-        must(coord_state_apply(state, coord_state_row(state)->applied_index + 1, &rest, 1, NULL,
+        must(coord_state_apply(state, coord_state_row(state)->applied_index + 1, 1, &rest, 1, NULL,
                                NULL) == LILIO_OK);
     else
         apply(state, 10, types[data[0] % (sizeof types / sizeof *types)], rest);
