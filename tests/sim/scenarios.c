@@ -1,0 +1,12 @@
+#include "tests/sim/scenario.h"
+
+#include <stddef.h>
+
+#include "tests/sim/smoke.h"
+
+#include "base/banned.h"
+
+const struct sim_scenario sim_scenarios[] = {
+    {"smoke", "a few clients put and get without and with faults", sim_smoke_start},
+    {NULL, NULL, NULL},
+};
