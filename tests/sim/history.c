@@ -81,6 +81,8 @@ static int by_value(const void *left, const void *right)
     const struct sighting *a = left, *b = right;
     if (a->value != b->value)
         return a->value < b->value ? -1 : 1;
+    if (a->op->key != b->op->key) /* a copy of it */
+        return a->op->key < b->op->key ? -1 : 1;
     return (a->place > b->place) - (a->place < b->place);
 }
 
@@ -159,7 +161,8 @@ static bool names_are_unique(const struct sim_history *history, struct sighting 
     if (count)
         qsort(all, count, sizeof *all, by_value);
     for (size_t i = 1; i < count; i++)
-        if (all[i].value == all[i - 1].value && all[i].value != SIM_ANY_EMPTY &&
+        if (all[i].value == all[i - 1].value && all[i].op->key == all[i - 1].op->key &&
+            all[i].value != SIM_ANY_EMPTY &&
             compare_versions(all[i].version, all[i - 1].version) != 0)
             return complain(history, ret_text, "one value, two versions: written twice",
                             all[i - 1].place, all[i].place);

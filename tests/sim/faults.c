@@ -1,0 +1,633 @@
+#include "tests/sim/faults.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mark.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+
+#include "base/banned.h"
+
+#define TICK_NS (50 * SIM_MS)
+
+/* What the supervisor knows of a node; times are true ones, 0 = nothing planned. */
+struct ward {
+    uint64_t start_at, resume_at, disk_well_at, cut_until, harm_until;
+    bool hurt, lost; /* lost: a coordinator without its disk */
+    uint64_t mark;   /* counts harms */
+    uint64_t ended_at;
+};
+
+struct sim_faults {
+    struct sim_faults_options options;
+    const struct sim_swarm *swarm;
+    struct sim_stream random;
+    struct ward wards[SIM_NODES_MAX];
+    struct fault_timer {
+        struct sim_faults *faults;
+        size_t kind;
+        struct sim_timer timer;
+    } timers[40];
+    struct sim_timer tick;
+    uint64_t net_well_at;
+    bool active, was_beyond;
+    enum sim_wish wish;
+    unsigned wish_coordinator;
+};
+
+/* ---- who ---- */
+
+static struct ward *ward(struct sim_faults *f, const struct sim_node *node)
+{
+    return &f->wards[sim_node_index(node)];
+}
+
+static struct sim_node *any_osd(struct sim_faults *f)
+{
+    return sim_osd((unsigned)sim_below(&f->random, f->swarm->osds));
+}
+
+static struct sim_node *any_coordinator(struct sim_faults *f)
+{
+    int leader = f->options.leader ? f->options.leader(f->options.context) : -1;
+    if (leader >= 0 && sim_below(&f->random, 100) < f->swarm->leader_percent)
+        return sim_coordinator((unsigned)leader);
+    return sim_coordinator((unsigned)sim_below(&f->random, f->swarm->coordinators));
+}
+
+static struct sim_node *any_server(struct sim_faults *f)
+{
+    return sim_below(&f->random, 2) ? any_coordinator(f) : any_osd(f);
+}
+
+static struct sim_node *any_node(struct sim_faults *f)
+{
+    uint64_t kind = sim_below(&f->random, 5);
+    return kind < 2   ? any_coordinator(f)
+           : kind < 4 ? any_osd(f)
+                      : sim_client((unsigned)sim_below(&f->random, f->swarm->clients));
+}
+
+/* ---- the budget ---- */
+
+static uint64_t hurt_count(const struct sim_faults *f, enum sim_kind kind)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < sim_node_count(); i++)
+        count += f->wards[i].hurt && sim_node_kind(sim_node_at(i)) == kind;
+    return count;
+}
+
+/* Enters harm to a node's data; false when that would be too much. */
+static bool harm(struct sim_faults *f, struct sim_node *node)
+{
+    struct ward *w = ward(f, node);
+    enum sim_kind kind = sim_node_kind(node);
+    uint64_t budget =
+        kind == SIM_OSD ? sim_swarm_budget(f->swarm) : (f->swarm->coordinators - 1) / 2;
+    uint64_t most = kind == SIM_OSD && f->swarm->beyond ? 2 * budget + 1 : budget;
+    if (!w->hurt && hurt_count(f, kind) >= most)
+        return false;
+    w->hurt = true;
+    w->mark++;
+    if (hurt_count(f, kind) > budget)
+        f->was_beyond = true;
+    return true;
+}
+
+/* ---- network ---- */
+
+static void cut_ends_at(struct sim_faults *f, uint64_t at)
+{
+    if (at > f->net_well_at)
+        f->net_well_at = at;
+}
+
+static uint64_t cut_time(struct sim_faults *f)
+{
+    return sim_now() + sim_about(&f->random, f->swarm->cut_for_ms * SIM_MS);
+}
+
+/* One two-way cut at a time ends all blocks at once: they do not nest. */
+static void partition(struct sim_faults *f)
+{
+    uint8_t group[SIM_NODES_MAX];
+    for (unsigned i = 0; i < sim_node_count(); i++)
+        group[i] = (uint8_t)sim_below(&f->random, 2);
+    LILIO_MARK("fault/partition");
+    sim_net_split(group);
+    cut_ends_at(f, cut_time(f));
+}
+
+static void one_way(struct sim_faults *f)
+{
+    struct sim_node *from = any_node(f), *to = any_server(f);
+    if (from == to)
+        return;
+    LILIO_MARK("fault/one_way");
+    sim_net_block(from, to, true);
+    cut_ends_at(f, cut_time(f));
+}
+
+static void isolate(struct sim_faults *f)
+{
+    LILIO_MARK("fault/isolate");
+    sim_net_isolate(any_node(f), true);
+    cut_ends_at(f, cut_time(f));
+}
+
+static void clog_link(struct sim_faults *f)
+{
+    struct sim_node *from = any_node(f), *to = any_server(f);
+    if (from == to)
+        return;
+    LILIO_MARK("fault/clog");
+    sim_net_clog(from, to, cut_time(f));
+}
+
+/* ---- processes ---- */
+
+static void goes_down(struct sim_faults *f, struct sim_node *node)
+{
+    struct ward *w = ward(f, node);
+    w->start_at = sim_now() + sim_about(&f->random, f->swarm->down_for_ms * SIM_MS) + SIM_MS;
+    w->resume_at = 0;
+}
+
+static void kill_one(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    if (sim_node_state(node) != SIM_UP)
+        return;
+    LILIO_MARK("fault/kill");
+    sim_node_kill(node);
+    goes_down(f, node);
+}
+
+static void power_off(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    if (sim_node_state(node) != SIM_UP)
+        return;
+    LILIO_MARK("fault/power");
+    sim_node_power_off(node);
+    goes_down(f, node);
+}
+
+static void power_off_in_write(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    if (sim_node_state(node) != SIM_UP)
+        return;
+    LILIO_MARK("fault/power_in_write");
+    sim_node_power_off_at(node, sim_between(&f->random, 1, 20));
+}
+
+static void blackout(struct sim_faults *f)
+{
+    LILIO_MARK("fault/blackout");
+    for (unsigned i = 0; i < sim_node_count(); i++) {
+        struct sim_node *node = sim_node_at(i);
+        enum sim_kind kind = sim_node_kind(node);
+        if ((kind == SIM_COORDINATOR || kind == SIM_OSD) && sim_node_state(node) == SIM_UP) {
+            sim_node_power_off(node);
+            goes_down(f, node);
+        }
+    }
+}
+
+static void terminate(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    if (sim_node_state(node) != SIM_UP || sim_node_paused(node))
+        return;
+    LILIO_MARK("fault/terminate");
+    sim_node_terminate(node);
+}
+
+static void kill_client(struct sim_faults *f)
+{
+    struct sim_node *node = sim_client((unsigned)sim_below(&f->random, f->swarm->clients));
+    if (sim_node_state(node) != SIM_UP)
+        return;
+    LILIO_MARK("fault/client_kill");
+    sim_node_kill(node);
+    goes_down(f, node);
+}
+
+static void pause_one(struct sim_faults *f)
+{
+    struct sim_node *node = any_node(f);
+    if (sim_node_state(node) != SIM_UP || sim_node_paused(node))
+        return;
+    LILIO_MARK("fault/pause");
+    sim_node_pause(node);
+    ward(f, node)->resume_at =
+        sim_now() + sim_about(&f->random, f->swarm->pause_for_ms * SIM_MS) + SIM_MS;
+}
+
+static void wall_jump(struct sim_faults *f)
+{
+    static const int64_t jumps[] = {1000, -1000, 60000, -60000, 86400000, -86400000, 31536000000};
+    LILIO_MARK("fault/wall_jump");
+    sim_node_wall_jump(any_server(f), jumps[sim_below(&f->random, sizeof jumps / sizeof *jumps)]);
+}
+
+static void transfer(struct sim_faults *f)
+{
+    if (f->wish != SIM_WISH_NONE || f->swarm->coordinators == 1)
+        return;
+    f->wish = SIM_WISH_TRANSFER;
+    f->wish_coordinator = sim_node_id(any_coordinator(f));
+}
+
+/* ---- disks ---- */
+
+static uint64_t disk_time(struct sim_faults *f)
+{
+    return sim_now() + sim_about(&f->random, f->swarm->disk_for_ms * SIM_MS) + SIM_MS;
+}
+
+static void disk_faults(struct sim_faults *f, struct sim_node *node,
+                        const struct sim_disk_faults *faults)
+{
+    struct ward *w = ward(f, node);
+    sim_disk_faults_set(sim_node_disk(node), faults);
+    w->disk_well_at = disk_time(f);
+}
+
+static void disk_error(struct sim_faults *f)
+{
+    LILIO_MARK("fault/disk_error");
+    struct sim_disk_faults faults = {.stall_ppm = (uint32_t)f->swarm->disk_stall_ppm};
+    uint32_t *which[] = {&faults.write_error_ppm, &faults.sync_error_ppm, &faults.meta_error_ppm,
+                         &faults.read_error_ppm};
+    *which[sim_below(&f->random, 4)] = (uint32_t)sim_between(&f->random, 1000, 300000);
+    disk_faults(f, any_server(f), &faults);
+}
+
+static void disk_full(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    LILIO_MARK("fault/disk_full");
+    sim_disk_full(sim_node_disk(node), true);
+    ward(f, node)->disk_well_at = disk_time(f);
+}
+
+static void disk_slow(struct sim_faults *f)
+{
+    struct sim_node *node = any_server(f);
+    LILIO_MARK("fault/disk_slow");
+    sim_disk_slow(sim_node_disk(node), (uint32_t)sim_between(&f->random, 2, 200));
+    ward(f, node)->disk_well_at = disk_time(f);
+}
+
+static struct sim_node *any_to_harm(struct sim_faults *f)
+{
+    struct sim_node *node = f->swarm->coordinators > 1 && sim_below(&f->random, 6) == 0
+                                ? any_coordinator(f)
+                                : any_osd(f);
+    return harm(f, node) ? node : NULL;
+}
+
+static void flip(struct sim_faults *f)
+{
+    struct sim_node *node = any_to_harm(f);
+    if (!node)
+        return;
+    LILIO_MARK("fault/flip");
+    const char *prefix =
+        sim_node_kind(node) == SIM_OSD && sim_below(&f->random, 4) ? "segments/" : "";
+    for (uint64_t n = sim_between(&f->random, 1, 5); n; n--)
+        (void)sim_disk_flip(sim_node_disk(node), prefix);
+}
+
+static void wrong_for_a_while(struct sim_faults *f, struct sim_disk_faults faults)
+{
+    struct sim_node *node = any_to_harm(f);
+    if (!node)
+        return;
+    disk_faults(f, node, &faults);
+    ward(f, node)->harm_until = ward(f, node)->disk_well_at;
+}
+
+static void read_flip(struct sim_faults *f)
+{
+    LILIO_MARK("fault/read_flip");
+    wrong_for_a_while(f, (struct sim_disk_faults){
+                             .read_flip_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+}
+
+static void write_flip(struct sim_faults *f)
+{
+    LILIO_MARK("fault/write_flip");
+    wrong_for_a_while(f, (struct sim_disk_faults){
+                             .write_flip_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+}
+
+static void misdirect(struct sim_faults *f)
+{
+    LILIO_MARK("fault/misdirect");
+    wrong_for_a_while(f, (struct sim_disk_faults){
+                             .misdirect_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+}
+
+static void replace_disk(struct sim_faults *f, struct sim_node *node)
+{
+    if (sim_node_state(node) == SIM_UP)
+        sim_node_kill(node);
+    sim_disk_replace(sim_node_disk(node));
+    ward(f, node)->disk_well_at = 0;
+    ward(f, node)->harm_until = 0;
+    goes_down(f, node);
+}
+
+static void lose_disk(struct sim_faults *f)
+{
+    struct sim_node *node = any_osd(f);
+    if (!harm(f, node))
+        return;
+    LILIO_MARK("fault/disk_replace");
+    replace_disk(f, node);
+}
+
+static void lose_coordinator(struct sim_faults *f)
+{
+    struct sim_node *node = any_coordinator(f);
+    if (f->wish != SIM_WISH_NONE || !harm(f, node))
+        return;
+    LILIO_MARK("fault/coordinator_replace");
+    if (sim_node_state(node) == SIM_UP)
+        sim_node_kill(node);
+    sim_disk_replace(sim_node_disk(node));
+    ward(f, node)->start_at = 0; /* the operator starts the new member */
+    ward(f, node)->lost = true;
+    f->wish = SIM_WISH_REPLACE;
+    f->wish_coordinator = sim_node_id(node);
+}
+
+/* Though it is well: it leaves, and a new member comes in its place. */
+static void change_member(struct sim_faults *f)
+{
+    if (f->swarm->coordinators > 1)
+        lose_coordinator(f);
+}
+
+/* ---- the schedule ---- */
+
+static const struct kind {
+    size_t distance; /* the field of the swarm */
+    void (*strike)(struct sim_faults *f);
+} kinds[] = {
+#define K(name, fn)                          \
+    {                                        \
+        offsetof(struct sim_swarm, name), fn \
+    }
+    K(partition_ms, partition),
+    K(one_way_ms, one_way),
+    K(isolate_ms, isolate),
+    K(clog_ms, clog_link),
+    K(kill_ms, kill_one),
+    K(power_ms, power_off),
+    K(power_in_write_ms, power_off_in_write),
+    K(blackout_ms, blackout),
+    K(terminate_ms, terminate),
+    K(client_kill_ms, kill_client),
+    K(pause_ms, pause_one),
+    K(wall_jump_ms, wall_jump),
+    K(transfer_ms, transfer),
+    K(member_ms, change_member),
+    K(disk_error_ms, disk_error),
+    K(disk_full_ms, disk_full),
+    K(disk_slow_ms, disk_slow),
+    K(flip_ms, flip),
+    K(read_flip_ms, read_flip),
+    K(write_flip_ms, write_flip),
+    K(misdirect_ms, misdirect),
+    K(disk_replace_ms, lose_disk),
+    K(coordinator_replace_ms, lose_coordinator),
+#undef K
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+_Static_assert(KINDS <= sizeof((struct sim_faults *)0)->timers / sizeof(struct fault_timer),
+               "a timer for each kind");
+
+static void due(struct sim_timer *timer);
+
+static void plan(struct fault_timer *t)
+{
+    uint64_t mean_ms =
+        *(const uint64_t *)((const char *)t->faults->swarm + kinds[t->kind].distance);
+    if (mean_ms)
+        sim_timer_set(&t->timer, sim_now() + sim_about(&t->faults->random, mean_ms * SIM_MS) + 1,
+                      due, t);
+}
+
+static void due(struct sim_timer *timer)
+{
+    struct fault_timer *t = timer->context;
+    if (!t->faults->active)
+        return;
+    kinds[t->kind].strike(t->faults);
+    plan(t);
+}
+
+/* ---- the supervisor ---- */
+
+static void start_again(struct sim_faults *f, struct sim_node *node)
+{
+    ward(f, node)->start_at = 0;
+    ward(f, node)->ended_at = 0;
+    if (sim_node_kind(node) == SIM_CLIENT)
+        sim_workload_start(f->options.workload, sim_node_id(node));
+    else
+        sim_node_start(node, NULL);
+}
+
+static bool is_operator(const struct sim_faults *f, const struct sim_node *node)
+{
+    return sim_node_kind(node) == SIM_CLIENT && sim_node_id(node) >= f->swarm->clients;
+}
+
+/* A coordinator that was lost is the operator's, who starts the new member. */
+static bool left_to_operator(const struct sim_faults *f, const struct sim_node *node)
+{
+    return is_operator(f, node) || f->wards[sim_node_index(node)].lost;
+}
+
+static void look_after(struct sim_faults *f, struct sim_node *node)
+{
+    struct ward *w = ward(f, node);
+    uint64_t now = sim_now();
+    if (w->resume_at && now >= w->resume_at) {
+        w->resume_at = 0;
+        sim_node_resume(node);
+    }
+    if (w->disk_well_at && now >= w->disk_well_at) {
+        w->disk_well_at = 0;
+        w->harm_until = 0;
+        sim_disk_heal(sim_node_disk(node));
+    }
+    bool up = sim_node_state(node) == SIM_UP;
+    if (up || left_to_operator(f, node))
+        return;
+    if (w->start_at == 0 && !w->ended_at) { /* ended by itself, or its power went in a write */
+        w->ended_at = now;
+        w->start_at = now + (f->active ? sim_between(&f->random, 50, 2000) : 50) * SIM_MS;
+    }
+    if (w->start_at && now >= w->start_at)
+        start_again(f, node);
+}
+
+static void tick(struct sim_timer *timer)
+{
+    struct sim_faults *f = timer->context;
+    if (f->net_well_at && sim_now() >= f->net_well_at) {
+        f->net_well_at = 0;
+        sim_net_heal();
+    }
+    for (unsigned i = 0; i < sim_node_count(); i++)
+        if (sim_node_kind(sim_node_at(i)) != SIM_DRIVER)
+            look_after(f, sim_node_at(i));
+    sim_timer_set(timer, sim_now() + TICK_NS, tick, f);
+}
+
+static void set_links(const struct sim_faults *f, bool faulty)
+{
+    const struct sim_swarm *w = f->swarm;
+    struct sim_link link = {
+        .latency_ns = w->latency_us * SIM_US,
+        .spread_ns = w->spread_us * SIM_US,
+        .break_ppm = faulty ? (uint32_t)w->net_break_ppm : 0,
+    };
+    sim_net_default(&link);
+    link.drop_ppm = (uint32_t)w->net_drop_ppm;
+    link.duplicate_ppm = (uint32_t)w->net_duplicate_ppm;
+    link.reorder_ppm = (uint32_t)w->net_reorder_ppm;
+    for (unsigned i = 0; i < w->coordinators && faulty; i++)
+        for (unsigned j = 0; j < w->coordinators; j++)
+            if (i != j)
+                sim_net_link(sim_coordinator(i), sim_coordinator(j), &link);
+}
+
+struct sim_faults *sim_faults_new(const struct sim_faults_options *options)
+{
+    struct sim_faults *f = calloc(1, sizeof *f);
+    SIM_ASSERT(f != NULL);
+    f->options = *options;
+    f->swarm = options->swarm;
+    f->random = sim_stream_new("faults");
+    struct sim_disk_speed speed = {
+        .read_ns = f->swarm->disk_us * SIM_US,
+        .write_ns = f->swarm->disk_us * SIM_US,
+        .sync_ns = f->swarm->sync_us * SIM_US,
+        .meta_ns = f->swarm->disk_us * SIM_US,
+    };
+    for (unsigned i = 0; i < sim_node_count(); i++)
+        if (sim_node_disk(sim_node_at(i)))
+            sim_disk_speed_set(sim_node_disk(sim_node_at(i)), &speed);
+    for (size_t i = 0; i < KINDS; i++) {
+        f->timers[i].faults = f;
+        f->timers[i].kind = i;
+    }
+    set_links(f, false);
+    sim_timer_set(&f->tick, sim_now() + TICK_NS, tick, f);
+    return f;
+}
+
+void sim_faults_free(struct sim_faults **faults)
+{
+    if (!*faults)
+        return;
+    for (size_t i = 0; i < KINDS; i++)
+        sim_timer_cancel(&(*faults)->timers[i].timer);
+    sim_timer_cancel(&(*faults)->tick);
+    free(*faults);
+    *faults = NULL;
+}
+
+void sim_faults_start(struct sim_faults *f)
+{
+    f->active = true;
+    set_links(f, true);
+    sim_preempt_set(f->swarm->preempt_ppm);
+    for (unsigned i = 0; i < sim_node_count() && f->swarm->drift_ppm; i++)
+        sim_node_drift(sim_node_at(i), (int32_t)sim_below(&f->random, 2 * f->swarm->drift_ppm + 1) -
+                                           (int32_t)f->swarm->drift_ppm);
+    struct sim_disk_faults stalls = {.stall_ppm = (uint32_t)f->swarm->disk_stall_ppm};
+    for (unsigned i = 0; i < sim_node_count() && stalls.stall_ppm; i++)
+        if (sim_node_disk(sim_node_at(i)))
+            sim_disk_faults_set(sim_node_disk(sim_node_at(i)), &stalls);
+    for (size_t i = 0; i < KINDS; i++)
+        plan(&f->timers[i]);
+}
+
+void sim_faults_stop(struct sim_faults *f)
+{
+    f->active = false;
+    f->net_well_at = 0;
+    for (size_t i = 0; i < KINDS; i++)
+        sim_timer_cancel(&f->timers[i].timer);
+    set_links(f, false);
+    sim_net_heal();
+    for (unsigned i = 0; i < sim_node_count(); i++) {
+        struct sim_node *node = sim_node_at(i);
+        struct ward *w = ward(f, node);
+        if (sim_node_paused(node))
+            sim_node_resume(node);
+        if (sim_node_disk(node)) {
+            sim_node_power_off_at(node, 0);
+            sim_disk_heal(sim_node_disk(node));
+        }
+        w->resume_at = w->disk_well_at = w->harm_until = 0;
+        if (w->start_at > sim_now() + 100 * SIM_MS)
+            w->start_at = sim_now() + 100 * SIM_MS;
+    }
+}
+
+/* ---- who is hurt ---- */
+
+bool sim_faults_osd_hurt(const struct sim_faults *f, unsigned osd)
+{
+    return f->wards[sim_node_index(sim_osd(osd))].hurt;
+}
+
+bool sim_faults_osd_mendable(const struct sim_faults *f, unsigned osd, uint64_t *ret_mark)
+{
+    const struct ward *w = &f->wards[sim_node_index(sim_osd(osd))];
+    *ret_mark = w->mark;
+    return w->hurt && w->harm_until == 0 && sim_node_state(sim_osd(osd)) == SIM_UP;
+}
+
+void sim_faults_osd_mended(struct sim_faults *f, unsigned osd, uint64_t mark)
+{
+    struct ward *w = ward(f, sim_osd(osd));
+    if (w->mark == mark)
+        w->hurt = false;
+}
+
+bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i)
+{
+    return f->wards[sim_node_index(sim_coordinator(i))].hurt;
+}
+
+void sim_faults_coordinator_mended(struct sim_faults *f, unsigned i)
+{
+    ward(f, sim_coordinator(i))->hurt = false;
+    ward(f, sim_coordinator(i))->lost = false;
+}
+
+bool sim_faults_beyond(const struct sim_faults *f)
+{
+    return f->was_beyond;
+}
+
+enum sim_wish sim_faults_wish(struct sim_faults *f, unsigned *ret_coordinator)
+{
+    enum sim_wish wish = f->wish;
+    *ret_coordinator = f->wish_coordinator;
+    f->wish = SIM_WISH_NONE;
+    return wish;
+}

@@ -1,0 +1,222 @@
+#include "tests/sim/swarm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+static const struct entry {
+    const char *name;
+    size_t offset;
+    uint64_t least, most;
+} table[] = {
+#define X(name, least, most) {#name, offsetof(struct sim_swarm, name), least, most},
+    SIM_SWARM_TABLE(X)
+#undef X
+};
+enum { ENTRIES = sizeof table / sizeof *table };
+
+static uint64_t *field(struct sim_swarm *swarm, const struct entry *entry)
+{
+    return (uint64_t *)((char *)swarm + entry->offset);
+}
+
+/* ---- drawing ---- */
+
+static uint64_t one_of(struct sim_stream *s, const uint64_t *numbers, size_t count)
+{
+    return numbers[sim_below(s, count)];
+}
+#define ONE_OF(s, ...)                         \
+    one_of(s, (const uint64_t[]){__VA_ARGS__}, \
+           sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+/* A mean distance: never in some of the runs, else between the bounds. */
+static uint64_t distance(struct sim_stream *s, uint64_t percent, uint64_t least, uint64_t most)
+{
+    uint64_t drawn = sim_between(s, least, most);
+    return sim_below(s, 100) < percent ? drawn : 0;
+}
+
+static void draw_topology(struct sim_swarm *w, struct sim_stream *s)
+{
+    static const uint64_t profiles[][2] = {{2, 1}, {4, 2}, {3, 2}, {1, 2}, {2, 2}, {1, 1},
+                                           {4, 2}, {2, 1}, {5, 1}, {6, 3}, {3, 1}};
+    size_t profile = sim_below(s, sizeof profiles / sizeof *profiles);
+    w->data = profiles[profile][0];
+    w->parity = profiles[profile][1];
+    w->coordinators = ONE_OF(s, 3, 3, 3, 3, 5, 5, 1);
+    uint64_t least = w->data + w->parity > 6 ? w->data + w->parity : 6;
+    w->osds = sim_below(s, 4) ? sim_between(s, least, least + 3) : sim_between(s, least, 20);
+    w->clients = sim_between(s, 1, 10);
+    w->workers = w->clients < 4 ? sim_between(s, 2, 6) : sim_between(s, 1, 2);
+    /* Mostly data + 1; all fragments; just the data. */
+    uint64_t kind = sim_below(s, 10);
+    w->quorum = kind < 7 ? 0 : kind < 9 ? w->data + w->parity : w->data;
+    w->fragment_bytes = ONE_OF(s, 4096, 4096, 8192, 16384, 65536);
+}
+
+static void draw_times(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->faults_s = sim_between(s, 60, 75);
+    w->heal_s = 600;
+    w->gc_grace_ms = ONE_OF(s, 1000, 3000, 10000, 30000, 3600000);
+    w->suspect_ms = ONE_OF(s, 3000, 3000, 1500);
+    w->down_ms = ONE_OF(s, 10000, 5000, 3000);
+    w->out_ms = 600000;
+    w->timeout_ms = ONE_OF(s, 10000, 5000, 3000, 20000);
+    w->latency_us = ONE_OF(s, 50, 100, 300, 1000);
+    w->spread_us = ONE_OF(s, 20, 100, 500, 3000);
+    w->disk_us = ONE_OF(s, 50, 100, 500);
+    w->sync_us = ONE_OF(s, 200, 500, 1000, 4000);
+    w->preempt_ppm = ONE_OF(s, 0, 1000, 10000, 100000);
+    w->drift_ppm = ONE_OF(s, 0, 100, 1000, 20000);
+}
+
+static void draw_workload(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->rate = sim_between(s, 75, 130);
+    w->keys = ONE_OF(s, 5, 20, 60, 150);
+    w->hot_percent = ONE_OF(s, 0, 20, 60);
+    w->put = sim_between(s, 20, 60);
+    w->put_absent = sim_between(s, 0, 15);
+    w->put_version = sim_between(s, 0, 20);
+    w->get = sim_between(s, 20, 80);
+    w->range = sim_between(s, 0, 15);
+    w->stat = sim_between(s, 0, 10);
+    w->list = w->keys <= 60 ? sim_between(s, 0, 4) : 1;
+    w->delete = sim_between(s, 0, 20);
+    w->delete_version = sim_between(s, 0, 10);
+    w->copy = sim_between(s, 0, 4);
+    w->size_empty = sim_between(s, 0, 5);
+    w->size_tiny = sim_between(s, 5, 50);
+    w->size_edge = sim_between(s, 5, 30);
+    w->size_stripes = sim_between(s, 1, 10);
+    w->stripes_max = w->fragment_bytes > 16384 ? 3 : ONE_OF(s, 3, 6, 12);
+}
+
+static void draw_network(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->net_break_ppm = ONE_OF(s, 0, 0, 100, 1000, 5000);
+    w->net_drop_ppm = ONE_OF(s, 0, 0, 1000, 10000, 50000);
+    w->net_duplicate_ppm = ONE_OF(s, 0, 0, 1000, 20000);
+    w->net_reorder_ppm = ONE_OF(s, 0, 0, 1000, 20000, 100000);
+    w->partition_ms = distance(s, 40, 5000, 30000);
+    w->one_way_ms = distance(s, 40, 3000, 30000);
+    w->isolate_ms = distance(s, 40, 3000, 30000);
+    w->clog_ms = distance(s, 30, 2000, 20000);
+    w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
+    w->intruder_ms = distance(s, 10, 1000, 10000);
+}
+
+static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->kill_ms = distance(s, 50, 2000, 20000);
+    w->power_ms = distance(s, 50, 3000, 20000);
+    w->power_in_write_ms = distance(s, 40, 3000, 20000);
+    w->blackout_ms = distance(s, 15, 20000, 50000);
+    w->terminate_ms = distance(s, 20, 5000, 40000);
+    w->client_kill_ms = distance(s, 30, 5000, 30000);
+    w->down_for_ms = ONE_OF(s, 100, 1000, 3000, 8000, 20000);
+    w->pause_ms = distance(s, 40, 3000, 20000);
+    w->pause_for_ms = ONE_OF(s, 100, 500, 2000, 6000, 20000);
+    w->wall_jump_ms = distance(s, 20, 2000, 20000);
+    w->leader_percent = ONE_OF(s, 0, 30, 60);
+    w->transfer_ms = distance(s, 30, 2000, 20000);
+    w->member_ms = distance(s, 12, 15000, 40000);
+}
+
+static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->disk_error_ms = distance(s, 25, 5000, 40000);
+    w->disk_full_ms = distance(s, 15, 10000, 40000);
+    w->disk_slow_ms = distance(s, 30, 3000, 20000);
+    w->disk_stall_ppm = ONE_OF(s, 0, 0, 0, 100, 2000);
+    w->disk_for_ms = ONE_OF(s, 300, 2000, 8000);
+    w->flip_ms = distance(s, 30, 2000, 20000);
+    w->read_flip_ms = distance(s, 15, 10000, 40000);
+    w->write_flip_ms = distance(s, 15, 10000, 40000);
+    w->misdirect_ms = distance(s, 15, 10000, 40000);
+    w->disk_replace_ms = distance(s, 25, 10000, 40000);
+    w->coordinator_replace_ms = distance(s, 15, 20000, 50000);
+    w->rebuild_percent = ONE_OF(s, 0, 50, 100, 100);
+    w->beyond = 0;
+}
+
+void sim_swarm_draw(struct sim_swarm *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    struct {
+        const char *name;
+        void (*draw)(struct sim_swarm *w, struct sim_stream *s);
+    } parts[] = {{"swarm/topology", draw_topology},   {"swarm/times", draw_times},
+                 {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
+                 {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct sim_stream stream = sim_stream_new(parts[i].name);
+        parts[i].draw(ret, &stream);
+    }
+}
+
+/* ---- settings ---- */
+
+bool sim_swarm_set(struct sim_swarm *swarm, const char *assignment)
+{
+    const char *equals = strchr(assignment, '=');
+    if (!equals || equals[1] < '0' || equals[1] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(equals + 1, &end, 10);
+    if (*end || errno)
+        return false;
+    size_t length = (size_t)(equals - assignment);
+    for (size_t i = 0; i < ENTRIES; i++)
+        if (strlen(table[i].name) == length && memcmp(table[i].name, assignment, length) == 0) {
+            *field(swarm, &table[i]) = value;
+            return value >= table[i].least && value <= table[i].most;
+        }
+    return false;
+}
+
+bool sim_swarm_valid(const struct sim_swarm *swarm, char ret_reason[128])
+{
+    uint64_t total = swarm->data + swarm->parity;
+    const char *reason = NULL;
+    if (total > swarm->osds)
+        reason = "more fragments than OSDs";
+    else if (swarm->quorum && (swarm->quorum < swarm->data || swarm->quorum > total))
+        reason = "the quorum is not between data and data + parity";
+    else if (swarm->put + swarm->put_absent == 0)
+        reason = "nothing is ever put";
+    else if (swarm->size_empty + swarm->size_tiny + swarm->size_edge + swarm->size_stripes == 0)
+        reason = "no sizes";
+    if (reason)
+        snprintf(ret_reason, 128, "%s", reason);
+    return reason == NULL;
+}
+
+uint64_t sim_swarm_budget(const struct sim_swarm *swarm)
+{
+    uint64_t quorum = swarm->quorum ? swarm->quorum : swarm->data + (swarm->parity > 0);
+    return quorum - swarm->data;
+}
+
+void sim_swarm_print(const struct sim_swarm *swarm, FILE *to)
+{
+    struct sim_swarm copy = *swarm;
+    size_t column = 0;
+    for (size_t i = 0; i < ENTRIES; i++) {
+        char text[64];
+        int length = snprintf(text, sizeof text, "%s=%llu", table[i].name,
+                              (unsigned long long)*field(&copy, &table[i]));
+        if (column && column + 1 + (size_t)length > 100) {
+            fputc('\n', to);
+            column = 0;
+        }
+        fprintf(to, "%s%s", column ? " " : "", text);
+        column += (size_t)length + (column > 0);
+    }
+    fputc('\n', to);
+}
