@@ -12,6 +12,7 @@
 #include "proto/cluster_file.h"
 #include "tools/capacity.h"
 #include "tools/config_path.h"
+#include "tools/quorum.h"
 
 #include "base/banned.h"
 
@@ -188,16 +189,8 @@ static cJSON *status_json(const struct lilio_status *status)
     tools_json_profile(object, "default_profile", status->default_profile);
     tools_json_u64(object, "gc_grace_ms", status->gc_grace_ms);
     cJSON *list = tools_json_list(object, "coordinators");
-    for (size_t i = 0; i < status->coordinator_count; i++) {
-        const struct lilio_coordinator *coordinator = &status->coordinators[i];
-        cJSON *element = tools_json_new();
-        tools_json_u64(element, "id", coordinator->id);
-        tools_json_text(element, "role", coordinator->role);
-        tools_json_text(element, "address", coordinator->address);
-        tools_json_u64(element, "applied_index", coordinator->applied_index);
-        tools_json_u64(element, "uptime_ms", coordinator->uptime_ms);
-        tools_json_add(list, element);
-    }
+    for (size_t i = 0; i < status->coordinator_count; i++)
+        tools_json_add(list, tools_quorum_json(&status->coordinators[i]));
     osds_json(object, status);
     tools_json_u64(object, "buckets", status->bucket_count);
     tools_json_u64(object, "objects", status->object_count);
@@ -237,6 +230,29 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
     }
 }
 
+static void coordinators_print(struct tools_out *out, const struct lilio_status *status)
+{
+    const struct lilio_coordinator *leader = tools_quorum_leader(status);
+    char time[TOOLS_TEXT];
+    for (size_t i = 0; i < status->coordinator_count; i++) {
+        const struct lilio_coordinator *at = &status->coordinators[i];
+        const char *role = tools_quorum_role(at);
+        if (at->commit_index == 0) /* it did not answer */
+            tools_out_line(out, "coordinator.%u %s, silent for %s, lag %llu", at->id, role,
+                           tools_text_duration(at->silent_ms, time), (unsigned long long)at->lag);
+        else
+            tools_out_line(
+                out,
+                "coordinator.%u %s, term %llu, applied %llu of %llu committed, lag %llu, "
+                "up for %s",
+                at->id, role, (unsigned long long)at->term, (unsigned long long)at->applied_index,
+                (unsigned long long)at->commit_index, (unsigned long long)at->lag,
+                tools_text_duration(at->uptime_ms, time));
+    }
+    if (leader && status->coordinator_count > 1)
+        tools_out_line(out, "leader        coordinator.%u", leader->id);
+}
+
 static void status_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -244,11 +260,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
     tools_out_line(out, "cluster       %s, epoch %llu, default profile %u+%u", status->cluster_id,
                    (unsigned long long)status->epoch, status->default_profile.data_count,
                    status->default_profile.parity_count);
-    for (size_t i = 0; i < status->coordinator_count; i++)
-        tools_out_line(out, "coordinator.%u is %s at index %llu, up for %s",
-                       status->coordinators[i].id, tools_text_name(status->coordinators[i].role, 0),
-                       (unsigned long long)status->coordinators[i].applied_index,
-                       tools_text_duration(status->coordinators[i].uptime_ms, time));
+    coordinators_print(out, status);
     status_osds_print(context, status);
     tools_out_line(
         out, "objects       %llu in %llu buckets, %s", (unsigned long long)status->object_count,
@@ -272,6 +284,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
     verdict_print(context, status);
+    tools_quorum_warn(out, status);
 }
 
 /* The coordinator is silent: who of the others is there is all that can be said. */
@@ -307,6 +320,8 @@ int tools_cmd_status(struct tools_context *context, int argc, char **argv)
             daemons_ping(context);
         return tools_fail(context, err);
     }
+    for (size_t i = 0; i < status.coordinator_count; i++)
+        (void)tools_quorum_ask(context->client, &status.coordinators[i]); /* silence is shown */
     status_print(context, &status);
     tools_out_object(&context->out, status_json(&status));
     lilio_status_release(&status);

@@ -21,6 +21,7 @@
 #include "tools/file_io.h"
 #include "tools/local.h"
 #include "tools/ports.h"
+#include "tools/quorum.h"
 
 #include "base/banned.h"
 
@@ -229,9 +230,14 @@ static enum lilio_err leader_wait(struct tools_context *context, struct up *up)
     for (;;) {
         struct lilio_status status;
         enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
+        bool led = !err && tools_quorum_leader(&status);
         if (!err)
             lilio_status_release(&status);
-        if (!err || lilio_err_class(err) == LILIO_CLASS_CALLER || tools_cancelled())
+        if (led)
+            return LILIO_OK;
+        if (!err)
+            err = lilio_fail(&context->info, LILIO_E_UNAVAILABLE, "too few of them answer");
+        if (lilio_err_class(err) == LILIO_CLASS_CALLER || tools_cancelled())
             return err;
         if (base_now_ms(base_clock_system()) >= up->end_ms)
             return lilio_prefix(&context->info, LILIO_E_TIMEOUT,

@@ -145,6 +145,20 @@ enum lilio_err tools_parse_osd(const char *text, uint32_t *ret, struct lilio_err
     return LILIO_OK;
 }
 
+enum lilio_err tools_parse_coordinator(const char *text, uint32_t *ret, struct lilio_errinfo *info)
+{
+    static const char prefix[] = "coordinator.";
+    size_t size = strlen(prefix);
+    const char *digits = strncmp(text, prefix, size) == 0 ? text + size : text;
+    const char *end;
+    uint64_t id;
+    if (!digits_read(digits, &id, &end) || *end != '\0' || id > 1023)
+        return lilio_fail(info, LILIO_E_INVALID,
+                          "'%s' is not a coordinator: its number or coordinator.NUMBER", text);
+    *ret = (uint32_t)id;
+    return LILIO_OK;
+}
+
 enum lilio_err tools_parse_profile(const char *text, struct lilio_profile *ret,
                                    struct lilio_errinfo *info)
 {

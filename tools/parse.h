@@ -31,6 +31,9 @@ LILIO_MUST_USE enum lilio_err tools_parse_number(const char *text, const char *w
 /* "3" or "osd.3". */
 LILIO_MUST_USE enum lilio_err tools_parse_osd(const char *text, uint32_t *ret,
                                               struct lilio_errinfo *info);
+/* "1" or "coordinator.1". */
+LILIO_MUST_USE enum lilio_err tools_parse_coordinator(const char *text, uint32_t *ret,
+                                                      struct lilio_errinfo *info);
 /* "4+2"; fragment_size stays 0, the default. */
 LILIO_MUST_USE enum lilio_err tools_parse_profile(const char *text, struct lilio_profile *ret,
                                                   struct lilio_errinfo *info);

@@ -7,7 +7,7 @@ _lilio_ec() {
         case ${COMP_WORDS[i]} in
         --config | --timeout) ((i++)) ;;
         -*) ;;
-        osd) command=osd ;;
+        osd | coordinator) command=${COMP_WORDS[i]} ;;
         *)
             command=${command:+$command }${COMP_WORDS[i]}
             break
@@ -21,8 +21,9 @@ _lilio_ec() {
     esac
     local options= words=
     case $command in
-    '') words='up down mb rb put get ls stat rm cp mv status df osd verify explain bench help' ;;
+    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator verify explain bench help' ;;
     osd) words='ls rebuild' ;;
+    coordinator) words='ls add rm replace transfer' ;;
     up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --detach' ;;
     down) options='--dir' ;;
     mb) options='--profile --quorum --fragment' ;;
@@ -37,6 +38,9 @@ _lilio_ec() {
         options='--size --concurrency --seconds --keep --bucket --profile --set-bytes --objects --drop-caches --seed'
         ;;
     'osd rebuild') options='--disk' ;;
+    'coordinator add') options='--dir' ;;
+    'coordinator rm') options='--force' ;;
+    'coordinator replace') options='--dir --force' ;;
     esac
     if [[ $current == -* ]]; then
         COMPREPLY=($(compgen -W "$options $everywhere" -- "$current"))

@@ -200,6 +200,21 @@ static void test_listen(void **state)
     assert_string_equal(host, "localhost");
 }
 
+static void test_coordinator(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "coordinator.", "osd.1", "-1", "1024", "1x"};
+    uint32_t id = 77;
+    assert_int_equal(tools_parse_coordinator("0", &id, NULL), LILIO_OK);
+    assert_int_equal(id, 0);
+    assert_int_equal(tools_parse_coordinator("coordinator.1023", &id, NULL), LILIO_OK);
+    assert_int_equal(id, 1023);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct lilio_errinfo info = {0};
+        refused(tools_parse_coordinator(bad[i], &id, &info), &info, bad[i]);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -260,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_osds_and_numbers),
         cmocka_unit_test(test_profiles),
         cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_coordinator),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_bad_names),
     };
