@@ -95,7 +95,7 @@ static uint32_t fragment_size(const struct client_check_row *row, uint32_t strip
 void client_check_sum_get(const struct client_check_row *row, const struct codec_coder *coder,
                           struct client_check_sum *ret)
 {
-    struct client_check_sum sum = {.survives = UINT32_MAX};
+    struct client_check_sum sum = {.survives = UINT32_MAX, .readable = true};
     uint64_t all = (UINT64_C(1) << row->total_count) - 1;
     for (uint32_t s = 0; s < row->stripe_count; s++) {
         const struct client_check_stripe *stripe = &row->stripes[s];
@@ -110,9 +110,49 @@ void client_check_sum_get(const struct client_check_row *row, const struct codec
         sum.corrupt += (uint32_t)__builtin_popcountll(stripe->corrupt);
         sum.unread += (uint32_t)__builtin_popcountll(all & ~(stripe->good | bad));
         sum.survives = spare < sum.survives ? spare : sum.survives;
+        sum.readable &= codec_can_decode(coder, stripe->good);
         sum.lost |= !codec_can_decode(coder, all & ~bad);
     }
     *ret = sum;
+}
+
+/* ---- objects ---- */
+
+void client_check_object_release(struct client_check_object *checked)
+{
+    for (size_t r = 0; r < checked->count; r++) {
+        client_check_row_release(&checked->rows[r]);
+        client_answer_release(&checked->answers[r]);
+    }
+    free(checked->rows);
+    free(checked->answers);
+    *checked = (struct client_check_object){0};
+}
+
+enum lilio_err client_check_object_init(struct client_check_object *checked,
+                                        struct client_lane *lane,
+                                        const struct client_object *object,
+                                        const struct proto_cluster_map *map,
+                                        struct lilio_errinfo *info)
+{
+    size_t count = object->object.row.extents_count;
+    struct client_check_object made = {.rows = calloc(count + 1, sizeof *made.rows),
+                                       .answers = calloc(count + 1, sizeof *made.answers)};
+    enum lilio_err err = made.rows && made.answers
+                             ? LILIO_OK
+                             : lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu runs", count);
+    while (err == LILIO_OK && made.count < count) {
+        struct proto_data_row row;
+        size_t r = made.count++;
+        err = client_object_row(&lane->control, object, r, &made.answers[r], &row, info);
+        if (err == LILIO_OK)
+            err = client_check_row_init(&made.rows[r], map, &row, info);
+    }
+    if (err != LILIO_OK)
+        client_check_object_release(&made);
+    else
+        *checked = made;
+    return err;
 }
 
 /* ---- queues ---- */

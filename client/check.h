@@ -4,6 +4,7 @@
 #define CLIENT_CHECK_H
 
 #include "client/lane.h"
+#include "client/object.h"
 
 /* One stored run and what is known of its fragments. */
 struct client_check_row {
@@ -26,6 +27,20 @@ LILIO_MUST_USE enum lilio_err client_check_row_init(struct client_check_row *row
                                                     struct lilio_errinfo *info);
 void client_check_row_release(struct client_check_row *row);
 
+/* The runs of one object. */
+struct client_check_object {
+    struct client_check_row *rows;
+    struct client_answer *answers; /* keep the memory of the rows */
+    size_t count;
+};
+/* All extents, placed by the map. Errors: those of client_object_row and client_check_row_init. */
+LILIO_MUST_USE enum lilio_err client_check_object_init(struct client_check_object *checked,
+                                                       struct client_lane *lane,
+                                                       const struct client_object *object,
+                                                       const struct proto_cluster_map *map,
+                                                       struct lilio_errinfo *info);
+void client_check_object_release(struct client_check_object *checked);
+
 /* Reads every fragment of the rows. *map_ref is exchanged for a newer map when an OSD knows one.
  * progress (may be NULL) is called with the bytes verified or given up. Errors: CANCELLED, NOMEM,
  * and those of the way to the coordinators; an OSD that does not answer is none: its fragments stay
@@ -40,6 +55,7 @@ LILIO_MUST_USE enum lilio_err client_check_run(struct client_lane *lane,
 struct client_check_sum {
     uint64_t fragments, good, missing, corrupt, unread, good_bytes;
     uint32_t survives; /* further losses the worst stripe survives */
+    bool readable;     /* every stripe can be decoded from what is good */
     bool lost;         /* a stripe cannot be decoded even if all that was not read is good */
 };
 /* coder: of the row's profile. */

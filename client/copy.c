@@ -175,6 +175,8 @@ static enum lilio_err share(struct client_lane *lane, const struct client_object
             .crc32c = object->object.row.crc32c,
             .durable = committed.durable,
             .total = committed.total,
+            .coordinators = committed.coordinators,
+            .coordinators_total = committed.coordinators_total,
         };
     return err;
 }

@@ -81,8 +81,8 @@ struct lilio_version {
 };
 /* A key is 1..1024 bytes of UTF-8 without NUL; nothing in it has a meaning. */
 struct lilio_attribute {
-    const char *name; /* "content-type", "meta:NAME" */
-    const char *value;
+    const char *name;  /* "content-type", "meta:NAME": 1..256 bytes of UTF-8, each name once */
+    const char *value; /* UTF-8 of at most 4096 bytes; all attributes together at most 8192 */
 };
 struct lilio_progress {
     void (*report)(void *context, uint64_t done_bytes,
@@ -100,6 +100,7 @@ struct lilio_source {
 };
 struct lilio_put_options {
     bool if_absent;
+    bool no_inline; /* into fragments, even if it is small enough for the coordinators to keep */
     struct lilio_version if_version; /* index 0 = no condition */
     const struct lilio_attribute *attributes;
     size_t attribute_count;
@@ -111,11 +112,15 @@ struct lilio_put_result {
     uint32_t crc32c; /* of the whole content */
     uint32_t durable,
         total; /* "durable 6/6": fewest durable fragments of any stripe, of how many */
+    /* Small objects are kept by the coordinators instead: at least how many have it durably, of how
+     * many. total is 0 then; coordinators_total is 0 for all others. */
+    uint32_t coordinators, coordinators_total;
 };
 /* The object is durable and visible when this returns OK. options may be NULL. Errors: NO_BUCKET,
  * INVALID (key), EXISTS (if_absent), PRECONDITION (if_version), NO_QUORUM (names the OSDs that are
  * gone; nothing was read from source if that was known before), NO_SPACE, UNAVAILABLE, TIMEOUT (not
- * done), OUTCOME_UNKNOWN, CANCELLED, and what source returned. */
+ * done), OUTCOME_UNKNOWN, CANCELLED, and what source returned; attributes that break the rules are
+ * INVALID or TOO_BIG, before anything is read. */
 LILIO_MUST_USE enum lilio_err lilio_put(struct lilio_client *client, const char *bucket,
                                         const char *key, const struct lilio_source *source,
                                         const struct lilio_put_options *options,
@@ -128,6 +133,7 @@ struct lilio_object {
     uint64_t size, modified_ms;
     uint32_t crc32c;
     bool has_crc32c;
+    bool is_inline; /* the coordinators keep its content; no OSD has anything of it */
     struct lilio_profile profile;
     uint32_t durable_at_commit;
     char **attribute_names, **attribute_values; /* attribute_count each */
@@ -193,6 +199,7 @@ struct lilio_list_entry {
     uint64_t size, modified_ms;
     struct lilio_version version;
     uint32_t crc32c;
+    bool is_inline; /* the coordinators keep its content */
     char *content_type;
 };
 struct lilio_listing {
@@ -247,8 +254,8 @@ struct lilio_status {
         verify_lost; /* index 0: never */
 };
 void lilio_status_release(struct lilio_status *status);
-/* As the leader sees it, who alone knows of all coordinators and OSDs; when none leads, what another
- * coordinator can say: no coordinator in it has the role of a leader then. */
+/* As the leader sees it, who alone knows of all coordinators and OSDs; when none leads, what
+ * another coordinator can say: no coordinator in it has the role of a leader then. */
 LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client,
                                                struct lilio_status *ret_status,
                                                struct lilio_errinfo *info);
@@ -294,12 +301,15 @@ struct lilio_verify_object {
     uint64_t fragments, good; /* total expected, verified */
     struct lilio_fragment *bad;
     size_t bad_count;
-    uint32_t survives; /* further fragment losses the worst stripe survives */
+    uint32_t survives; /* further fragment losses the worst stripe survives; no fragments: 0 */
     bool lost;         /* some stripe has fewer than data_count good fragments */
     bool unread;       /* something could not be read, so nothing is said about it */
 };
 struct lilio_verify_result {
     uint64_t index, objects, objects_damaged, objects_lost, objects_unread;
+    /* Of the objects: without anything on OSDs, because the coordinators keep the content, or
+     * because there is none. Counted by name after the fragments were read. */
+    uint64_t objects_inline, objects_empty;
     uint64_t fragments, fragments_good, fragments_missing, fragments_corrupt, fragments_unread,
         bytes;
 };
@@ -321,6 +331,8 @@ struct lilio_explain {
     size_t fragment_count;
     uint32_t survives; /* further losses that the worst stripe survives */
     bool lost;
+    bool
+        readable_now; /* every stripe has enough fragments that were, or are believed to be, good */
 };
 void lilio_explain_release(struct lilio_explain *explain);
 /* verify: also read and check each one now; otherwise err says only what is known. */

@@ -10,6 +10,7 @@ enum {
     CLIENT_EXTENTS_MAX = 64,            /* runs of one object; more is TOO_BIG */
     CLIENT_EXTENT_STRIPES_MAX = 4096,   /* stripes of one run ... */
     CLIENT_CHECKSUM_BYTES_MAX = 262144, /* ... whose fragment checksums fit this */
+    CLIENT_INLINE_MAX = 16384,          /* bytes in COMMIT at most, whatever the session allows */
     CLIENT_GRACE_MS = 200,              /* how long a stripe with quorum waits for its stragglers */
     CLIENT_PATIENCE_MS = 3000,          /* how long needed OSDs may be without connection */
     CLIENT_PUT_SILENT_MS = 5000, /* an OSD with work that says nothing for so long is given up */

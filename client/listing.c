@@ -39,6 +39,7 @@ static enum lilio_err copy_listing(const struct proto_listing *page,
             .modified_ms = entry->modified_ms,
             .version = client_version_public(entry->version),
             .crc32c = entry->crc32c,
+            .is_inline = entry->is_inline,
             .content_type = client_text(entry->content_type),
         };
         made.count = i + 1;

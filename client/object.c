@@ -141,6 +141,7 @@ enum lilio_err client_object_public(const struct client_object *object, const ch
         .modified_ms = row->modified_ms,
         .crc32c = row->crc32c,
         .has_crc32c = row->has_crc32c,
+        .is_inline = row->inline_bytes.size > 0,
         .profile = client_profile_public(&home.profile),
         .durable_at_commit = row->durable_min,
     };

@@ -13,6 +13,7 @@ struct client_session {
     _Atomic uint32_t references;
     uint64_t id;
     uint32_t timeout_ms;
+    _Atomic uint32_t inline_max;
     _Atomic uint64_t oid_count;
     pthread_mutex_t lock; /* guards the tickets */
     uint64_t next_sequence;
@@ -28,6 +29,8 @@ static struct client_session *session_new(const struct proto_session *opened)
     session->references = 1;
     session->id = opened->id;
     session->timeout_ms = opened->timeout_ms;
+    session->inline_max =
+        opened->inline_max < CLIENT_INLINE_MAX ? opened->inline_max : CLIENT_INLINE_MAX;
     session->next_sequence = 1;
     pthread_mutex_init(&session->lock, NULL);
     return session;
@@ -53,6 +56,16 @@ void client_session_drop(struct client_session **session)
 uint64_t client_session_id(const struct client_session *session)
 {
     return session->id;
+}
+
+uint32_t client_session_inline_max(const struct client_session *session)
+{
+    return atomic_load(&session->inline_max);
+}
+
+void client_session_inline_refused(struct client_session *session)
+{
+    atomic_store(&session->inline_max, 0);
 }
 
 struct base_oid client_session_oid(struct client_session *session)

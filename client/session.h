@@ -19,6 +19,10 @@ LILIO_MUST_USE enum lilio_err client_session_take(struct lilio_client *client,
                                                   struct lilio_errinfo *info);
 void client_session_drop(struct client_session **session);
 uint64_t client_session_id(const struct client_session *session);
+/* Objects up to so many bytes may travel in COMMIT; 0 = none. */
+uint32_t client_session_inline_max(const struct client_session *session);
+/* The coordinators did not take one: no more in this session. */
+void client_session_inline_refused(struct client_session *session);
 /* An id that was never given out before. */
 struct base_oid client_session_oid(struct client_session *session);
 /* A coordinator said that this session is closed: the next change opens a new one. */

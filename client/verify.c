@@ -126,7 +126,7 @@ static enum lilio_err sum_rows(struct verify *verify, const struct client_check_
     }
     object.fragments = total.fragments;
     object.good = total.good;
-    object.survives = total.survives;
+    object.survives = row_count > 0 ? total.survives : 0;
     object.lost = total.lost;
     object.unread = total.unread > 0;
     size_t bad_count = (size_t)(total.fragments - total.good);
@@ -372,6 +372,47 @@ static enum lilio_err walk(struct verify *verify, uint64_t scan_id)
     return LILIO_OK;
 }
 
+/* Counts the objects of a bucket that have nothing on any OSD. */
+static enum lilio_err count_bucket(struct verify *verify, const char *bucket)
+{
+    struct lilio_listing page = {0};
+    for (bool more = true; more;) {
+        struct lilio_listing next;
+        enum lilio_err err = lilio_list(verify->client, bucket, "", "", page.token, page.token_size,
+                                        0, &next, verify->info);
+        lilio_listing_release(&page);
+        if (err != LILIO_OK)
+            return err == LILIO_E_NO_BUCKET ? LILIO_OK : err;
+        page = next;
+        for (size_t i = 0; i < page.count; i++) {
+            verify->result.objects_inline += page.entries[i].is_inline;
+            verify->result.objects_empty += page.entries[i].size == 0;
+        }
+        more = page.more && page.count > 0;
+    }
+    lilio_listing_release(&page);
+    return LILIO_OK;
+}
+
+static enum lilio_err count_without_runs(struct verify *verify, const char *bucket)
+{
+    struct lilio_bucket *buckets;
+    size_t count;
+    enum lilio_err err;
+    if (bucket) {
+        err = count_bucket(verify, bucket);
+    } else {
+        err = lilio_bucket_list(verify->client, &buckets, &count, verify->info);
+        if (err != LILIO_OK)
+            return err;
+        for (size_t i = 0; err == LILIO_OK && i < count; i++)
+            err = count_bucket(verify, buckets[i].name);
+        free(buckets);
+    }
+    verify->result.objects += verify->result.objects_inline + verify->result.objects_empty;
+    return err;
+}
+
 /* Everything was read: the maps remember when, and what was found. */
 static void send_verified(struct verify *verify)
 {
@@ -387,7 +428,7 @@ static void send_verified(struct verify *verify)
     client_control_tell(&verify->lane->control, &call);
 }
 
-static enum lilio_err verify_scan(struct verify *verify)
+static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
 {
     struct proto_scan scan;
     enum lilio_err err = open_scan(verify, &scan);
@@ -399,6 +440,8 @@ static enum lilio_err verify_scan(struct verify *verify)
                          verify->info);
     if (err == LILIO_OK)
         err = walk(verify, scan.id);
+    if (err == LILIO_OK)
+        err = count_without_runs(verify, bucket);
     if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
         send_verified(verify);
     close_scan(verify, scan.id);
@@ -407,47 +450,27 @@ static enum lilio_err verify_scan(struct verify *verify)
 
 /* ---- one object by name ---- */
 
-struct client_check_object {
-    struct client_check_row *rows;
-    struct client_answer *answers;
-    size_t count;
-};
-
-static void release_object(struct client_check_object *checked)
+/* Content that the coordinators keep came with the answer. */
+static enum lilio_err verify_inline(struct verify *verify, const struct client_object *object,
+                                    char *bucket, char *key)
 {
-    for (size_t r = 0; r < checked->count; r++) {
-        client_check_row_release(&checked->rows[r]);
-        client_answer_release(&checked->answers[r]);
-    }
-    free(checked->rows);
-    free(checked->answers);
-    *checked = (struct client_check_object){0};
-}
-
-/* The rows of all extents, placed by the map. */
-static enum lilio_err load_object(struct client_lane *lane, const struct client_object *object,
-                                  const struct proto_cluster_map *map,
-                                  struct client_check_object *ret_checked,
-                                  struct lilio_errinfo *info)
-{
-    size_t count = object->object.row.extents_count;
-    struct client_check_object made = {.rows = calloc(count + 1, sizeof *made.rows),
-                                       .answers = calloc(count + 1, sizeof *made.answers)};
-    enum lilio_err err = made.rows && made.answers
-                             ? LILIO_OK
-                             : lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu runs", count);
-    while (err == LILIO_OK && made.count < count) {
-        struct proto_data_row row;
-        size_t r = made.count++;
-        err = client_object_row(&lane->control, object, r, &made.answers[r], &row, info);
-        if (err == LILIO_OK)
-            err = client_check_row_init(&made.rows[r], map, &row, info);
-    }
-    if (err != LILIO_OK)
-        release_object(&made);
-    else
-        *ret_checked = made;
-    return err;
+    const struct proto_version_row *row = &object->object.row;
+    struct base_slice bytes = row->inline_bytes;
+    struct lilio_verify_object told = {
+        .lost = row->has_crc32c && codec_crc32c(0, bytes.data, bytes.size) != row->crc32c,
+    };
+    verify->result.index = row->version.index;
+    verify->result.objects++;
+    verify->result.objects_inline += bytes.size > 0;
+    verify->result.objects_empty += bytes.size == 0;
+    verify->result.objects_damaged += told.lost;
+    verify->result.objects_lost += told.lost;
+    verify->result.bytes += bytes.size;
+    told.bucket = bucket;
+    told.key = key;
+    if (verify->each && (verify->all || told.lost))
+        verify->each(verify->context, &told);
+    return LILIO_OK;
 }
 
 /* True if the object is at that version still. When that cannot be learnt it counts as unchanged.
@@ -498,22 +521,25 @@ static enum lilio_err verify_object(struct verify *verify, const char *bucket, c
         client_object_lookup(&verify->lane->control, bucket, key, &object, verify->info);
     if (err != LILIO_OK)
         return err;
-    err = client_map_get(verify->client, &verify->lane->control, object.object.epoch,
-                         &verify->map_ref, verify->info);
-    if (err == LILIO_OK)
-        err = load_object(verify->lane, &object, proto_map_ref_get(verify->map_ref), &checked,
-                          verify->info);
-    if (err == LILIO_OK)
+    bool has_runs = object.object.row.extents_count > 0;
+    if (has_runs)
+        err = client_map_get(verify->client, &verify->lane->control, object.object.epoch,
+                             &verify->map_ref, verify->info);
+    if (err == LILIO_OK && has_runs)
+        err = client_check_object_init(&checked, verify->lane, &object,
+                                       proto_map_ref_get(verify->map_ref), verify->info);
+    if (err == LILIO_OK && has_runs)
         err = client_check_run(verify->lane, &verify->map_ref, checked.rows, checked.count,
                                note_progress, verify, verify->info);
     char *names[2] = {client_text(base_slice_str(bucket)), client_text(base_slice_str(key))};
     if (err == LILIO_OK && (!names[0] || !names[1]))
         err = lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for a name");
     if (err == LILIO_OK)
-        err = judge_object(verify, &object, &checked, names[0], names[1]);
+        err = has_runs ? judge_object(verify, &object, &checked, names[0], names[1])
+                       : verify_inline(verify, &object, names[0], names[1]);
     free(names[0]);
     free(names[1]);
-    release_object(&checked);
+    client_check_object_release(&checked);
     client_object_release(&object);
     return err;
 }
@@ -569,123 +595,11 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);
     if (err == LILIO_OK)
-        err = key ? verify_object(verify, bucket, key) : verify_scan(verify);
+        err = key ? verify_object(verify, bucket, key) : verify_scan(verify, bucket);
     if (err == LILIO_OK && ret_result)
         *ret_result = verify->result;
     proto_map_ref_drop(&verify->map_ref);
     client_lane_give(&verify->lane);
     free(verify);
-    return err;
-}
-
-void lilio_explain_release(struct lilio_explain *explain)
-{
-    lilio_object_release(&explain->object);
-    free(explain->fragments);
-    *explain = (struct lilio_explain){0};
-}
-
-/* What the maps alone say about a fragment. */
-static enum lilio_err known_state(const struct proto_cluster_map *map,
-                                  const struct client_check_stripe *stripe, uint32_t index)
-{
-    if (stripe->known >> index & 1)
-        return LILIO_E_MISSING;
-    const struct proto_osd *osd = proto_map_osd(map, stripe->osds[index]);
-    if (!osd)
-        return LILIO_E_UNAVAILABLE;
-    if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
-        return LILIO_E_BLANK;
-    return osd->state == PROTO_OSD_DOWN || osd->state == PROTO_OSD_OUT ? LILIO_E_UNAVAILABLE
-                                                                       : LILIO_OK;
-}
-
-/* Without reading: what the maps say stands in for what was found. */
-static void believe_maps(const struct proto_cluster_map *map, struct client_check_row *row)
-{
-    for (uint32_t s = 0; s < row->stripe_count; s++)
-        for (uint32_t i = 0; i < row->total_count; i++) {
-            struct client_check_stripe *stripe = &row->stripes[s];
-            enum lilio_err err = known_state(map, stripe, i);
-            stripe->errs[i] = (int16_t)err;
-            if (err == LILIO_OK)
-                stripe->good |= UINT64_C(1) << i;
-            else if (err == LILIO_E_MISSING || err == LILIO_E_BLANK)
-                stripe->missing |= UINT64_C(1) << i;
-        }
-}
-
-static enum lilio_err list_fragments(struct client_lane *lane,
-                                     const struct client_check_object *checked,
-                                     struct lilio_explain *explain, struct lilio_errinfo *info)
-{
-    size_t count = 0;
-    explain->survives = checked->count > 0 ? UINT32_MAX : 0;
-    for (size_t r = 0; r < checked->count; r++)
-        count += (size_t)checked->rows[r].stripe_count * checked->rows[r].total_count;
-    explain->fragments = calloc(count + 1, sizeof *explain->fragments);
-    if (!explain->fragments)
-        return lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu fragments", count);
-    for (size_t r = 0; r < checked->count; r++) {
-        const struct client_check_row *row = &checked->rows[r];
-        struct codec_profile profile = client_profile_from_proto(&row->row.profile);
-        const struct codec_coder *coder;
-        struct client_check_sum sum;
-        enum lilio_err err = client_lane_coder(lane, &profile, &coder, info);
-        if (err != LILIO_OK)
-            return err;
-        client_check_sum_get(row, coder, &sum);
-        explain->survives = sum.survives < explain->survives ? sum.survives : explain->survives;
-        explain->lost |= sum.lost;
-        for (uint32_t s = 0; s < row->stripe_count; s++)
-            for (uint32_t i = 0; i < row->total_count; i++)
-                explain->fragments[explain->fragment_count++] = (struct lilio_fragment){
-                    .stripe = explain->stripe_count + s,
-                    .index = i,
-                    .osd = row->stripes[s].osds[i],
-                    .err = (enum lilio_err)row->stripes[s].errs[i],
-                    .known_missing = row->stripes[s].known >> i & 1,
-                };
-        explain->stripe_count += row->stripe_count;
-    }
-    return LILIO_OK;
-}
-
-enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket, const char *key,
-                                 bool verify, struct lilio_explain *ret_explain,
-                                 struct lilio_errinfo *info)
-{
-    struct client_lane *lane;
-    struct proto_map_ref *map_ref = NULL;
-    struct client_object object;
-    struct client_check_object checked = {0};
-    struct lilio_explain made = {0};
-    enum lilio_err err = client_lane_take(client, &lane, info);
-    if (err != LILIO_OK)
-        return err;
-    err = client_object_lookup(&lane->control, bucket, key, &object, info);
-    if (err != LILIO_OK) {
-        client_lane_give(&lane);
-        return err;
-    }
-    err = client_map_get(client, &lane->control, object.object.epoch, &map_ref, info);
-    if (err == LILIO_OK)
-        err = load_object(lane, &object, proto_map_ref_get(map_ref), &checked, info);
-    if (err == LILIO_OK && verify)
-        err = client_check_run(lane, &map_ref, checked.rows, checked.count, NULL, NULL, info);
-    for (size_t r = 0; err == LILIO_OK && !verify && r < checked.count; r++)
-        believe_maps(proto_map_ref_get(map_ref), &checked.rows[r]);
-    if (err == LILIO_OK)
-        err = client_object_public(&object, bucket, key, &made.object, info);
-    if (err == LILIO_OK)
-        err = list_fragments(lane, &checked, &made, info);
-    if (err == LILIO_OK)
-        *ret_explain = made;
-    else
-        lilio_explain_release(&made);
-    release_object(&checked);
-    proto_map_ref_drop(&map_ref);
-    client_object_release(&object);
-    client_lane_give(&lane);
     return err;
 }

@@ -209,6 +209,7 @@ static enum lilio_err line_add(struct walk *walk, struct base_slice name)
             line->version = row.version;
             line->modified_ms = row.modified_ms;
             line->crc32c = row.crc32c;
+            line->is_inline = row.inline_bytes.size > 0;
             err = copy_text(walk, content_type(&row), &line->content_type);
         }
     }

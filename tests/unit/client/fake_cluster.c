@@ -213,6 +213,10 @@ static void commit(struct fake_state *state, struct proto_server *server,
         refuse_change(state, server, request, LILIO_E_EXISTS);
         return;
     }
+    if (body.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_refused)) {
+        refuse_change(state, server, request, LILIO_E_INVALID);
+        return;
+    }
     for (size_t i = 0; i < body.data_count; i++)
         store_run(state, &body.data[i], true);
     for (size_t i = 0; i < body.row.extents_count; i++) {
@@ -235,6 +239,13 @@ static void commit(struct fake_state *state, struct proto_server *server,
                                         .durable = body.row.durable_min,
                                         .total = body.bucket_id == 1 ? 6 : 3,
                                         .modified_ms = body.row.modified_ms};
+    if (body.row.inline_bytes.size > 0) {
+        LILIO_ASSERT(body.row.has_crc32c && body.row.extents_count == 0 && body.data_count == 0);
+        atomic_fetch_add(&state->cluster->counters.inlines, 1);
+        committed.durable = committed.total = 0;
+        committed.coordinators = 2;
+        committed.coordinators_total = 3;
+    }
     answer_change(state, server, request, &proto_type_committed, &committed);
 }
 
@@ -283,7 +294,11 @@ static void lookup(struct fake_state *state, struct proto_server *server,
     LILIO_ASSERT(proto_version_row_unpack(base_buffer_slice(&object->row), state->arena, &reply.row,
                                           NULL) == LILIO_OK);
     reply.data_count = load_run(state, &reply.row, &data);
+    if (reply.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_flips))
+        ((uint8_t *)(uintptr_t)reply.row.inline_bytes.data)[0] ^= 1;
     proto_server_reply(server, request, &proto_type_object, &reply, NULL, state->epoch);
+    if (reply.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_flips))
+        ((uint8_t *)(uintptr_t)reply.row.inline_bytes.data)[0] ^= 1;
 }
 
 static void data_get(struct fake_state *state, struct proto_server *server,
@@ -416,6 +431,70 @@ static void stage(struct fake_state *state, struct proto_server *server,
     answer_change(state, server, request, &proto_type_ok, &ok);
 }
 
+/* All of a bucket in one page. */
+static void list(struct fake_state *state, struct proto_server *server,
+                 struct proto_request **request)
+{
+    struct proto_list body;
+    struct proto_list_entry entries[OBJECTS_MAX];
+    struct proto_listing page = {.entries = entries};
+    LILIO_ASSERT(proto_list_unpack((*request)->body, state->arena, &body, NULL) == LILIO_OK);
+    const struct proto_bucket *bucket = find_bucket(state, body.bucket);
+    for (size_t i = 0; i < state->object_count; i++) {
+        struct proto_version_row row;
+        if (!bucket || state->objects[i].bucket_id != bucket->id)
+            continue;
+        LILIO_ASSERT(proto_version_row_unpack(base_buffer_slice(&state->objects[i].row),
+                                              state->arena, &row, NULL) == LILIO_OK);
+        entries[page.entries_count++] =
+            (struct proto_list_entry){.key = base_slice_str(state->objects[i].key),
+                                      .size = row.logical_size,
+                                      .version = row.version,
+                                      .is_inline = row.inline_bytes.size > 0};
+    }
+    proto_server_reply(server, request, &proto_type_listing, &page, NULL, state->epoch);
+}
+
+static void reply_status(struct fake_state *state, struct proto_server *server,
+                         struct proto_request **request)
+{
+    struct proto_coordinator coordinators[FAKE_COORDINATORS];
+    struct proto_status status = {.coordinators = coordinators,
+                                  .coordinators_count = FAKE_COORDINATORS,
+                                  .map = {.cluster_id = state->cluster_id, .epoch = state->epoch}};
+    for (uint32_t i = 0; i < FAKE_COORDINATORS; i++)
+        coordinators[i] =
+            (struct proto_coordinator){.id = i,
+                                       .address = base_slice_str(state->coordinator_endpoints[i]),
+                                       .role = base_slice_str(i == 1 ? "leader" : "follower"),
+                                       .applied_index = 90 + i,
+                                       .term = 7,
+                                       .commit_index = 91,
+                                       .member = (uint64_t)2 << 32 | i,
+                                       .kind = (uint8_t)(i == 1 ? 1 : 2),
+                                       .lag = 3,
+                                       .silent_ms = 40,
+                                       .peer = base_slice_str("ipc:///peer"),
+                                       .log_bytes = 1000,
+                                       .refused_messages = 5};
+    proto_server_reply(server, request, &proto_type_status, &status, NULL, state->epoch);
+}
+
+static void change_coordinators(struct fake_state *state, struct proto_server *server,
+                                struct proto_request **request)
+{
+    struct proto_coordinator_change body;
+    LILIO_ASSERT(proto_coordinator_change_unpack((*request)->body, state->arena, &body, NULL) ==
+                 LILIO_OK);
+    struct proto_coordinator_changed reply = {.member = (uint64_t)3 << 32 | body.id, .index = 5};
+    atomic_fetch_add(&state->cluster->counters.changes, 1);
+    if (count_down(&state->cluster->knobs.lose_answers))
+        proto_request_drop(request);
+    else
+        proto_server_reply(server, request, &proto_type_coordinator_changed, &reply, NULL,
+                           state->epoch);
+}
+
 static void renew_session(struct fake_state *state, struct proto_server *server,
                           struct proto_request **request)
 {
@@ -440,7 +519,10 @@ static void serve_coordinator(struct fake_state *state, uint32_t number,
     struct proto_session session = {.id = state->next_session,
                                     .timeout_ms = 300,
                                     .cluster_id = state->cluster_id,
-                                    .epoch = state->epoch};
+                                    .epoch = state->epoch,
+                                    .inline_max = atomic_load(&knobs->inline_max)};
+    struct proto_bucket by_name[2] = {state->buckets[1], state->buckets[0]};
+    struct proto_buckets buckets = {.buckets = by_name, .buckets_count = 2};
     struct proto_scan scan = {.id = 1, .index = state->index, .epoch = state->epoch};
     uint16_t type = request->type->number;
     proto_arena_clear(state->arena);
@@ -486,6 +568,12 @@ static void serve_coordinator(struct fake_state *state, uint32_t number,
         atomic_fetch_add(&counters->discards, 1);
         answer_change(state, server, &request, &proto_type_ok, &ok);
         break;
+    case PROTO_MSG_list: list(state, server, &request); break;
+    case PROTO_MSG_bucket_list:
+        proto_server_reply(server, &request, &proto_type_buckets, &buckets, NULL, state->epoch);
+        break;
+    case PROTO_MSG_status_get: reply_status(state, server, &request); break;
+    case PROTO_MSG_coordinator_change: change_coordinators(state, server, &request); break;
     case PROTO_MSG_report: take_report(state, server, &request); break;
     case PROTO_MSG_scan_open:
         proto_server_reply(server, &request, &proto_type_scan, &scan, NULL, state->epoch);
@@ -523,6 +611,7 @@ static void put_fragment(struct fake_state *state, uint32_t osd, struct proto_re
     struct proto_fragment_stored stored = {.incarnation = 1, .epoch = state->epoch};
     LILIO_ASSERT(proto_fragment_put_unpack((*request)->body, state->arena, &body, NULL) ==
                  LILIO_OK);
+    atomic_fetch_add(&state->cluster->counters.fragments, 1);
     if (atomic_load(&state->cluster->knobs.osd_full[osd])) {
         proto_server_reply_error(state->osds[osd], request, LILIO_E_NO_SPACE, "full", state->epoch);
         return;
@@ -673,21 +762,39 @@ static void serve_late(struct fake_state *state)
         }
 }
 
+/* A dead coordinator's socket is gone; it comes back with the knob. */
+static void live(struct fake_state *state, uint32_t number)
+{
+    bool dead = atomic_load(&state->cluster->knobs.dead[number]);
+    struct proto_server_options options = {.endpoint = state->coordinator_endpoints[number],
+                                           .peer_messages = 256};
+    if (dead && state->coordinators[number])
+        proto_server_free(&state->coordinators[number]);
+    if (!dead && !state->coordinators[number])
+        LILIO_ASSERT(proto_server_new(state->context, &options, &state->coordinators[number],
+                                      NULL) == LILIO_OK);
+}
+
 static void *thread_main(void *argument)
 {
     struct fake_state *state = argument;
     struct fake_knobs *knobs = &state->cluster->knobs;
     while (!atomic_load(&state->stop)) {
         struct proto_wait_item items[FAKE_COORDINATORS + FAKE_OSDS] = {{0}};
-        for (uint32_t i = 0; i < FAKE_COORDINATORS; i++)
-            items[i].server = state->coordinators[i];
+        size_t count = 0;
+        for (uint32_t i = 0; i < FAKE_COORDINATORS; i++) {
+            live(state, i);
+            if (state->coordinators[i])
+                items[count++].server = state->coordinators[i];
+        }
         for (uint32_t i = 0; i < FAKE_OSDS; i++)
-            items[FAKE_COORDINATORS + i].server = state->osds[i];
-        (void)proto_wait(items, FAKE_COORDINATORS + FAKE_OSDS, 5);
+            items[count++].server = state->osds[i];
+        (void)proto_wait(items, count, 5);
         serve_late(state);
         struct proto_request *request;
         for (uint32_t i = 0; i < FAKE_COORDINATORS; i++)
-            while ((request = proto_server_receive(state->coordinators[i])) != NULL)
+            while (state->coordinators[i] &&
+                   (request = proto_server_receive(state->coordinators[i])) != NULL)
                 serve_coordinator(state, i, request);
         for (uint32_t i = 0; i < FAKE_OSDS; i++)
             while ((request = proto_server_receive(state->osds[i])) != NULL)

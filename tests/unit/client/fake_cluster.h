@@ -15,15 +15,19 @@ enum { FAKE_OSDS = 6, FAKE_COORDINATORS = 2 };
 
 /* Set by the test at any time, read by the cluster's thread. */
 struct fake_knobs {
-    _Atomic int lose_answers;   /* swallow so many answers to changes, after they were done */
-    _Atomic int busy;           /* answer BUSY so often */
-    _Atomic bool redirect;      /* coordinator 0 names coordinator 1 as the leader */
-    _Atomic bool silent;        /* coordinators answer nothing */
-    _Atomic bool end_sessions;  /* every session that is open now is closed */
-    _Atomic int collect_on_get; /* this many fragment_gets from now the object is overwritten and
-                                   collected */
-    _Atomic int osd_busy;       /* OSDs answer BUSY so often */
-    _Atomic int osd_stale;      /* OSDs answer STALE_EPOCH so often; the map gets a new epoch */
+    _Atomic int lose_answers;    /* swallow so many answers to changes, after they were done */
+    _Atomic int busy;            /* answer BUSY so often */
+    _Atomic bool redirect;       /* coordinator 0 names coordinator 1 as the leader */
+    _Atomic bool dead[2];        /* this coordinator is gone */
+    _Atomic uint32_t inline_max; /* told with the next session */
+    _Atomic bool inline_refused; /* content in COMMIT is INVALID */
+    _Atomic bool inline_flips;   /* a bit of the content looked up is wrong */
+    _Atomic bool silent;         /* coordinators answer nothing */
+    _Atomic bool end_sessions;   /* every session that is open now is closed */
+    _Atomic int collect_on_get;  /* this many fragment_gets from now the object is overwritten and
+                                    collected */
+    _Atomic int osd_busy;        /* OSDs answer BUSY so often */
+    _Atomic int osd_stale;       /* OSDs answer STALE_EPOCH so often; the map gets a new epoch */
     _Atomic bool osd_silent[FAKE_OSDS];
     _Atomic bool osd_forgets[FAKE_OSDS]; /* says MISSING */
     _Atomic bool osd_flips[FAKE_OSDS];   /* flips a bit of what it sends */
@@ -32,7 +36,7 @@ struct fake_knobs {
 };
 struct fake_counters {
     _Atomic int sessions, commits, discards, renewals, leases, reports, good_again, verified,
-        stages;
+        stages, inlines, fragments, changes;
 };
 struct fake_cluster {
     struct fake_knobs knobs;

@@ -527,9 +527,10 @@ static void verify_and_explain(void **state)
     small.size = 1000;
     store(fixture->client, "wide", "a", &small);
     store(fixture->client, "wide", "b", &fixture->bytes);
-    assert_int_equal(
-        lilio_verify(fixture->client, NULL, NULL, false, NULL, NULL, NULL, &result, NULL),
-        LILIO_OK);
+    struct lilio_errinfo info = {0};
+    if (lilio_verify(fixture->client, NULL, NULL, false, NULL, NULL, NULL, &result, &info) !=
+        LILIO_OK)
+        fail_msg("%s", info.text);
     assert_int_equal(result.objects, 2);
     assert_int_equal(result.fragments, 6 + 12 * 6);
     assert_int_equal(result.fragments_good, result.fragments);
@@ -567,6 +568,290 @@ static void verify_and_explain(void **state)
                      LILIO_OK);
     assert_int_equal(explain.survives, 2);
     lilio_explain_release(&explain);
+}
+
+/* ---- small objects ---- */
+
+static int count(_Atomic int *counter)
+{
+    return atomic_load(counter);
+}
+
+static void small_objects_travel_in_commit(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_counters *counters = &fixture->cluster->counters;
+    struct lilio_put_result result;
+    const size_t sizes[] = {1, 200, 999, 1000};
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    for (uint32_t i = 0; i < FAKE_OSDS; i++) /* with no OSD there at all */
+        atomic_store(&fixture->cluster->knobs.osd_silent[i], true);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (int way = 0; way < 3; way++) {
+            struct bytes bytes = fixture->bytes;
+            bytes.size = sizes[i];
+            bytes.step = way == 2 ? 7 : 0;
+            assert_int_equal(
+                put(fixture->client, "wide", "k", &bytes, way == 0, false, &result, NULL),
+                LILIO_OK);
+            assert_int_equal(result.size, sizes[i]);
+            assert_int_equal(result.crc32c, codec_crc32c(0, bytes.data, bytes.size));
+            assert_int_equal(result.coordinators, 2);
+            assert_int_equal(result.coordinators_total, 3);
+            assert_int_equal(result.total, 0);
+            expect(fixture->client, "wide", "k", &bytes, NULL);
+        }
+    assert_int_equal(count(&counters->inlines), 12);
+    assert_int_equal(count(&counters->fragments), 0);
+    assert_int_equal(put(fixture->client, "wide", "k", &fixture->bytes, true, true, &result, NULL),
+                     LILIO_E_EXISTS);
+}
+
+static void larger_ones_and_those_who_want_it_go_into_fragments(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_counters *counters = &fixture->cluster->counters;
+    struct lilio_put_result result;
+    const size_t sizes[] = {1001, 1002, 50000, 3 * STRIPE + 100};
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (int way = 0; way < 3; way++) { /* size known; unknown; unknown and in small steps */
+            struct bytes bytes = fixture->bytes;
+            bytes.size = sizes[i];
+            bytes.step = way == 2 ? 501 : 0;
+            assert_int_equal(
+                put(fixture->client, "wide", "k", &bytes, way == 0, false, &result, NULL),
+                LILIO_OK);
+            assert_int_equal(result.size, sizes[i]);
+            assert_int_equal(result.crc32c, codec_crc32c(0, bytes.data, bytes.size));
+            assert_int_equal(result.coordinators_total, 0);
+            assert_int_equal(result.total, 6);
+            expect(fixture->client, "wide", "k", &bytes, NULL);
+        }
+    struct bytes small = fixture->bytes;
+    small.at = 0;
+    small.size = 10;
+    struct lilio_source source = {.read = bytes_read, .context = &small, .size = UINT64_MAX};
+    struct lilio_put_options options = {.no_inline = true};
+    assert_int_equal(lilio_put(fixture->client, "wide", "k", &source, &options, &result, NULL),
+                     LILIO_OK);
+    assert_int_equal(result.durable, 6);
+    expect(fixture->client, "wide", "k", &small, NULL);
+    assert_int_equal(count(&counters->inlines), 0);
+}
+
+/* The quorum shrank since the session was opened. */
+static void refused_small_objects_go_into_fragments(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    atomic_store(&fixture->cluster->knobs.inline_refused, true);
+    for (int known = 0; known < 2; known++) {
+        assert_int_equal(put(fixture->client, "wide", "k", &small, known, false, &result, NULL),
+                         LILIO_OK);
+        assert_int_equal(result.durable, 6);
+        assert_int_equal(result.crc32c, codec_crc32c(0, small.data, small.size));
+        expect(fixture->client, "wide", "k", &small, NULL);
+    }
+    assert_int_equal(count(&fixture->cluster->counters.inlines), 0);
+}
+
+static void small_objects_and_answers_that_are_lost(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    atomic_store(&fixture->cluster->knobs.lose_answers, 1);
+    assert_int_equal(put(fixture->client, "wide", "k", &small, false, true, &result, NULL),
+                     LILIO_OK); /* if_absent: done twice it would say EXISTS */
+    assert_int_equal(count(&fixture->cluster->counters.commits), 1);
+    atomic_store(&fixture->cluster->knobs.end_sessions, true);
+    assert_int_equal(put(fixture->client, "wide", "k", &small, false, false, &result, NULL),
+                     LILIO_OK); /* nothing of the old session is needed */
+    assert_int_equal(count(&fixture->cluster->counters.inlines), 2);
+    small.fail_at = 100;
+    small.step = 100;
+    assert_int_equal(put(fixture->client, "wide", "k", &small, true, false, &result, NULL),
+                     LILIO_E_IO);
+    small.fail_at = 0;
+    struct lilio_source source = {.read = bytes_read, .context = &small, .size = small.size + 1};
+    small.at = 0;
+    assert_int_equal(lilio_put(fixture->client, "wide", "k", &source, NULL, &result, NULL),
+                     LILIO_E_INVALID); /* ends early */
+    assert_int_equal(count(&fixture->cluster->counters.commits), 2);
+}
+
+static void small_objects_are_read_checked_and_explained(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_object object;
+    struct lilio_verify_result verified;
+    struct lilio_explain explain;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    store(fixture->client, "wide", "small", &small);
+    store(fixture->client, "wide", "large", &fixture->bytes);
+    small.size = 0;
+    store(fixture->client, "narrow", "empty", &small);
+    small.size = 500;
+
+    struct bytes got = {.data = malloc(100), .size = 100};
+    struct lilio_sink sink = {.write = bytes_write, .context = &got};
+    struct lilio_get_options options = {.range = {LILIO_RANGE_FROM_TO, 450, 600}};
+    assert_int_equal(lilio_get(fixture->client, "wide", "small", &sink, &options, NULL, NULL),
+                     LILIO_OK);
+    assert_int_equal(got.at, 50);
+    assert_memory_equal(got.data, small.data + 450, 50);
+
+    assert_int_equal(lilio_stat(fixture->client, "wide", "small", &object, NULL), LILIO_OK);
+    assert_true(object.is_inline);
+    lilio_object_release(&object);
+    assert_int_equal(lilio_explain_get(fixture->client, "wide", "small", true, &explain, NULL),
+                     LILIO_OK);
+    assert_true(explain.object.is_inline && explain.readable_now && !explain.lost);
+    assert_int_equal(explain.fragment_count, 0);
+    lilio_explain_release(&explain);
+
+    assert_int_equal(
+        lilio_verify(fixture->client, NULL, NULL, false, NULL, NULL, NULL, &verified, NULL),
+        LILIO_OK);
+    assert_int_equal(verified.objects, 3);
+    assert_int_equal(verified.objects_inline, 1);
+    assert_int_equal(verified.objects_empty, 1);
+    assert_int_equal(verified.fragments, 12 * 6);
+    assert_int_equal(
+        lilio_verify(fixture->client, "wide", "small", false, NULL, NULL, NULL, &verified, NULL),
+        LILIO_OK);
+    assert_int_equal(verified.objects + verified.objects_inline, 2);
+    assert_int_equal(verified.objects_damaged, 0);
+
+    atomic_store(&fixture->cluster->knobs.inline_flips, true);
+    got.at = 0;
+    assert_int_equal(lilio_get(fixture->client, "wide", "small", &sink, &options, NULL, NULL),
+                     LILIO_E_CORRUPT);
+    assert_int_equal(got.at, 0);
+    assert_int_equal(
+        lilio_verify(fixture->client, "wide", "small", false, NULL, NULL, NULL, &verified, NULL),
+        LILIO_OK);
+    assert_int_equal(verified.objects_lost, 1);
+    free(got.data);
+}
+
+static void small_objects_are_copied_across_profiles(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    store(fixture->client, "wide", "k", &small);
+    assert_int_equal(
+        lilio_copy(fixture->client, "wide", "k", "narrow", "copy", false, false, &result, NULL),
+        LILIO_OK);
+    assert_int_equal(result.coordinators, 2);
+    expect(fixture->client, "narrow", "copy", &small, NULL);
+    assert_int_equal(count(&fixture->cluster->counters.fragments), 0);
+}
+
+/* ---- several coordinators ---- */
+
+static void a_dead_coordinator_is_no_loss(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    for (int round = 0; round < 4; round++) {
+        atomic_store(&fixture->cluster->knobs.dead[round % 2], true);
+        assert_int_equal(put(fixture->client, "wide", "k", &small, true, false, &result, NULL),
+                         LILIO_OK);
+        assert_int_equal(count(&fixture->cluster->counters.commits), round + 1);
+        atomic_store(&fixture->cluster->knobs.dead[round % 2], false);
+    }
+}
+
+static void status_shows_every_coordinator(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_status status;
+    assert_int_equal(lilio_status_get(fixture->client, &status, NULL), LILIO_OK);
+    assert_int_equal(status.coordinator_count, 2);
+    const struct lilio_coordinator *one = &status.coordinators[1];
+    assert_int_equal(one->id, 1);
+    assert_string_equal(one->role, "leader");
+    assert_string_equal(one->kind, "voter");
+    assert_string_equal(status.coordinators[0].kind, "learner");
+    assert_string_equal(one->peer, "ipc:///peer");
+    assert_true(one->member == ((uint64_t)2 << 32 | 1));
+    assert_int_equal(one->term, 7);
+    assert_int_equal(one->commit_index, 91);
+    assert_int_equal(one->applied_index, 91);
+    assert_int_equal(one->lag, 3);
+    assert_int_equal(one->silent_ms, 40);
+    assert_int_equal(one->log_bytes, 1000);
+    assert_int_equal(one->refused_messages, 5);
+    lilio_status_release(&status);
+}
+
+static void coordinators_are_changed_once(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t member = 0;
+    be_impatient(fixture);
+    assert_int_equal(lilio_coordinator_change(fixture->client, LILIO_COORDINATOR_ADD, 4, 0,
+                                              "ipc:///a", "ipc:///b", &member, NULL),
+                     LILIO_OK);
+    assert_true(member == ((uint64_t)3 << 32 | 4));
+    atomic_store(&fixture->cluster->knobs.lose_answers, 1);
+    assert_int_equal(lilio_coordinator_change(fixture->client, LILIO_COORDINATOR_REMOVE, 4, member,
+                                              NULL, NULL, NULL, NULL),
+                     LILIO_E_OUTCOME_UNKNOWN);
+    assert_int_equal(count(&fixture->cluster->counters.changes), 2);
+    assert_int_equal(lilio_coordinator_change(fixture->client, LILIO_COORDINATOR_ADD, 4, 0, NULL,
+                                              NULL, NULL, NULL),
+                     LILIO_E_INVALID);
+    assert_int_equal(lilio_coordinator_transfer(fixture->client, LILIO_COORDINATOR_ANY, NULL),
+                     LILIO_OK);
+}
+
+static void bad_attributes_are_refused_before_anything_is_read(void **state)
+{
+    struct fixture *fixture = *state;
+    char *large = malloc(5000);
+    memset(large, 'x', 4999);
+    large[4999] = '\0';
+    struct lilio_put_result result;
+    struct lilio_attribute three[3] = {
+        {"meta:a", large + 1000}, {"meta:b", large + 1000}, {"meta:c", large + 1000}};
+    const struct {
+        struct lilio_attribute attributes[2];
+        enum lilio_err err;
+    } cases[] = {
+        {{{"meta:a", "1"}, {"meta:a", "2"}}, LILIO_E_INVALID},
+        {{{"meta:a", "1"}, {"meta:\xff", "2"}}, LILIO_E_INVALID},
+        {{{"meta:a", "1"}, {"meta:b", "\xc3\x28"}}, LILIO_E_INVALID},
+        {{{"meta:a", "1"}, {"", "2"}}, LILIO_E_INVALID},
+        {{{"meta:a", "1"}, {large, "2"}}, LILIO_E_INVALID},
+        {{{"meta:a", large}, {"meta:b", "2"}}, LILIO_E_TOO_BIG},
+    };
+    struct lilio_source source = {.read = bytes_read, .context = &fixture->bytes, .size = 10};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct lilio_put_options options = {.attributes = cases[i].attributes,
+                                            .attribute_count = 2};
+        assert_int_equal(lilio_put(fixture->client, "wide", "k", &source, &options, &result, NULL),
+                         cases[i].err);
+    }
+    struct lilio_put_options options = {.attributes = three, .attribute_count = 3};
+    assert_int_equal(lilio_put(fixture->client, "wide", "k", &source, &options, &result, NULL),
+                     LILIO_E_TOO_BIG);
+    assert_int_equal(fixture->bytes.at, 0);
+    free(large);
 }
 
 static void copy_across_profiles(void **state)
@@ -721,6 +1006,16 @@ int main(void)
         TEST(long_reads_hold_a_lease),
         TEST(object_of_several_runs),
         TEST(verify_and_explain),
+        TEST(small_objects_travel_in_commit),
+        TEST(larger_ones_and_those_who_want_it_go_into_fragments),
+        TEST(refused_small_objects_go_into_fragments),
+        TEST(small_objects_and_answers_that_are_lost),
+        TEST(small_objects_are_read_checked_and_explained),
+        TEST(small_objects_are_copied_across_profiles),
+        TEST(a_dead_coordinator_is_no_loss),
+        TEST(status_shows_every_coordinator),
+        TEST(coordinators_are_changed_once),
+        TEST(bad_attributes_are_refused_before_anything_is_read),
         TEST(copy_across_profiles),
         TEST(daemons_are_pinged),
         TEST(two_threads),
