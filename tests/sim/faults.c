@@ -471,7 +471,8 @@ static void look_after(struct sim_faults *f, struct sim_node *node)
         sim_disk_heal(sim_node_disk(node));
     }
     bool up = sim_node_state(node) == SIM_UP;
-    if (up || left_to_operator(f, node))
+    bool never = sim_node_kind(node) == SIM_CLIENT && sim_node_life(node) == 0;
+    if (up || never || left_to_operator(f, node))
         return;
     if (w->start_at == 0 && !w->ended_at) { /* ended by itself, or its power went in a write */
         w->ended_at = now;

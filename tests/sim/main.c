@@ -15,7 +15,7 @@
 
 #include "base/banned.h"
 
-enum { OPTION_PLANT = 256, OPTION_MARKS, OPTION_NO_FORK, OPTION_CPU, PLANTED_MAX = 32 };
+enum { OPTION_PLANT = 256, OPTION_MARKS, OPTION_NO_FORK, OPTION_CPU, OPTION_SET, PLANTED_MAX = 32, SETTINGS_MAX = 128 };
 
 const char *argp_program_version = "lilio-sim " LILIO_VERSION " " SIM_COMMIT;
 
@@ -33,6 +33,7 @@ static const struct argp_option options[] = {
     {"trace", 't', NULL, 0, "print every event", 0},
     {"marks", OPTION_MARKS, NULL, 0, "print how often each code mark was passed", 0},
     {"plant", OPTION_PLANT, "NAME", 0, "switch a planted bug on; may be repeated", 0},
+    {"set", OPTION_SET, "NAME=VALUE", 0, "instead of what the seed draws; may be repeated", 0},
     {"cpu-seconds", OPTION_CPU, "S", 0, "a run that takes longer is stuck (default 600)", 0},
     {"no-fork", OPTION_NO_FORK, NULL, 0, "run in this process, for a debugger", 0},
     {0},
@@ -43,6 +44,7 @@ struct arguments {
     struct sim_setup setup;
     const char *planted[PLANTED_MAX + 1];
     size_t planted_count;
+    const char *settings[SETTINGS_MAX];
     const struct sim_scenario *scenario;
     uint64_t cpu_seconds;
     bool marks, no_fork;
@@ -88,6 +90,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         if (arguments->planted_count == PLANTED_MAX)
             argp_error(state, "too many planted bugs");
         arguments->planted[arguments->planted_count++] = text;
+        break;
+    case OPTION_SET:
+        if (arguments->sim.setting_count == SETTINGS_MAX)
+            argp_error(state, "too many settings");
+        arguments->settings[arguments->sim.setting_count++] = text;
         break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument \"%s\"", text); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -166,6 +173,8 @@ static char *command_line(const struct arguments *arguments)
         fprintf(out, " --steps %" PRIu64, arguments->setup.steps_max);
     for (size_t i = 0; i < arguments->planted_count; i++)
         fprintf(out, " --plant %s", arguments->planted[i]);
+    for (size_t i = 0; i < arguments->sim.setting_count; i++)
+        fprintf(out, " --set %s", arguments->settings[i]);
     fclose(out);
     return text;
 }
@@ -192,6 +201,7 @@ int main(int argc, char **argv)
         return SIM_USAGE;
     arguments.setup.seed = arguments.sim.seed;
     arguments.setup.planted = arguments.planted;
+    arguments.sim.settings = arguments.settings;
     char *repeat = command_line(&arguments);
     arguments.setup.repeat = repeat;
     int code = arguments.no_fork ? run(&arguments) : run_in_child(&arguments);

@@ -8,7 +8,8 @@
 struct sim_arguments {
     uint64_t seed;
     uint64_t minutes; /* virtual, of faults; 0: the scenario's own default */
-    bool verbose;
+    const char *const *settings; /* "name=value" of the swarm */
+    size_t setting_count;
 };
 struct sim_scenario {
     const char *name, *about;

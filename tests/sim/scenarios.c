@@ -2,11 +2,14 @@
 
 #include <stddef.h>
 
+#include "tests/sim/plot.h"
 #include "tests/sim/smoke.h"
 
 #include "base/banned.h"
 
 const struct sim_scenario sim_scenarios[] = {
+    {"swarm", "everything is drawn: topology, workload, faults; checked in every way",
+     sim_plot_start},
     {"smoke", "a few clients put and get without and with faults", sim_smoke_start},
     {NULL, NULL, NULL},
 };

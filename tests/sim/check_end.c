@@ -1,0 +1,199 @@
+/* What has to hold at the end of a run, when nothing is broken any more. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/linear.h"
+#include "tests/sim/plot_priv.h"
+#include "tests/sim/watch.h"
+
+#include "base/banned.h"
+
+enum { TRIES = 20 };
+
+/* ---- everybody is there ---- */
+
+static bool all_osds_up(const struct lilio_status *status)
+{
+    unsigned up = 0;
+    for (size_t i = 0; i < status->osd_count; i++)
+        up +=
+            strcmp(status->osds[i].state, "up") == 0 || strcmp(status->osds[i].state, "blank") == 0;
+    return up == plot.swarm.osds;
+}
+
+static bool get_status(struct lilio_status *ret)
+{
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = lilio_status_get(plot.lilio, ret, &info);
+    if (err != LILIO_OK)
+        sim_event("operator: no status: %s", info.text);
+    return err == LILIO_OK;
+}
+
+void check_end_converged(void)
+{
+    for (unsigned i = 0; i < plot.swarm.coordinators; i++)
+        while (sim_faults_coordinator_hurt(plot.faults, i)) {
+            plot.stage = "every damaged coordinator is replaced";
+            if (!operator_replace(i))
+                sim_sleep(500 * SIM_MS);
+        }
+    plot.stage = "all OSDs are up";
+    for (bool up = false; !up; sim_sleep(200 * SIM_MS)) {
+        struct lilio_status status = {0};
+        if (!get_status(&status))
+            continue;
+        up = all_osds_up(&status);
+        lilio_status_release(&status);
+    }
+    plot.stage = "all coordinators have applied the same";
+    while (!sim_watch_converged())
+        sim_sleep(50 * SIM_MS);
+}
+
+/* ---- what was acknowledged is readable ---- */
+
+static void read_key(uint32_t key, const char *when)
+{
+    enum lilio_err err = LILIO_OK;
+    struct lilio_errinfo info = {0};
+    for (int i = 0; i < TRIES; i++) {
+        err = sim_workload_read(plot.workload, plot.lilio, UINT32_MAX, key, &info);
+        if (err == LILIO_OK || err == LILIO_E_NO_KEY)
+            return;
+        if (err == LILIO_E_LOST && sim_faults_beyond(plot.faults))
+            return; /* said, not hidden */
+        sim_event("operator: key %u cannot be read: %s", key, info.text);
+        sim_sleep(300 * SIM_MS);
+    }
+    sim_fail(err == LILIO_E_LOST ? SIM_WRONG : SIM_STUCK, "key %u cannot be read %s: %s: %s", key,
+             when, lilio_err_name(err), info.text);
+}
+
+void check_end_readable(const char *when)
+{
+    uint32_t below, copies_below;
+    struct lilio_errinfo info = {0};
+    plot.stage = when;
+    sim_workload_keys(plot.workload, &below, &copies_below);
+    for (uint32_t key = 0; key < below; key++)
+        read_key(key, when);
+    for (uint32_t key = SIM_COPY_KEY; key < copies_below; key++)
+        read_key(key, when);
+    enum lilio_err err = sim_workload_list(plot.workload, plot.lilio, UINT32_MAX, &info);
+    if (err != LILIO_OK)
+        sim_fail(SIM_STUCK, "no listing %s: %s", when, info.text);
+}
+
+/* ---- all redundancy is back ---- */
+
+static void rebuild(unsigned osd)
+{
+    uint64_t mark;
+    for (int i = 0; i < TRIES; i++) {
+        (void)sim_faults_osd_mendable(plot.faults, osd, &mark);
+        if (operator_rebuild(osd)) {
+            sim_faults_osd_mended(plot.faults, osd, mark);
+            return;
+        }
+        if (sim_faults_beyond(plot.faults))
+            return;
+        sim_sleep(500 * SIM_MS);
+    }
+    sim_fail(SIM_WRONG, "the rebuild of osd.%u cannot be proven", osd);
+}
+
+static bool needs_rebuild(const struct lilio_status *status, unsigned osd)
+{
+    bool complete = true;
+    for (size_t i = 0; i < status->osd_count; i++)
+        if (status->osds[i].id == osd)
+            complete = status->osds[i].complete && strcmp(status->osds[i].state, "up") == 0;
+    return !complete || status->repair_rows > 0 || sim_faults_osd_hurt(plot.faults, osd);
+}
+
+static void report_bad(void *context, const struct lilio_verify_object *object)
+{
+    (void)context;
+    for (size_t i = 0; i < object->bad_count; i++)
+        sim_event("operator: %s/%s stripe %llu fragment %u on osd.%u: %s", object->bucket,
+                  object->key, (unsigned long long)object->bad[i].stripe, object->bad[i].index,
+                  object->bad[i].osd, lilio_err_name(object->bad[i].err));
+}
+
+static bool verify(struct lilio_verify_result *ret)
+{
+    struct lilio_errinfo info = {0};
+    enum lilio_err err =
+        lilio_verify(plot.lilio, NULL, NULL, false, report_bad, NULL, NULL, ret, &info);
+    if (err != LILIO_OK)
+        sim_event("operator: verify: %s", info.text);
+    return err == LILIO_OK;
+}
+
+void check_end_redundant(void)
+{
+    struct lilio_status status = {0};
+    plot.stage = "redundancy is full";
+    for (unsigned osd = 0; osd < plot.swarm.osds; osd++) {
+        while (!get_status(&status))
+            sim_sleep(200 * SIM_MS);
+        bool needed = needs_rebuild(&status, osd);
+        lilio_status_release(&status);
+        if (needed)
+            rebuild(osd);
+    }
+    struct lilio_verify_result result = {0};
+    for (int i = 0; i < TRIES; i++) {
+        if (verify(&result) && result.fragments_good == result.fragments)
+            return;
+        if (sim_faults_beyond(plot.faults) && result.objects_lost)
+            return;
+        sim_sleep(500 * SIM_MS);
+    }
+    sim_fail(SIM_WRONG,
+             "after all rebuilds verify finds %llu of %llu fragments good, %llu missing, %llu "
+             "corrupt, %llu not read",
+             (unsigned long long)result.fragments_good, (unsigned long long)result.fragments,
+             (unsigned long long)result.fragments_missing,
+             (unsigned long long)result.fragments_corrupt,
+             (unsigned long long)result.fragments_unread);
+}
+
+/* ---- what nobody needs is gone ---- */
+
+void check_end_collected(void)
+{
+    if (plot.swarm.gc_grace_ms > 60000 || sim_faults_beyond(plot.faults))
+        return;
+    plot.stage = "what was deleted is collected";
+    for (uint64_t end = sim_now() + 240 * SIM_S; sim_now() < end; sim_sleep(SIM_S)) {
+        struct lilio_status status = {0};
+        if (!get_status(&status))
+            continue;
+        uint64_t rows = status.gc_rows;
+        lilio_status_release(&status);
+        if (rows == 0)
+            return;
+    }
+    sim_fail(SIM_STUCK, "deleted runs still wait for collection after four minutes");
+}
+
+/* ---- what the history proves ---- */
+
+void check_end_history(void)
+{
+    struct sim_history *history = sim_workload_history(plot.workload);
+    sim_workload_settle_copies(plot.workload);
+    sim_history_resolve(history);
+    char text[1024];
+    if (!sim_history_versions_good(history, text))
+        sim_fail(SIM_WRONG, "%s", text);
+    struct sim_linear_report report;
+    sim_linear_check_all(history, &report);
+    if (report.verdict == SIM_NOT_LINEAR)
+        sim_fail(SIM_WRONG, "not linearizable: %s", report.text);
+    if (report.verdict == SIM_UNDECIDED)
+        printf("linearizability of one key was not decided: %zu configurations\n",
+               report.configs_peak);
+}

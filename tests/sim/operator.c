@@ -1,0 +1,197 @@
+/* Who mends things: makes the bucket, rebuilds hurt OSDs, replaces coordinators and moves
+ * leadership while faults go on, and looks at everything at the end. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/disk.h"
+#include "tests/sim/plot_priv.h"
+
+#include "base/banned.h"
+
+static void open_client(void)
+{
+    struct lilio_options options = {
+        .config_path = sim_cluster_config(), .label = "operator", .timeout_ms = 10000};
+    struct lilio_errinfo info = {0};
+    if (lilio_open(&options, &plot.lilio, &info) != LILIO_OK)
+        sim_fail(SIM_WRONG, "the operator cannot open: %s", info.text);
+}
+
+static void make_bucket(void)
+{
+    const struct sim_swarm *w = &plot.swarm;
+    struct lilio_profile profile = {(uint32_t)w->data, (uint32_t)w->parity,
+                                    (uint32_t)w->fragment_bytes};
+    for (;;) {
+        struct lilio_errinfo info = {0};
+        enum lilio_err err =
+            lilio_bucket_create(plot.lilio, SIM_BUCKET, &profile, (uint32_t)w->quorum, NULL, &info);
+        if (err == LILIO_OK || err == LILIO_E_EXISTS)
+            return;
+        sim_event("operator: no bucket yet: %s", info.text);
+        sim_sleep(200 * SIM_MS);
+    }
+}
+
+/* ---- rebuild ---- */
+
+static bool rebuild_ended(const struct lilio_rebuild *rebuild)
+{
+    return rebuild->phase == LILIO_REBUILD_PROVEN || rebuild->phase == LILIO_REBUILD_FAILURES ||
+           rebuild->phase == LILIO_REBUILD_STOPPED || rebuild->phase == LILIO_REBUILD_ERROR;
+}
+
+bool operator_rebuild(unsigned osd)
+{
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = lilio_rebuild_start(plot.lilio, osd, &info);
+    if (err != LILIO_OK) {
+        sim_event("operator: rebuild of osd.%u does not begin: %s", osd, info.text);
+        return false;
+    }
+    for (uint64_t end = sim_now() + 120 * SIM_S; sim_now() < end;) {
+        sim_sleep(300 * SIM_MS);
+        struct lilio_rebuild rebuild = {0};
+        err = lilio_rebuild_get(plot.lilio, osd, &rebuild, &info);
+        if (err != LILIO_OK) {
+            sim_event("operator: rebuild of osd.%u cannot be asked for: %s", osd, info.text);
+            return false;
+        }
+        bool ended = rebuild_ended(&rebuild), proven = rebuild.phase == LILIO_REBUILD_PROVEN;
+        if (ended)
+            sim_event("operator: rebuild of osd.%u %s: %llu expected, %llu rebuilt, %llu failed %s"
+                      " %s",
+                      osd, proven ? "is proven" : "failed", (unsigned long long)rebuild.expected,
+                      (unsigned long long)rebuild.rebuilt, (unsigned long long)rebuild.failed,
+                      rebuild.text, rebuild.failure_count ? rebuild.failures[0].reason : "");
+        lilio_rebuild_release(&rebuild);
+        if (ended) {
+            plot.rebuilds += proven;
+            return proven;
+        }
+        if (rebuild.phase == LILIO_REBUILD_NONE)
+            return false; /* its process died meanwhile */
+    }
+    return false;
+}
+
+static void rebuild_some(struct sim_stream *random)
+{
+    for (unsigned i = 0; i < plot.swarm.osds && plot.phase == PLOT_FAULTS; i++) {
+        uint64_t mark;
+        if (sim_faults_osd_mendable(plot.faults, i, &mark) &&
+            sim_below(random, 100) < plot.swarm.rebuild_percent && operator_rebuild(i))
+            sim_faults_osd_mended(plot.faults, i, mark);
+    }
+}
+
+/* ---- coordinators ---- */
+
+static bool find_member(unsigned i, struct lilio_coordinator *ret)
+{
+    struct lilio_status status = {0};
+    struct lilio_errinfo info = {0};
+    if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
+        return false;
+    bool found = false;
+    for (size_t n = 0; n < status.coordinator_count; n++)
+        if (status.coordinators[n].id == i && status.coordinators[n].member &&
+            (!found || status.coordinators[n].member > ret->member)) {
+            *ret = status.coordinators[n];
+            found = true;
+        }
+    lilio_status_release(&status);
+    return found;
+}
+
+static bool change(enum lilio_coordinator_change_kind kind, unsigned i, uint64_t member,
+                   const struct lilio_coordinator *where, uint64_t *ret_member)
+{
+    struct lilio_errinfo info = {0};
+    enum lilio_err err =
+        lilio_coordinator_change(plot.lilio, kind, i, member, where ? where->address : NULL,
+                                 where ? where->peer : NULL, ret_member, &info);
+    sim_event("operator: change %d of coordinator.%u: %s", (int)kind, i, err ? info.text : "done");
+    return err == LILIO_OK;
+}
+
+/* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
+bool operator_replace(unsigned i)
+{
+    struct lilio_coordinator old, now;
+    if (!find_member(i, &old))
+        return false;
+    uint64_t member = old.member;
+    bool learner = strcmp(old.kind, "learner") == 0;
+    if (!learner && !change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
+        return false;
+    char join[32];
+    snprintf(join, sizeof join, "%llu", (unsigned long long)member);
+    if (sim_node_state(sim_coordinator(i)) == SIM_UP)
+        sim_node_kill(sim_coordinator(i));
+    sim_disk_replace(sim_node_disk(sim_coordinator(i)));
+    sim_node_start(sim_coordinator(i), &(struct sim_start){.join = join});
+    for (uint64_t end = sim_now() + 60 * SIM_S; sim_now() < end; sim_sleep(500 * SIM_MS)) {
+        if (!find_member(i, &now))
+            continue;
+        if (strcmp(now.kind, "voter") == 0 && now.member == member) {
+            plot.replaced++;
+            sim_faults_coordinator_mended(plot.faults, i);
+            return true;
+        }
+        if (!learner && change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL))
+            learner = true;
+        if (learner)
+            (void)change(LILIO_COORDINATOR_PROMOTE, i, member, NULL, NULL);
+    }
+    return false;
+}
+
+static void fulfil_wish(void)
+{
+    unsigned i;
+    struct lilio_errinfo info = {0};
+    switch (sim_faults_wish(plot.faults, &i)) {
+    case SIM_WISH_TRANSFER:
+        if (lilio_coordinator_transfer(plot.lilio, i, &info) == LILIO_OK)
+            plot.transferred++;
+        break;
+    case SIM_WISH_REPLACE: (void)operator_replace(i); break;
+    default: break;
+    }
+}
+
+static void finish(void)
+{
+    check_end_converged();
+    check_end_readable("before the rebuilds");
+    check_end_redundant();
+    check_end_readable("after the rebuilds");
+    check_end_collected();
+    check_end_readable("after the collection");
+    check_end_redundant();
+    plot.stage = "the operator's end";
+    lilio_close(&plot.lilio);
+    plot.phase = PLOT_OVER;
+}
+
+void operator_main(void *unused)
+{
+    (void)unused;
+    struct sim_stream random = sim_stream_new("operator");
+    open_client();
+    make_bucket();
+    plot.phase = PLOT_FAULTS;
+    while (plot.phase == PLOT_FAULTS) {
+        fulfil_wish();
+        rebuild_some(&random);
+        sim_sleep(500 * SIM_MS);
+    }
+    while (plot.phase != PLOT_CONVERGE) {
+        for (unsigned i = 0; i < plot.swarm.coordinators; i++)
+            if (sim_faults_coordinator_hurt(plot.faults, i))
+                (void)operator_replace(i);
+        sim_sleep(100 * SIM_MS);
+    }
+    finish();
+}

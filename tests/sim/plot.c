@@ -1,0 +1,152 @@
+#include "tests/sim/plot.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tests/sim/plot_priv.h"
+#include "tests/sim/watch.h"
+
+#include "base/banned.h"
+
+#define CALM_NS (5 * SIM_S) /* of work after the heal */
+
+struct plot plot;
+
+static void make(void)
+{
+    const struct sim_start init = {.init = true};
+    plot.stage = "the bucket";
+    for (unsigned i = 0; i < plot.swarm.coordinators; i++)
+        sim_node_start(sim_coordinator(i), &init);
+    for (unsigned i = 0; i < plot.swarm.osds; i++)
+        sim_node_start(sim_osd(i), &init);
+    struct sim_faults_options options = {
+        .swarm = &plot.swarm, .workload = plot.workload, .leader = sim_watch_leader};
+    plot.faults = sim_faults_new(&options);
+    sim_client_start(sim_client((unsigned)plot.swarm.clients), operator_main, NULL);
+    for (uint64_t end = sim_now() + 120 * SIM_S; plot.phase == PLOT_MAKE;) {
+        if (sim_now() >= end)
+            sim_fail(SIM_STUCK, "a new cluster does not serve within two minutes");
+        sim_sleep(100 * SIM_MS);
+    }
+}
+
+static void suffer(void)
+{
+    for (unsigned i = 0; i < plot.swarm.clients; i++)
+        sim_workload_start(plot.workload, i);
+    sim_sleep(SIM_S);
+    struct sim_workload_counts before, after;
+    sim_workload_counts(plot.workload, &before);
+    plot.faults_began = sim_now();
+    if (plot.swarm.faults_s) {
+        sim_faults_start(plot.faults);
+        sim_sleep(plot.swarm.faults_s * SIM_S);
+    }
+    plot.faults_ended = sim_now();
+    sim_workload_counts(plot.workload, &after);
+    plot.calls_in_faults = after.calls - before.calls;
+}
+
+static void heal(void)
+{
+    plot.phase = PLOT_HEAL;
+    plot.stage = "clients after the heal";
+    sim_event("plot: heal");
+    sim_faults_stop(plot.faults);
+    sim_sleep(CALM_NS);
+    struct sim_workload_counts before, after;
+    sim_workload_counts(plot.workload, &before);
+    for (uint64_t end = sim_now() + plot.swarm.heal_s * SIM_S;;) {
+        sim_sleep(SIM_S);
+        sim_workload_counts(plot.workload, &after);
+        if (after.commits >= before.commits + 10 || plot.swarm.put + plot.swarm.put_absent == 0)
+            break;
+        if (sim_now() >= end)
+            sim_fail(SIM_STUCK, "nothing is committed any more although all faults ended");
+    }
+    sim_workload_stop(plot.workload);
+    for (uint64_t end = sim_now() + 300 * SIM_S; !sim_workload_idle(plot.workload);) {
+        if (sim_now() >= end)
+            sim_fail(SIM_STUCK, "a client's call does not end");
+        sim_sleep(100 * SIM_MS);
+    }
+}
+
+static void converge(void)
+{
+    plot.phase = PLOT_CONVERGE;
+    sim_event("plot: converge");
+    for (uint64_t end = sim_now() + plot.swarm.heal_s * SIM_S; plot.phase != PLOT_OVER;) {
+        if (sim_now() >= end)
+            sim_fail(SIM_STUCK, "%s: not reached within %" PRIu64 " s", plot.stage,
+                     plot.swarm.heal_s);
+        sim_sleep(100 * SIM_MS);
+    }
+}
+
+static void summary(void)
+{
+    struct sim_workload_counts counts;
+    sim_workload_counts(plot.workload, &counts);
+    double seconds = (double)(plot.faults_ended - plot.faults_began) / 1e9;
+    printf("%" PRIu64 " calls (%.1f/s under faults), %" PRIu64 " commits, %" PRIu64
+           " unknown, %" PRIu64 " failed; %" PRIu64 " rebuilds, %" PRIu64 " coordinators replaced, "
+           "%" PRIu64 " terms\n",
+           counts.calls, seconds > 0 ? (double)plot.calls_in_faults / seconds : 0.0, counts.commits,
+           counts.unknown, counts.failed, plot.rebuilds, plot.replaced, sim_watch_terms());
+    printf("errors:");
+    for (int i = 0; i < 64; i++)
+        if (counts.errors[i])
+            printf(" %s %" PRIu64, lilio_err_name((enum lilio_err) - i), counts.errors[i]);
+    printf("\n");
+}
+
+static void driver(void *unused)
+{
+    (void)unused;
+    make();
+    suffer();
+    heal();
+    converge();
+    check_end_history();
+    summary();
+    sim_end();
+}
+
+static void settle(const struct sim_arguments *arguments)
+{
+    char reason[128];
+    sim_swarm_draw(&plot.swarm);
+    if (arguments->minutes)
+        plot.swarm.faults_s = 60 * arguments->minutes;
+    for (size_t i = 0; i < arguments->setting_count; i++)
+        if (!sim_swarm_set(&plot.swarm, arguments->settings[i]))
+            sim_fail(SIM_USAGE, "--set %s: no such name, or out of its bounds",
+                     arguments->settings[i]);
+    if (!sim_swarm_valid(&plot.swarm, reason))
+        sim_fail(SIM_USAGE, "%s", reason);
+    sim_swarm_print(&plot.swarm, stdout);
+}
+
+void sim_plot_start(const struct sim_arguments *arguments)
+{
+    settle(arguments);
+    const struct sim_swarm *w = &plot.swarm;
+    const struct sim_cluster_options cluster = {
+        .coordinator_count = (unsigned)w->coordinators,
+        .osd_count = (unsigned)w->osds,
+        .client_count = (unsigned)w->clients + 1, /* the operator */
+        .data_count = (unsigned)w->data,
+        .parity_count = (unsigned)w->parity,
+        .fragment_size = (uint32_t)w->fragment_bytes,
+        .gc_grace_ms = w->gc_grace_ms,
+        .suspect_ms = w->suspect_ms,
+        .down_ms = w->down_ms,
+        .out_ms = w->out_ms,
+    };
+    sim_cluster_new(&cluster);
+    sim_watch_start();
+    plot.workload = sim_workload_new(w);
+    sim_driver_start(driver, NULL);
+}

@@ -1,0 +1,42 @@
+/* Shared by plot.c (phases), operator.c (who mends things) and check_end.c (what has to hold). */
+#ifndef TESTS_SIM_PLOT_PRIV_H
+#define TESTS_SIM_PLOT_PRIV_H
+
+#include "tests/sim/faults.h"
+#include "tests/sim/nodes.h"
+#include "tests/sim/workload.h"
+
+enum plot_phase { PLOT_MAKE, PLOT_FAULTS, PLOT_HEAL, PLOT_CONVERGE, PLOT_OVER };
+
+struct plot {
+    struct sim_swarm swarm;
+    struct sim_workload *workload;
+    struct sim_faults *faults;
+    enum plot_phase phase;
+    const char *stage; /* what is being waited for */
+    uint64_t faults_began, faults_ended;
+    uint64_t calls_in_faults;
+    struct lilio_client *lilio; /* the operator's */
+    uint64_t rebuilds, replaced, transferred;
+};
+extern struct plot plot;
+
+/* ---- operator.c ---- */
+
+/* The operator's process: a client that is never hurt. */
+void operator_main(void *unused);
+/* Rebuilds an OSD; true when it was proven whole. Answers false at once when it cannot begin. */
+bool operator_rebuild(unsigned osd);
+/* Puts a new member in the place of a coordinator; true when it votes. */
+bool operator_replace(unsigned coordinator);
+
+/* ---- check_end.c: run by the operator ---- */
+
+void check_end_converged(void);
+void check_end_readable(const char *when);
+void check_end_redundant(void);
+void check_end_collected(void);
+/* Outside of the cluster: what the history proves. */
+void check_end_history(void);
+
+#endif

@@ -1,0 +1,267 @@
+#include "tests/sim/watch.h"
+
+#include <string.h>
+
+#include "coordinator/replica.h"
+#include "tests/sim/check_raft.h"
+#include "tests/sim/nodes.h"
+#include "tests/sim/world.h"
+
+#include "base/banned.h"
+
+#define MAPS_NS (5 * SIM_S) /* between two comparisons of maps */
+
+/* What runs on a coordinator's node now. */
+struct seat {
+    uint64_t member;
+    unsigned life;
+    struct coord_replica *replica;
+    struct coord_home *home;
+    uint64_t maps_at;
+    bool damaged;
+};
+static struct seat seats[SIM_NODES_MAX];
+static struct check_raft *check;
+
+static struct seat *seat_of(const struct sim_node *node)
+{
+    return &seats[sim_node_index(node)];
+}
+
+static struct seat *seat_self(void)
+{
+    return seat_of(sim_node_self());
+}
+
+static void demand(bool good)
+{
+    if (!good)
+        sim_fail(SIM_WRONG, "%s", check_raft_text(check));
+}
+
+static bool serves(const struct sim_node *node)
+{
+    const struct seat *seat = seat_of(node);
+    return seat->replica && seat->life == sim_node_life(node) && sim_node_state(node) == SIM_UP;
+}
+
+/* ---- looking ---- */
+
+static void look(struct seat *seat)
+{
+    struct raft *raft = coord_replica_raft(seat->replica);
+    demand(check_raft_looked(check, seat->member, raft_term(raft), raft_role(raft) == RAFT_LEADER,
+                             raft_commit(raft)));
+}
+
+static void compare_maps(struct seat *seat)
+{
+    uint64_t digest;
+    struct lilio_errinfo info = {0};
+    const struct coord_state *state = seat->home->state;
+    if (coord_state_digest(state, &digest, &info) != LILIO_OK)
+        return; /* the disk fails it */
+    demand(check_raft_maps(check, seat->member, coord_state_row(state)->applied_index, digest));
+}
+
+static void after_step(void *context, struct sim_node *node)
+{
+    (void)context;
+    if (sim_node_kind(node) != SIM_COORDINATOR || !seat_of(node)->member)
+        return;
+    if (serves(node))
+        look(seat_of(node));
+    else if (sim_node_state(node) != SIM_UP)
+        check_raft_stopped(check, seat_of(node)->member);
+}
+
+void sim_watch_start(void)
+{
+    check = check_raft_new();
+    sim_watch(after_step, NULL);
+}
+
+int sim_watch_leader(void *unused)
+{
+    (void)unused;
+    int leader = -1;
+    uint64_t term = 0;
+    for (unsigned i = 0; i < sim_cluster_options()->coordinator_count; i++) {
+        if (!serves(sim_coordinator(i)))
+            continue;
+        const struct raft *raft = coord_replica_raft(seat_of(sim_coordinator(i))->replica);
+        if (raft_role(raft) == RAFT_LEADER && raft_term(raft) >= term) {
+            term = raft_term(raft);
+            leader = (int)i;
+        }
+    }
+    return leader;
+}
+
+bool sim_watch_converged(void)
+{
+    uint64_t applied = 0;
+    if (sim_watch_leader(NULL) < 0)
+        return false;
+    for (unsigned i = 0; i < sim_cluster_options()->coordinator_count; i++) {
+        struct sim_node *node = sim_coordinator(i);
+        if (!serves(node))
+            return false;
+        uint64_t here = coord_replica_applied(seat_of(node)->replica);
+        if (i && here != applied)
+            return false;
+        applied = here;
+    }
+    for (unsigned i = 0; i < sim_cluster_options()->coordinator_count; i++)
+        compare_maps(seat_of(sim_coordinator(i)));
+    return true;
+}
+
+uint64_t sim_watch_terms(void)
+{
+    return check_raft_leaders(check);
+}
+
+void sim_watch_damaged(unsigned coordinator)
+{
+    seat_of(sim_coordinator(coordinator))->damaged = true;
+}
+
+/* ---- in between ---- */
+
+enum lilio_err __real_raft_log_open(const struct raft_log_options *options,
+                                    struct raft_log **ret_log,
+                                    struct raft_log_recovery *ret_recovery,
+                                    struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_open(const struct raft_log_options *options,
+                                    struct raft_log **ret_log,
+                                    struct raft_log_recovery *ret_recovery,
+                                    struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_open(const struct raft_log_options *options,
+                                    struct raft_log **ret_log,
+                                    struct raft_log_recovery *ret_recovery,
+                                    struct lilio_errinfo *info)
+{
+    struct seat *seat = seat_self();
+    enum lilio_err err = __real_raft_log_open(options, ret_log, ret_recovery, info);
+    if (err != LILIO_OK || !check)
+        return err;
+    if (seat->member != options->member)
+        seat->damaged = false;
+    seat->member = options->member;
+    seat->replica = NULL;
+    struct raft_log_view view = raft_log_view(*ret_log);
+    if (!options->create)
+        demand(check_raft_opened(check, seat->member, &view, seat->damaged));
+    return err;
+}
+
+enum lilio_err __real_raft_log_append(struct raft_log *log, const struct raft_entry *entries,
+                                      size_t count, struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_append(struct raft_log *log, const struct raft_entry *entries,
+                                      size_t count, struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_append(struct raft_log *log, const struct raft_entry *entries,
+                                      size_t count, struct lilio_errinfo *info)
+{
+    enum lilio_err err = __real_raft_log_append(log, entries, count, info);
+    if (err == LILIO_OK && check)
+        demand(check_raft_appended(check, seat_self()->member, entries, count));
+    return err;
+}
+
+enum lilio_err __real_raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term,
+                                     struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term,
+                                     struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term,
+                                     struct lilio_errinfo *info)
+{
+    enum lilio_err err = __real_raft_log_reset(log, index, term, info);
+    if (err == LILIO_OK && check)
+        demand(check_raft_reset(check, seat_self()->member, index, term));
+    return err;
+}
+
+void __real_raft_persisted(struct raft *raft, uint64_t index, uint64_t term);
+void __wrap_raft_persisted(struct raft *raft, uint64_t index, uint64_t term);
+void __wrap_raft_persisted(struct raft *raft, uint64_t index, uint64_t term)
+{
+    if (check)
+        demand(check_raft_persisted(check, raft_id(raft), index, term));
+    __real_raft_persisted(raft, index, term);
+}
+
+enum lilio_err __real_coord_replica_new(const struct coord_replica_options *options,
+                                        struct coord_replica **ret_replica,
+                                        struct lilio_errinfo *info);
+enum lilio_err __wrap_coord_replica_new(const struct coord_replica_options *options,
+                                        struct coord_replica **ret_replica,
+                                        struct lilio_errinfo *info);
+enum lilio_err __wrap_coord_replica_new(const struct coord_replica_options *options,
+                                        struct coord_replica **ret_replica,
+                                        struct lilio_errinfo *info)
+{
+    enum lilio_err err = __real_coord_replica_new(options, ret_replica, info);
+    if (err != LILIO_OK || !check)
+        return err;
+    struct seat *seat = seat_self();
+    seat->replica = *ret_replica;
+    seat->home = options->home;
+    seat->life = sim_node_life(sim_node_self());
+    return err;
+}
+
+void __real_coord_replica_free(struct coord_replica **replica);
+void __wrap_coord_replica_free(struct coord_replica **replica);
+void __wrap_coord_replica_free(struct coord_replica **replica)
+{
+    if (*replica && check)
+        seat_self()->replica = NULL;
+    __real_coord_replica_free(replica);
+}
+
+static uint64_t digest_of(const struct base_slice *commands, size_t count)
+{
+    uint64_t h = count;
+    for (size_t i = 0; i < count; i++) {
+        h = (h ^ commands[i].size) * UINT64_C(0x9e3779b97f4a7c15);
+        for (size_t at = 0; at < commands[i].size; at += 8) {
+            uint64_t word = 0;
+            size_t n = commands[i].size - at < 8 ? commands[i].size - at : 8;
+            memcpy(&word, commands[i].data + at, n);
+            h = (h ^ word) * UINT64_C(0xbf58476d1ce4e5b9);
+            h ^= h >> 29;
+        }
+    }
+    return h;
+}
+
+static void applied(uint64_t index, uint64_t term, uint64_t digest)
+{
+    struct seat *seat = seat_self();
+    if (!check || !seat->replica)
+        return;
+    look(seat);
+    demand(check_raft_applied(check, seat->member, index, term, digest));
+    if (sim_now() < seat->maps_at)
+        return;
+    seat->maps_at = sim_now() + MAPS_NS;
+    compare_maps(seat);
+}
+
+enum lilio_err __real_coord_state_apply(struct coord_state *state, uint64_t index, uint64_t term,
+                                        const struct base_slice *commands, size_t count,
+                                        struct coord_result *ret_results,
+                                        struct lilio_errinfo *info);
+enum lilio_err __wrap_coord_state_apply(struct coord_state *state, uint64_t index, uint64_t term,
+                                        const struct base_slice *commands, size_t count,
+                                        struct coord_result *ret_results,
+                                        struct lilio_errinfo *info);
+enum lilio_err __wrap_coord_state_apply(struct coord_state *state, uint64_t index, uint64_t term,
+                                        const struct base_slice *commands, size_t count,
+                                        struct coord_result *ret_results,
+                                        struct lilio_errinfo *info)
+{
+    applied(index, term, digest_of(commands, count));
+    return __real_coord_state_apply(state, index, term, commands, count, ret_results, info);
+}
