@@ -23,6 +23,17 @@ LILIO_MUST_USE enum lilio_err sim_disk_enter(struct sim_disk *disk, enum sim_dis
 /* After a change: if the power failed during it, the process ends here. */
 void sim_disk_leave(struct sim_disk *disk);
 
+/* kv_files.c: the rows of a store as the files of a folder of its disk. save makes the folder, and
+ * everything durable. Errors: EXISTS, IO, NO_SPACE; load: NOT_FOUND (no such files), CORRUPT, IO. */
+struct base_kv;
+struct base_kv_snapshot;
+LILIO_MUST_USE enum lilio_err sim_kv_save(struct base_kv *kv,
+                                          const struct base_kv_snapshot *snapshot,
+                                          struct sim_disk *disk, const char *folder,
+                                          struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err sim_kv_load(struct base_kv *kv, struct sim_disk *disk,
+                                          const char *folder, struct lilio_errinfo *info);
+
 /* kv.c */
 void sim_kv_process_died(struct sim_disk *disk, bool power_lost);
 void sim_kv_disk_gone(struct sim_disk *disk);

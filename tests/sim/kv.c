@@ -162,6 +162,24 @@ static enum lilio_err sim_flush(struct base_kv *kv, struct lilio_errinfo *info)
     return LILIO_OK;
 }
 
+/* Writes what is not durable yet to the store's own files, too. */
+static enum lilio_err sim_checkpoint(struct base_kv *kv, const char *path,
+                                     struct lilio_errinfo *info)
+{
+    struct store *store = store_of(kv);
+    const char *folder = "";
+    if (sim_disk_of_path(path, &folder) != store->disk || !folder[0])
+        return lilio_fail(info, LILIO_E_IO, "%s: not on the store's disk", path);
+    enum lilio_err err = sim_flush(kv, info);
+    struct base_kv_snapshot *snapshot = NULL;
+    if (!err)
+        err = base_kv_snapshot_new(kv, &snapshot);
+    if (!err)
+        err = sim_kv_save(kv, snapshot, store->disk, folder, info);
+    base_kv_snapshot_free(&snapshot);
+    return err;
+}
+
 static void sim_kv_free(struct base_kv *kv)
 {
     store_of(kv)->open =
@@ -191,6 +209,7 @@ static void ops_init(const struct base_kv *kv)
     stores.ops.free = sim_kv_free;
     stores.ops.batch_commit = sim_commit;
     stores.ops.flush = sim_flush;
+    stores.ops.checkpoint = sim_checkpoint;
 }
 
 static enum lilio_err store_make(struct sim_disk *disk, const char *name,
@@ -213,6 +232,13 @@ static enum lilio_err store_make(struct sim_disk *disk, const char *name,
         return err;
     if (!stores.memory)
         ops_init(store->kv);
+    err = sim_kv_load(store->kv, disk, name, info);
+    if (err == LILIO_E_NOT_FOUND && !options->must_exist)
+        err = LILIO_OK; /* a new store */
+    if (err) {
+        base_kv_free(&store->kv);
+        return err;
+    }
     store->kv->ops = &stores.ops;
     stores.count++;
     (void)state_note(store); /* the empty store is its first state */
@@ -233,8 +259,6 @@ enum lilio_err base_kv_open_rocksdb(const char *path, const struct base_kv_optio
     struct store *store = store_at(disk, crash_disk_number(sim_disk_inner(disk), name));
     if (store && store->open)
         return lilio_fail(info, LILIO_E_LOCKED, "%s is open already", path);
-    if (!store && options->must_exist)
-        return lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no store", path);
     if (store && options->must_not_exist)
         return lilio_fail(info, LILIO_E_EXISTS, "%s: there is a store", path);
     if (!store)
@@ -256,11 +280,19 @@ enum lilio_err base_kv_destroy_rocksdb(const char *path, struct lilio_errinfo *i
         return LILIO_OK;
     struct base_disk *inner = sim_disk_inner(disk);
     enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, info);
-    struct store *store = store_at(disk, crash_disk_number(inner, name));
-    if (err || !store)
+    if (err || !crash_disk_is_folder(inner, name))
         return err;
-    SIM_ASSERT(!store->open);
-    err = crash_disk_remove_folder(inner, name, info);
+    const struct store *store = store_at(disk, crash_disk_number(inner, name));
+    SIM_ASSERT(!store || !store->open);
+    const char *file;
+    size_t size = strlen(name);
+    for (size_t i = 0; !err && (file = crash_disk_name(inner, i));)
+        if (strncmp(file, name, size) == 0 && file[size] == '/')
+            err = inner->ops->unlink(inner, file, info); /* another takes its place */
+        else
+            i++;
+    if (!err)
+        err = crash_disk_remove_folder(inner, name, info);
     sim_disk_leave(disk);
     return err;
 }

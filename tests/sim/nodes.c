@@ -291,10 +291,12 @@ static void *daemon_main(void *argument)
             .config = nodes.config,
             .id = node->id,
             .init = node->start.init,
-            .join = node->start.join,
+            .join = node->start.join ? strtoull(node->start.join, NULL, 10) : 0,
             .suspect_ms = nodes.options.suspect_ms,
             .down_ms = nodes.options.down_ms,
             .out_ms = nodes.options.out_ms,
+            .election_ms = nodes.options.election_ms,
+            .heartbeat_ms = nodes.options.heartbeat_ms,
         };
         err = sim_coordinator_run(&options, &info);
     }

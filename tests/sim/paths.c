@@ -148,9 +148,7 @@ int __wrap_rename(const char *from, const char *to)
     struct base_disk *inner = sim_disk_inner(disk);
     enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, NULL);
     if (!err)
-        err = crash_disk_is_folder(inner, from_rest)
-                  ? crash_disk_rename_folder(inner, from_rest, to_rest, NULL)
-                  : inner->ops->rename(inner, from_rest, to_rest, NULL);
+        err = inner->ops->rename(inner, from_rest, to_rest, NULL);
     sim_disk_leave(disk);
     return answer(err);
 }

@@ -445,6 +445,15 @@ static enum lilio_err crash_size(struct base_file *base, uint64_t *ret_size,
 
 /* ---- names ---- */
 
+/* True for files, too. */
+static bool is_empty_folder(const struct crash_disk *disk, const char *name)
+{
+    for (size_t i = 0; i < disk->names.seen.count; i++)
+        if (crash_name_in_folder(disk->names.seen.list[i].text, name))
+            return false;
+    return true;
+}
+
 static enum lilio_err rename_locked(struct crash_disk *disk, const char *from, const char *to,
                                     struct lilio_errinfo *info)
 {
@@ -457,8 +466,10 @@ static enum lilio_err rename_locked(struct crash_disk *disk, const char *from, c
     const struct crash_inode *replaced = crash_names_get(&disk->names, to);
     if (!inode)
         return lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such file", from);
-    if (!inode->image || (replaced && !replaced->image))
-        return lilio_fail(info, LILIO_E_IO, "%s: folders are not renamed", from);
+    if (replaced && !replaced->image != !inode->image)
+        return lilio_fail(info, LILIO_E_IO, "%s: a file and a folder", from);
+    if (replaced && inode != replaced && !is_empty_folder(disk, to))
+        return lilio_fail(info, LILIO_E_IO, "%s is not empty", to);
     if (inode != replaced)
         crash_names_change(&disk->names, from, to, inode);
     return leave(cut, info);
@@ -555,42 +566,22 @@ const char *crash_disk_name(struct base_disk *base, size_t index)
     return text;
 }
 
-/* The folder must be there; to NULL: it must be empty and is removed. */
-static enum lilio_err folder_change(struct crash_disk *disk, const char *from, const char *to,
-                                    struct lilio_errinfo *info)
-{
-    bool cut;
-    enum lilio_err err = enter(disk, CRASH_META, &cut, info);
-    struct crash_inode *inode = crash_names_get(&disk->names, from);
-    if (!err && (!inode || inode->image))
-        err = lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such folder", from);
-    if (!err && to && crash_names_get(&disk->names, to))
-        err = lilio_fail(info, LILIO_E_EXISTS, "%s exists", to);
-    for (size_t i = 0; !err && !to && i < disk->names.seen.count; i++)
-        if (crash_name_in_folder(disk->names.seen.list[i].text, from))
-            err = lilio_fail(info, LILIO_E_EXISTS, "%s is not empty", from);
-    if (err)
-        return err;
-    crash_names_change(&disk->names, from, to, to ? inode : NULL);
-    return leave(cut, info);
-}
-
-enum lilio_err crash_disk_rename_folder(struct base_disk *base, const char *from, const char *to,
-                                        struct lilio_errinfo *info)
-{
-    struct crash_disk *disk = disk_of(base);
-    pthread_mutex_lock(&disk->lock);
-    enum lilio_err err = folder_change(disk, from, to, info);
-    pthread_mutex_unlock(&disk->lock);
-    return err;
-}
-
 enum lilio_err crash_disk_remove_folder(struct base_disk *base, const char *name,
                                         struct lilio_errinfo *info)
 {
     struct crash_disk *disk = disk_of(base);
+    bool cut;
     pthread_mutex_lock(&disk->lock);
-    enum lilio_err err = folder_change(disk, name, NULL, info);
+    enum lilio_err err = enter(disk, CRASH_META, &cut, info);
+    const struct crash_inode *inode = crash_names_get(&disk->names, name);
+    if (!err && (!inode || inode->image))
+        err = lilio_fail(info, LILIO_E_NOT_FOUND, "%s: no such folder", name);
+    else if (!err && !is_empty_folder(disk, name))
+        err = lilio_fail(info, LILIO_E_EXISTS, "%s is not empty", name);
+    if (!err) {
+        crash_names_change(&disk->names, name, NULL, NULL);
+        err = leave(cut, info);
+    }
     pthread_mutex_unlock(&disk->lock);
     return err;
 }

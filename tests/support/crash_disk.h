@@ -69,10 +69,6 @@ uint64_t crash_disk_number(struct base_disk *disk, const char *name);
 bool crash_disk_is_folder(struct base_disk *disk, const char *name);
 /* As the program sees them; index from 0, NULL at the end. Borrowed until the next change. */
 const char *crash_disk_name(struct base_disk *disk, size_t index);
-/* A folder with all that is in it; `to` must not be there. Durable with either folder's sync, as
- * every rename. Errors: NOT_FOUND, EXISTS, IO. */
-LILIO_MUST_USE enum lilio_err crash_disk_rename_folder(struct base_disk *disk, const char *from,
-                                                       const char *to, struct lilio_errinfo *info);
 /* Errors: NOT_FOUND, EXISTS (there is something in it), IO. */
 LILIO_MUST_USE enum lilio_err crash_disk_remove_folder(struct base_disk *disk, const char *name,
                                                        struct lilio_errinfo *info);
