@@ -26,6 +26,7 @@ struct proto_channel {
     bool lost; /* it broke with requests under way, and proto_channel_ready has not said so yet */
     uint64_t begun_ms;  /* when connecting began, as long as there is no connection */
     uint64_t under_way; /* requests sent over this connection minus replies */
+    bool one_way;       /* nothing is ever under way */
     uint64_t refused;
     struct base_buffer header, body; /* of the request being made */
 };
@@ -154,6 +155,11 @@ bool proto_channel_ready(struct proto_channel *channel)
     return stands && !lost;
 }
 
+void proto_channel_one_way(struct proto_channel *channel)
+{
+    channel->one_way = true;
+}
+
 uint64_t proto_channel_refused(const struct proto_channel *channel)
 {
     return channel->refused;
@@ -188,7 +194,7 @@ enum lilio_err proto_channel_send(struct proto_channel *channel, const struct pr
         return LILIO_E_BUSY;
     if (err)
         return err;
-    channel->under_way++;
+    channel->under_way += !channel->one_way;
     channel->stood = true;
     return LILIO_OK;
 }
