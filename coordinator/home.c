@@ -1,3 +1,11 @@
+/* How a directory becomes a member's, and what is compared before it may vote.
+ *
+ * Making one: maps (an empty store, or those of a version without quorum, flushed), then an empty
+ * log behind them with the first configuration in it, then the vote, then the identity. A crash
+ * before the last step leaves a directory without identity: all but the maps is made anew. Maps
+ * that have seen a configuration without an identity beside them belonged to a member that may have
+ * voted: they are refused.
+ */
 #include "coordinator/home.h"
 
 #include <dirent.h>
@@ -10,9 +18,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/planted.h"
+#include "coordinator/identity.h"
+#include "coordinator/raft/raft.h"
+
 #include "base/banned.h"
 
-enum { START_BYTES = 1 << 20 };
+enum { START_BYTES = 1 << 20, FIRST_TERM = 1, NAME_ROOM = 128 };
 
 /* ---- the directory ---- */
 
@@ -57,43 +69,354 @@ static enum lilio_err maps_gone(const char *path, struct lilio_errinfo *info)
                       path);
 }
 
+/* In the simulation, and where somebody else made it, it is there already. */
 static enum lilio_err folder_open(const struct coord_home_options *options, struct coord_home *home,
                                   struct lilio_errinfo *info)
 {
-    enum lilio_err err = options->init ? folder_make(options->path, info) : LILIO_OK;
-    if (!err)
-        err = base_disk_posix_new(options->path, &home->disk, info);
-    if (err == LILIO_E_NOT_FOUND)
+    enum lilio_err err = base_disk_posix_new(options->path, &home->disk, info);
+    if (err == LILIO_E_NOT_FOUND && !options->init && !options->join)
         return maps_gone(options->path, info);
+    if (err == LILIO_E_NOT_FOUND) {
+        err = folder_make(options->path, info);
+        if (!err)
+            err = base_disk_posix_new(options->path, &home->disk, info);
+    }
     if (!err)
         err = home->disk->ops->lock(home->disk, info);
     return err ? err : room_check(home, options->path, info);
 }
 
-static enum lilio_err maps_open(const struct coord_home_options *options, struct coord_home *home,
+/* ---- maps ---- */
+
+static enum lilio_err open_maps(struct coord_home *home, bool create, bool has_log,
                                 struct lilio_errinfo *info)
 {
     struct base_kv_options kv = coord_kv_options();
-    kv.must_exist = !options->init;
-    kv.no_log = false; /* there is no other log to apply entries from */
-    kv.log_is_truth = true;
+    kv.must_exist = !create;
+    kv.log_is_truth = has_log;
     char *maps = NULL;
-    if (asprintf(&maps, "%s/maps", options->path) < 0)
+    if (asprintf(&maps, "%s/maps", home->path) < 0)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
     enum lilio_err err = base_kv_open_rocksdb(maps, &kv, &home->kv, info);
     free(maps);
     if (err == LILIO_E_NOT_FOUND)
-        return maps_gone(options->path, info);
+        return maps_gone(home->path, info);
     if (err)
         return lilio_prefix(info, err, "the object maps cannot be opened");
     return coord_state_open(home->kv, &home->state, info);
 }
 
-/* ---- the first entry ---- */
-
-static enum lilio_err init_pack(const struct coord_home_options *options, struct base_buffer *ret)
+void coord_home_maps_close(struct coord_home *home)
 {
+    coord_state_free(&home->state);
+    base_kv_free(&home->kv);
+}
+
+static enum lilio_err check_cluster(const struct coord_home *home, struct base_uuid there,
+                                    struct lilio_errinfo *info)
+{
+    if (base_uuid_equal(there, home->cluster_id))
+        return LILIO_OK;
+    char here[37], wanted[37];
+    base_uuid_format(there, here);
+    base_uuid_format(home->cluster_id, wanted);
+    return lilio_fail(info, LILIO_E_FOREIGN,
+                      "the object maps in %s belong to cluster %s, lilio.yaml is of cluster %s",
+                      home->path, here, wanted);
+}
+
+enum lilio_err coord_home_maps_open(struct coord_home *home, struct lilio_errinfo *info)
+{
+    enum lilio_err err = open_maps(home, false /* must be there */, false, info);
+    if (!err && coord_state_initialised(home->state))
+        err = check_cluster(home, coord_state_cluster(home->state)->cluster_id, info);
+    return err;
+}
+
+/* ---- making a member ---- */
+
+static void note_name(void *context, const char *file)
+{
+    if (strlen(file) < NAME_ROOM)
+        memcpy(context, file, strlen(file) + 1);
+}
+
+/* What an earlier attempt left of log and vote. */
+static enum lilio_err clear_log(struct base_disk *disk, struct lilio_errinfo *info)
+{
+    char name[NAME_ROOM], path[NAME_ROOM + 8];
+    enum lilio_err err = disk->ops->unlink(disk, "vote", info);
+    while (!err || err == LILIO_E_NOT_FOUND) {
+        name[0] = '\0';
+        err = disk->ops->list(disk, "log", note_name, name, info);
+        if (err || name[0] == '\0')
+            break;
+        (void)snprintf(path, sizeof path, "log/%s", name);
+        err = disk->ops->unlink(disk, path, info);
+    }
+    return err == LILIO_E_NOT_FOUND ? LILIO_OK : err;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct proto_raft_member *left = a, *right = b;
+    return left->id < right->id ? -1 : left->id > right->id;
+}
+
+/* All coordinators of lilio.yaml vote; maps that were a single coordinator's stay a single one's.
+ */
+static enum lilio_err first_config(const struct coord_home_options *options, bool alone,
+                                   struct base_buffer *ret, struct lilio_errinfo *info)
+{
+    struct proto_raft_member members[RAFT_MEMBERS_MAX];
+    struct proto_raft_config config = {.members = members};
     const struct proto_cluster_file *file = options->file;
+    for (size_t i = 0; i < file->coordinator_count; i++) {
+        const struct proto_cluster_node *node = &file->coordinators[i];
+        if (alone && node->id != options->id)
+            continue;
+        if (config.members_count == RAFT_MEMBERS_MAX)
+            return lilio_fail(info, LILIO_E_CONFIG, "%s names more than %d coordinators",
+                              file->path, RAFT_MEMBERS_MAX);
+        if (!alone && file->coordinator_count > 1 && !node->peer)
+            return lilio_fail(info, LILIO_E_CONFIG,
+                              "%s names no peer address of coordinator %u: the others need it",
+                              file->path, node->id);
+        members[config.members_count++] = (struct proto_raft_member){
+            .id = (uint64_t)1 << 32 | node->id,
+            .kind = RAFT_VOTER,
+            .address = base_slice_str(node->endpoint),
+            .peer = base_slice_str(node->peer ? node->peer : ""),
+        };
+    }
+    qsort(members, config.members_count, sizeof *members, by_id);
+    enum lilio_err err = proto_raft_config_pack(&config, ret);
+    return err ? lilio_fail(info, err, "the first configuration cannot be packed: %s",
+                            lilio_err_text(err))
+               : LILIO_OK;
+}
+
+/* A log that begins behind what the maps have, with a configuration unless others will tell it. */
+static enum lilio_err make_log(const struct coord_home_options *options, struct coord_home *home,
+                               struct lilio_errinfo *info)
+{
+    const struct raft_log_options log = {
+        .disk = home->disk,
+        .cluster_id = home->cluster_id,
+        .member = home->member,
+        .create = true,
+    };
+    struct raft_log_recovery recovery;
+    uint64_t applied = coord_state_row(home->state)->applied_index;
+    struct base_buffer content = {0};
+    enum lilio_err err = raft_log_open(&log, &home->log, &recovery, info);
+    if (!err && applied > 0)
+        err = raft_log_reset(home->log, applied, coord_state_row(home->state)->applied_term, info);
+    if (!err && !options->join) {
+        err = first_config(options, applied > 0, &content, info);
+        struct raft_entry entry = {
+            .index = applied + 1,
+            .term = FIRST_TERM,
+            .type = RAFT_ENTRY_CONFIG,
+            .data = base_buffer_slice(&content),
+        };
+        if (!err)
+            err = raft_log_append(home->log, &entry, 1, info);
+        if (!err)
+            err = raft_log_write(home->log, info);
+    }
+    base_buffer_release(&content);
+    raft_log_free(&home->log);
+    return err;
+}
+
+static enum lilio_err make_vote(const struct coord_home_options *options, struct coord_home *home,
+                                struct lilio_errinfo *info)
+{
+    struct raft_vote vote;
+    enum lilio_err err =
+        raft_vote_load(home->disk, home->cluster_id, home->member, true /* create */, &vote, info);
+    vote = (struct raft_vote){.term = options->join ? 0 : FIRST_TERM};
+    return err ? err : raft_vote_save(home->disk, home->cluster_id, home->member, vote, info);
+}
+
+/* Whether what is in the directory, which has no identity, may become a member's. */
+static enum lilio_err check_unowned(const struct coord_home_options *options,
+                                    const struct coord_home *home, struct lilio_errinfo *info)
+{
+    const struct proto_state_row *row = coord_state_row(home->state);
+    uint64_t config_index;
+    (void)coord_state_config(home->state, &config_index); /* the index says all */
+    if (config_index != 0 || (options->join && row->applied_index > 0))
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "%s holds object maps of a member of the quorum, and its identity is "
+                          "gone: it may not vote any more and has to be replaced",
+                          options->path);
+    if (coord_state_initialised(home->state))
+        return check_cluster(home, coord_state_cluster(home->state)->cluster_id, info);
+    return options->init || options->join ? LILIO_OK : maps_gone(options->path, info);
+}
+
+static enum lilio_err make_member(const struct coord_home_options *options, struct coord_home *home,
+                                  struct lilio_errinfo *info)
+{
+    home->member = options->join ? options->join : (uint64_t)1 << 32 | options->id;
+    enum lilio_err err =
+        (uint32_t)home->member == options->id
+            ? LILIO_OK
+            : lilio_fail(info, LILIO_E_CONFIG, "member %llx is not coordinator %u's",
+                         (unsigned long long)home->member, options->id);
+    if (!err)
+        err = open_maps(home, options->init || options->join, true /* it may have its own log */,
+                        info);
+    if (!err)
+        err = check_unowned(options, home, info);
+    if (!err)
+        err = base_kv_flush(home->kv, info);
+    if (!err)
+        err = clear_log(home->disk, info);
+    if (!err)
+        err = make_log(options, home, info);
+    if (!err)
+        err = make_vote(options, home, info);
+    const struct coord_identity identity = {home->cluster_id, home->member};
+    if (!err)
+        err = coord_identity_save(home->disk, &identity, info);
+    if (!err)
+        base_log_write(options->log, BASE_LOG_INFO, "home", "member_made", "member=%llx joins=%d",
+                       (unsigned long long)home->member, options->join != 0);
+    return err;
+}
+
+static enum lilio_err check_identity(const struct coord_home_options *options,
+                                     struct coord_home *home, const struct coord_identity *identity,
+                                     struct lilio_errinfo *info)
+{
+    enum lilio_err err = check_cluster(home, identity->cluster_id, info);
+    home->member = identity->member;
+    if (!err && ((uint32_t)identity->member != options->id ||
+                 (options->join && options->join != identity->member)))
+        err = lilio_fail(info, LILIO_E_FOREIGN, "%s belongs to member %llx, not to %s %llx",
+                         options->path, (unsigned long long)identity->member,
+                         options->join ? "member" : "coordinator",
+                         (unsigned long long)(options->join ? options->join : options->id));
+    return err;
+}
+
+/* ---- opening a member ---- */
+
+static enum lilio_err open_log(const struct coord_home_options *options, struct coord_home *home,
+                               struct lilio_errinfo *info)
+{
+    const struct raft_log_options log = {
+        .disk = home->disk, .cluster_id = home->cluster_id, .member = home->member};
+    struct raft_log_recovery recovery = {0};
+    enum lilio_err err = raft_vote_load(home->disk, home->cluster_id, home->member,
+                                        false /* must be there */, &home->vote, info);
+    if (err)
+        return lilio_prefix(info, err == LILIO_E_NOT_FOUND ? LILIO_E_CORRUPT : err,
+                            "the vote of %s", options->path);
+    if (LILIO_PLANTED("vote_forgotten_on_restart"))
+        home->vote.vote = 0;
+    err = raft_log_open(&log, &home->log, &recovery, info);
+    if (err)
+        return lilio_prefix(info, err == LILIO_E_NOT_FOUND ? LILIO_E_CORRUPT : err, "the log of %s",
+                            options->path);
+    if (recovery.torn)
+        base_log_write(options->log, BASE_LOG_WARN, "home", "log_end_cut", "bytes=%llu",
+                       (unsigned long long)recovery.torn_bytes);
+    return LILIO_OK;
+}
+
+/* The vote is the oldest of the three, then the log, then the maps. */
+static enum lilio_err compare(const struct coord_home *home, struct lilio_errinfo *info)
+{
+    const struct proto_state_row *row = coord_state_row(home->state);
+    const unsigned long long applied = row->applied_index;
+    struct raft_log_view log = raft_log_view(home->log);
+    unsigned long long first = log.first(log.context), last = log.last(log.context);
+    if (applied > last)
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "the log lost entries that were applied: it ends at %llu, the maps of %s "
+                          "are at %llu. This coordinator has to be replaced",
+                          last, home->path, applied);
+    if (applied + 1 < first)
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "entries are missing between the maps of %s, which are at %llu, and the "
+                          "log, which begins at %llu. This coordinator has to be replaced",
+                          home->path, applied, first);
+    uint64_t term = 0, last_term = 0;
+    enum lilio_err err =
+        applied + 1 == first && applied == 0 ? LILIO_OK : log.term(log.context, applied, &term);
+    if (!err && last > 0)
+        err = log.term(log.context, last, &last_term);
+    if (err)
+        return lilio_fail(info, err, "the log of %s: %s", home->path, lilio_err_text(err));
+    if (applied > 0 && term != row->applied_term)
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "the maps of %s applied entry %llu of term %llu, the log has one of term "
+                          "%llu there. This coordinator has to be replaced",
+                          home->path, applied, (unsigned long long)row->applied_term,
+                          (unsigned long long)term);
+    if (home->vote.term < last_term)
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "the vote of %s is older than its log: this coordinator has to be "
+                          "replaced",
+                          home->path);
+    return LILIO_OK;
+}
+
+static enum lilio_err open_parts(const struct coord_home_options *options, struct coord_home *home,
+                                 struct lilio_errinfo *info)
+{
+    struct coord_identity identity;
+    enum lilio_err err = folder_open(options, home, info);
+    if (!err)
+        err = coord_identity_load(home->disk, &identity, info);
+    if (!err)
+        err = check_identity(options, home, &identity, info);
+    else if (err == LILIO_E_NOT_FOUND && home->disk)
+        err = make_member(options, home, info);
+    if (!err)
+        err = open_log(options, home, info);
+    if (!err && !home->kv) /* else it was just made */
+        err = coord_home_maps_open(home, info);
+    if (!err)
+        err = compare(home, info);
+    home->fresh = !err && !coord_state_initialised(home->state);
+    return err;
+}
+
+/* ---- life ---- */
+
+enum lilio_err coord_home_open(const struct coord_home_options *options, struct coord_home *ret,
+                               struct lilio_errinfo *info)
+{
+    struct coord_home home = {.path = strdup(options->path),
+                              .cluster_id = options->file->cluster_id};
+    enum lilio_err err = home.path ? open_parts(options, &home, info)
+                                   : lilio_fail(info, LILIO_E_NOMEM, "out of memory");
+    if (err)
+        coord_home_release(&home);
+    else
+        *ret = home;
+    return err;
+}
+
+void coord_home_release(struct coord_home *home)
+{
+    coord_home_maps_close(home);
+    raft_log_free(&home->log);
+    base_disk_free(&home->disk);
+    free(home->path);
+    *home = (struct coord_home){0};
+}
+
+/* ---- the first command ---- */
+
+enum lilio_err coord_home_first_command(const struct proto_cluster_file *file,
+                                        const struct base_clock *clock, struct base_buffer *ret)
+{
     struct proto_osd *osds = calloc(file->osd_count + 1, sizeof *osds);
     if (!osds)
         return LILIO_E_NOMEM;
@@ -116,7 +439,7 @@ static enum lilio_err init_pack(const struct coord_home_options *options, struct
     struct base_buffer body = {0};
     enum lilio_err err = proto_cluster_init_pack(&init, &body);
     struct proto_entry entry = {
-        .wall_ms = options->clock->wall_ms(options->clock->context),
+        .wall_ms = clock->wall_ms(clock->context),
         .type = PROTO_MSG_cluster_init,
         .body = base_buffer_slice(&body),
     };
@@ -127,73 +450,7 @@ static enum lilio_err init_pack(const struct coord_home_options *options, struct
     return err;
 }
 
-static enum lilio_err initialise(const struct coord_home_options *options, struct coord_home *home,
-                                 struct lilio_errinfo *info)
-{
-    struct base_buffer entry = {0};
-    struct coord_result result = {0};
-    enum lilio_err err = init_pack(options, &entry);
-    if (err)
-        (void)lilio_fail(info, err, "the first entry cannot be made: %s",
-                         lilio_err_text(err)); /* err goes on */
-    struct base_slice command = base_buffer_slice(&entry);
-    uint64_t index = coord_state_row(home->state)->applied_index + 1;
-    if (!err)
-        err = coord_state_apply(home->state, index, 1 /* term */, &command, 1, &result, info);
-    if (!err)
-        err = coord_state_commit(home->state, true /* sync */, info);
-    if (!err && result.err)
-        err = lilio_fail(info, result.err, "the cluster of %s cannot be made: %s",
-                         options->file->path, lilio_err_text(result.err));
-    coord_result_release(&result);
-    base_buffer_release(&entry);
-    home->fresh = !err;
-    return err;
-}
-
-static enum lilio_err check_identity(const struct coord_home_options *options,
-                                     const struct coord_home *home, struct lilio_errinfo *info)
-{
-    struct base_uuid ours = coord_state_cluster(home->state)->cluster_id;
-    if (base_uuid_equal(ours, options->file->cluster_id))
-        return LILIO_OK;
-    char here[37], there[37];
-    base_uuid_format(ours, here);
-    base_uuid_format(options->file->cluster_id, there);
-    return lilio_fail(info, LILIO_E_FOREIGN,
-                      "the object maps in %s belong to cluster %s, %s is of cluster %s",
-                      options->path, here, options->file->path, there);
-}
-
-/* ---- life ---- */
-
-enum lilio_err coord_home_open(const struct coord_home_options *options, struct coord_home *ret,
-                               struct lilio_errinfo *info)
-{
-    struct coord_home home = {.path = strdup(options->path)};
-    enum lilio_err err = home.path ? folder_open(options, &home, info)
-                                   : lilio_fail(info, LILIO_E_NOMEM, "out of memory");
-    if (!err)
-        err = maps_open(options, &home, info);
-    if (!err && !coord_state_initialised(home.state))
-        err = options->init ? initialise(options, &home, info) : maps_gone(options->path, info);
-    if (!err)
-        err = check_identity(options, &home, info);
-    if (err)
-        coord_home_release(&home);
-    else
-        *ret = home;
-    return err;
-}
-
-void coord_home_release(struct coord_home *home)
-{
-    coord_state_free(&home->state);
-    base_kv_free(&home->kv);
-    base_disk_free(&home->disk);
-    free(home->path);
-    *home = (struct coord_home){0};
-}
+/* ---- the disk ---- */
 
 uint64_t coord_home_map_bytes(const struct coord_home *home)
 {

@@ -1,6 +1,6 @@
-/* Aim: a data directory is made only when asked, opened only by its own cluster and by one process,
- * and what is wrong with it is said. Method: real directories, with RocksDB files removed, damaged
- * or belonging elsewhere. */
+/* Aim: a data directory is made only when asked, opened only by its own member and by one process,
+ * and one whose parts do not fit together is refused with the reason. Method: real directories,
+ * with files removed, damaged, put back from an earlier time or belonging elsewhere. */
 #include "coord_fixture.h"
 
 #include <dirent.h>
@@ -9,14 +9,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "coordinator/entry.h"
 #include "coordinator/home.h"
+#include "tests/support/temp_dir.h"
 
 #include "base/banned.h"
 
 struct place {
-    char folder[64], dir[96];
+    char *folder;
+    char dir[128];
     struct proto_cluster_file file;
-    struct proto_cluster_node osds[2];
+    struct proto_cluster_node osds[2], coordinators[3];
+    uint32_t id;
+    uint64_t join;
     struct lilio_errinfo info;
 };
 
@@ -29,14 +34,15 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 static void place_init(struct place *place)
 {
     static char zero[] = "inproc://0", one[] = "inproc://1", yaml[] = "lilio.yaml";
-    const char *tmp = getenv("TMPDIR");
+    static char peers[3][16] = {"inproc://p0", "inproc://p1", "inproc://p2"};
     memset(place, 0, sizeof *place);
-    (void)snprintf(place->folder, sizeof place->folder, "%s/home-XXXXXX",
-                   tmp && strlen(tmp) < 40 ? tmp : "/tmp");
-    assert_non_null(mkdtemp(place->folder));
-    (void)snprintf(place->dir, sizeof place->dir, "%s/coordinator.0", place->folder);
+    place->folder = temp_dir_new();
+    (void)snprintf(place->dir, sizeof place->dir, "%s/coordinator", place->folder);
     place->osds[0] = (struct proto_cluster_node){.id = 0, .endpoint = zero};
     place->osds[1] = (struct proto_cluster_node){.id = 1, .endpoint = one};
+    for (uint32_t i = 0; i < 3; i++)
+        place->coordinators[i] =
+            (struct proto_cluster_node){.id = i, .endpoint = zero, .peer = peers[i]};
     place->file = (struct proto_cluster_file){
         .path = yaml,
         .cluster_id = fx_uuid(1),
@@ -46,20 +52,69 @@ static void place_init(struct place *place)
                             .generator = CODEC_COPY1},
         .osds = place->osds,
         .osd_count = 2,
+        .coordinators = place->coordinators,
+        .coordinator_count = 1,
     };
 }
 
 static void place_release(struct place *place)
 {
-    (void)nftw(place->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    temp_dir_free(place->folder);
 }
 
 static enum lilio_err open_home(struct place *place, bool init, struct coord_home *ret)
 {
     struct coord_home_options options = {
-        .path = place->dir, .file = &place->file, .init = init, .clock = base_clock_system()};
+        .path = place->dir,
+        .file = &place->file,
+        .id = place->id,
+        .init = init,
+        .join = place->join,
+    };
     place->info = (struct lilio_errinfo){0};
     return coord_home_open(&options, ret, &place->info);
+}
+
+static const char *path_of(const struct place *place, const char *name)
+{
+    static char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", place->dir, name);
+    return path;
+}
+
+static void forget(const struct place *place, const char *name)
+{
+    (void)nftw(path_of(place, name), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What the log holds at an index. */
+static struct raft_entry entry_at(struct coord_home *home, uint64_t index)
+{
+    struct raft_log_view view = raft_log_view(home->log);
+    struct raft_entry entry;
+    size_t count;
+    assert_int_equal(view.read(view.context, index, 1, 1 << 20, &entry, &count), LILIO_OK);
+    return entry;
+}
+
+/* Applies no-ops of a term up to an index to the maps, durably. */
+static void apply_to(struct coord_home *home, uint64_t index, uint64_t term)
+{
+    for (uint64_t i = coord_state_row(home->state)->applied_index + 1; i <= index; i++)
+        assert_int_equal(coord_state_advance(home->state, i, term, NULL, NULL), LILIO_OK);
+    assert_int_equal(coord_state_commit(home->state, true, NULL), LILIO_OK);
+    assert_int_equal(base_kv_flush(home->kv, NULL), LILIO_OK);
+}
+
+/* Puts no-ops of a term into the log up to an index, durably. */
+static void log_to(struct coord_home *home, uint64_t index, uint64_t term)
+{
+    struct raft_log_view view = raft_log_view(home->log);
+    for (uint64_t i = view.last(view.context) + 1; i <= index; i++) {
+        struct raft_entry entry = {.index = i, .term = term, .type = RAFT_ENTRY_NOOP};
+        assert_int_equal(raft_log_append(home->log, &entry, 1, NULL), LILIO_OK);
+    }
+    assert_int_equal(raft_log_write(home->log, NULL), LILIO_OK);
 }
 
 static void initialised_once_and_kept(void **unused)
@@ -72,20 +127,264 @@ static void initialised_once_and_kept(void **unused)
     assert_non_null(strstr(place.info.text, "the object maps are gone"));
     assert_int_equal(open_home(&place, true, &home), LILIO_OK);
     assert_true(home.fresh);
-    assert_int_equal(coord_state_osd_count(home.state), 2);
-    assert_true(
-        base_slice_equal(coord_state_osd_at(home.state, 1)->address, fx_text("inproc://1")));
-    assert_int_equal(coord_state_row(home.state)->applied_index, 1);
+    assert_int_equal(home.member, (uint64_t)1 << 32);
+    assert_int_equal(home.vote.term, 1);
+    assert_int_equal(home.vote.vote, 0);
+    assert_int_equal(coord_state_row(home.state)->applied_index, 0);
+    assert_int_equal(entry_at(&home, 1).type, RAFT_ENTRY_CONFIG);
+    assert_int_equal(entry_at(&home, 1).term, 1);
     assert_true(coord_home_map_bytes(&home) > 0);
     assert_true(coord_home_map_bytes(&home) < 256 << 10); /* an empty cluster takes little */
+    apply_to(&home, 1, 1);
     coord_home_release(&home);
-    for (int init = 0; init < 2; init++) { /* init on maps that are there keeps them */
+    for (int init = 0; init < 2; init++) { /* init on a member that is there keeps it */
         assert_int_equal(open_home(&place, init, &home), LILIO_OK);
-        assert_false(home.fresh);
         assert_int_equal(coord_state_row(home.state)->applied_index, 1);
         coord_home_release(&home);
     }
     place_release(&place);
+}
+
+/* All first members begin with the same entry. */
+static void first_members_agree(void **unused)
+{
+    (void)unused;
+    struct base_buffer first = {0};
+    for (uint32_t id = 0; id < 3; id++) {
+        struct place place;
+        struct coord_home home;
+        struct proto_raft_config config;
+        struct proto_arena *arena = NULL;
+        place_init(&place);
+        place.id = id;
+        place.file.coordinator_count = 3;
+        assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+        assert_int_equal(home.member, (uint64_t)1 << 32 | id);
+        struct base_slice data = entry_at(&home, 1).data;
+        if (id == 0)
+            assert_int_equal(base_buffer_append(&first, data.data, data.size), LILIO_OK);
+        assert_true(base_slice_equal(data, base_buffer_slice(&first)));
+        assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+        assert_int_equal(proto_raft_config_unpack(data, arena, &config, NULL), LILIO_OK);
+        assert_int_equal(config.members_count, 3);
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_int_equal(config.members[i].id, (uint64_t)1 << 32 | i);
+            assert_int_equal(config.members[i].kind, RAFT_VOTER);
+        }
+        proto_arena_free(&arena);
+        coord_home_release(&home);
+        place_release(&place);
+    }
+    base_buffer_release(&first);
+}
+
+static void one_of_several_needs_a_peer_address(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    place.file.coordinator_count = 3;
+    place.coordinators[2].peer = NULL;
+    assert_int_equal(open_home(&place, true, &home), LILIO_E_CONFIG);
+    assert_non_null(strstr(place.info.text, "peer address of coordinator 2"));
+    place_release(&place);
+}
+
+/* A crash while a member is made: everything but the identity may be there. */
+static void half_made_member_is_made_anew(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    log_to(&home, 5, 1);
+    coord_home_release(&home);
+    forget(&place, "identity");
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_NOT_FOUND);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    struct raft_log_view view = raft_log_view(home.log);
+    assert_int_equal(view.last(view.context), 1);
+    coord_home_release(&home);
+    place_release(&place);
+}
+
+static void joins_empty_and_only_as_told(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    place.id = 2;
+    place.join = (uint64_t)7 << 32 | 1;
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_CONFIG); /* another number's */
+    place.join = (uint64_t)7 << 32 | 2;
+    assert_int_equal(open_home(&place, false, &home), LILIO_OK);
+    struct raft_log_view view = raft_log_view(home.log);
+    assert_int_equal(view.last(view.context), 0);
+    assert_int_equal(home.vote.term, 0);
+    assert_int_equal(home.member, place.join);
+    coord_home_release(&home);
+    assert_int_equal(open_home(&place, false, &home), LILIO_OK); /* the same arguments again */
+    coord_home_release(&home);
+    place.join = (uint64_t)8 << 32 | 2;
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_FOREIGN);
+    place.join = 0;
+    assert_int_equal(open_home(&place, false, &home), LILIO_OK);
+    coord_home_release(&home);
+    place.id = 1;
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_FOREIGN);
+    place_release(&place);
+}
+
+/* What a version without quorum left: maps with a log of their own, and nothing else. */
+static void make_old_maps(struct place *place, uint64_t entries)
+{
+    struct base_kv_options options = coord_kv_options();
+    struct base_kv *kv = NULL;
+    struct coord_state *state = NULL;
+    struct base_buffer command = {0};
+    options.no_log = false;
+    options.log_is_truth = true;
+    assert_int_equal(mkdir(place->dir, 0700), 0);
+    assert_int_equal(base_kv_open_rocksdb(path_of(place, "maps"), &options, &kv, NULL), LILIO_OK);
+    assert_int_equal(coord_state_open(kv, &state, NULL), LILIO_OK);
+    assert_int_equal(coord_home_first_command(&place->file, base_clock_system(), &command),
+                     LILIO_OK);
+    struct base_slice slice = base_buffer_slice(&command);
+    for (uint64_t i = 1; i <= entries; i++)
+        assert_int_equal(coord_state_apply(state, i, 0 /* no term */, &slice, 1, NULL, NULL),
+                         LILIO_OK);
+    assert_int_equal(coord_state_commit(state, true, NULL), LILIO_OK);
+    base_buffer_release(&command);
+    coord_state_free(&state);
+    base_kv_free(&kv);
+}
+
+static void old_maps_become_a_quorum_of_one(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    place.file.coordinator_count = 3; /* the others never had these maps */
+    make_old_maps(&place, 9);
+    place.file.cluster_id = fx_uuid(2);
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_FOREIGN);
+    place.file.cluster_id = fx_uuid(1);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(open_home(&place, false, &home), LILIO_OK);
+        assert_false(home.fresh);
+        assert_int_equal(coord_state_osd_count(home.state), 2);
+        assert_int_equal(coord_state_row(home.state)->applied_index, 9);
+        struct raft_log_view view = raft_log_view(home.log);
+        assert_int_equal(view.first(view.context), 10);
+        assert_int_equal(view.last(view.context), 10);
+        assert_int_equal(entry_at(&home, 10).type, RAFT_ENTRY_CONFIG);
+        struct proto_raft_config config;
+        struct proto_arena *arena = NULL;
+        assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+        assert_int_equal(proto_raft_config_unpack(entry_at(&home, 10).data, arena, &config, NULL),
+                         LILIO_OK);
+        assert_int_equal(config.members_count, 1);
+        proto_arena_free(&arena);
+        coord_home_release(&home);
+        if (again == 0)
+            forget(&place, "identity"); /* as if the conversion had not come that far */
+    }
+    place_release(&place);
+}
+
+static void maps_ahead_of_their_log_are_refused(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    apply_to(&home, 2, 1); /* the log ends at 1: its end was lost */
+    coord_home_release(&home);
+    for (int init = 0; init < 2; init++) {
+        assert_int_equal(open_home(&place, init, &home), LILIO_E_CORRUPT);
+        assert_non_null(strstr(place.info.text, "the log lost entries that were applied"));
+    }
+    place_release(&place);
+}
+
+static void maps_behind_a_gap_are_refused(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    apply_to(&home, 1, 1);
+    assert_int_equal(raft_log_reset(home.log, 5, 1, NULL), LILIO_OK);
+    coord_home_release(&home);
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_CORRUPT);
+    assert_non_null(strstr(place.info.text, "entries are missing between the maps"));
+    place_release(&place);
+}
+
+static void maps_of_another_history_are_refused(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    log_to(&home, 3, 1);
+    apply_to(&home, 3, 2); /* another entry was applied than is in the log */
+    coord_home_release(&home);
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_CORRUPT);
+    assert_non_null(strstr(place.info.text, "of term 2, the log has one of term 1"));
+    place_release(&place);
+}
+
+static void vote_older_than_the_log_is_refused(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    log_to(&home, 3, 4); /* the vote is still of term 1: it was put back */
+    coord_home_release(&home);
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_CORRUPT);
+    assert_non_null(strstr(place.info.text, "the vote"));
+    place_release(&place);
+}
+
+static void member_without_one_of_its_parts_is_refused(void **unused)
+{
+    (void)unused;
+    static const char *const parts[] = {"vote", "log", "maps", "identity"};
+    for (size_t i = 0; i < 4; i++) {
+        struct place place;
+        struct coord_home home;
+        place_init(&place);
+        assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+        uint64_t index;
+        assert_int_equal(
+            coord_state_advance(
+                home.state, 1, 1,
+                &(struct proto_raft_config){
+                    .members = &(struct proto_raft_member){.id = home.member, .kind = RAFT_VOTER},
+                    .members_count = 1},
+                NULL),
+            LILIO_OK);
+        (void)coord_state_config(home.state, &index);
+        assert_int_equal(index, 1);
+        apply_to(&home, 1, 1);
+        coord_home_release(&home);
+        forget(&place, parts[i]);
+        for (int init = 0; init < 2; init++) { /* never made anew: it may have voted */
+            enum lilio_err err = open_home(&place, init, &home);
+            assert_int_equal(err, i == 2 ? LILIO_E_NOT_FOUND : LILIO_E_CORRUPT);
+        }
+        place_release(&place);
+    }
 }
 
 static void empty_directory_is_no_empty_cluster(void **unused)
@@ -205,7 +504,8 @@ static void newer_format_is_refused(void **unused)
     struct place place;
     struct coord_home home;
     place_init(&place);
-    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    make_old_maps(&place, 1);
+    assert_int_equal(open_home(&place, false, &home), LILIO_OK);
     struct proto_cluster_row row = *coord_state_cluster(home.state);
     row.format = COORD_FORMAT + 1;
     struct base_buffer packed = {0};
@@ -216,6 +516,7 @@ static void newer_format_is_refused(void **unused)
     assert_int_equal(base_kv_batch_commit(batch, true, NULL), LILIO_OK);
     base_kv_batch_free(&batch);
     base_buffer_release(&packed);
+    assert_int_equal(base_kv_flush(home.kv, NULL), LILIO_OK);
     coord_home_release(&home);
     assert_int_equal(open_home(&place, false, &home), LILIO_E_FORMAT);
     place_release(&place);
@@ -225,6 +526,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(initialised_once_and_kept),
+        cmocka_unit_test(first_members_agree),
+        cmocka_unit_test(one_of_several_needs_a_peer_address),
+        cmocka_unit_test(half_made_member_is_made_anew),
+        cmocka_unit_test(joins_empty_and_only_as_told),
+        cmocka_unit_test(old_maps_become_a_quorum_of_one),
+        cmocka_unit_test(maps_ahead_of_their_log_are_refused),
+        cmocka_unit_test(maps_behind_a_gap_are_refused),
+        cmocka_unit_test(maps_of_another_history_are_refused),
+        cmocka_unit_test(vote_older_than_the_log_is_refused),
+        cmocka_unit_test(member_without_one_of_its_parts_is_refused),
         cmocka_unit_test(empty_directory_is_no_empty_cluster),
         cmocka_unit_test(half_made_maps_are_finished_by_init_only),
         cmocka_unit_test(another_cluster_is_refused),
