@@ -67,9 +67,12 @@ static void stat_print(struct tools_context *context, const struct lilio_object 
     tools_out_line(out, "modified  %s", tools_text_time(object->modified_ms, time));
     if (object->has_crc32c)
         tools_out_line(out, "crc32c    %08x", object->crc32c);
-    tools_out_line(out, "profile   %u+%u, %u durable fragments per stripe when it was stored",
-                   object->profile.data_count, object->profile.parity_count,
-                   object->durable_at_commit);
+    if (object->is_inline)
+        tools_out_line(out, "content   inline, on the coordinators");
+    else
+        tools_out_line(out, "profile   %u+%u, %u durable fragments per stripe when it was stored",
+                       object->profile.data_count, object->profile.parity_count,
+                       object->durable_at_commit);
     for (size_t i = 0; i < object->attribute_count; i++) {
         const char *name = object->attribute_names[i];
         const char *value = tools_text_name(object->attribute_values[i], 1);
@@ -94,6 +97,7 @@ static cJSON *stat_json(const struct lilio_object *object)
     tools_json_profile(json, "profile", object->profile);
     tools_json_u64(json, "fragment_size", object->profile.fragment_size);
     tools_json_u64(json, "durable_at_commit", object->durable_at_commit);
+    tools_json_bool(json, "inline", object->is_inline);
     const char *type = NULL;
     cJSON *meta = tools_json_object(json, "meta");
     for (size_t i = 0; i < object->attribute_count; i++) {
@@ -280,6 +284,8 @@ static int copy_run(struct tools_context *context, const struct argp *argp, int 
     tools_json_u64(json, "size", result.size);
     tools_json_u64(json, "durable", result.durable);
     tools_json_u64(json, "total", result.total);
+    tools_json_u64(json, "coordinators", result.coordinators);
+    tools_json_u64(json, "coordinators_total", result.coordinators_total);
     tools_out_object(&context->out, json);
     return TOOLS_EXIT_OK;
 }

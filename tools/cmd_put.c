@@ -29,6 +29,8 @@ static const struct argp_option options[] = {
     {"if-version", 'v', "V", 0, "Only if the object is this version, as stat prints it", 0},
     {"type", 't', "T", 0, "Content type, such as image/jpeg", 0},
     {"meta", 'm', "K=V", 0, "Keep K = V beside the object; may be repeated", 0},
+    {"no-inline", 'n', NULL, 0,
+     "Into fragments on OSDs, even if it is small enough for the coordinators to keep", 0},
     {"recursive", 'r', NULL, 0, "FILE is a folder: store every file below it under KEY/...", 0},
     {0},
 };
@@ -82,6 +84,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 't': attribute_add(put, "content-type", arg, state); return 0;
     case 'm': meta_add(put, arg, state); return 0;
+    case 'n': put->options.no_inline = true; return 0;
     case 'r': put->recursive = true; return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num == 0)
@@ -101,7 +104,8 @@ static const struct argp argp = {
     .parser = parse,
     .args_doc = "FILE|- BUCKET/KEY",
     .doc = "Stores a file, or standard input. When it returns, every byte is durable on as many "
-           "OSDs as it says (\"durable 6/6\"); the object appears whole or not at all."
+           "OSDs as it says (\"durable 6/6\"), or for a small object on a majority of the "
+           "coordinators (\"durable on 2/3 coordinators\"); the object appears whole or not at all."
            "\vExamples:\n"
            "  lilio-ec put cat.jpg photos/cat.jpg --type image/jpeg\n"
            "  tar c src | lilio-ec put - backup/src.tar\n"
@@ -123,8 +127,21 @@ static cJSON *result_json(const struct tools_name *name, const struct lilio_put_
     tools_json_time(object, "modified", result->modified_ms);
     tools_json_u64(object, "durable", result->durable);
     tools_json_u64(object, "total", result->total);
+    tools_json_u64(object, "coordinators", result->coordinators);
+    tools_json_u64(object, "coordinators_total", result->coordinators_total);
     tools_json_u64(object, "elapsed_ms", elapsed_ms);
     return object;
+}
+
+/* "durable 6/6", or where the coordinators keep the content. */
+static const char *durable_text(const struct lilio_put_result *result, char ret[TOOLS_TEXT])
+{
+    if (result->coordinators_total > 0)
+        (void)snprintf(ret, TOOLS_TEXT, "durable on %u/%u coordinators", result->coordinators,
+                       result->coordinators_total);
+    else
+        (void)snprintf(ret, TOOLS_TEXT, "durable %u/%u", result->durable, result->total);
+    return ret;
 }
 
 /* Stores one file and prints its line; JSON goes to the list of -r or is the answer. */
@@ -148,11 +165,11 @@ static enum lilio_err file_put(struct tools_context *context, struct put *put, c
     tools_source_close(&source);
     if (err)
         return err;
-    char bytes[TOOLS_TEXT], rate[TOOLS_TEXT], time[TOOLS_TEXT];
-    tools_out_line(&context->out, "put %s/%s: %s in %s (%s), durable %u/%u, version %llu.%u",
-                   name->bucket, tools_text_name(name->key, 1),
-                   tools_text_bytes(result.size, bytes), tools_text_duration(elapsed_ms, time),
-                   tools_text_rate(result.size, elapsed_ms, rate), result.durable, result.total,
+    char bytes[TOOLS_TEXT], rate[TOOLS_TEXT], time[TOOLS_TEXT], durable[TOOLS_TEXT];
+    tools_out_line(&context->out, "put %s/%s: %s in %s (%s), %s, version %llu.%u", name->bucket,
+                   tools_text_name(name->key, 1), tools_text_bytes(result.size, bytes),
+                   tools_text_duration(elapsed_ms, time),
+                   tools_text_rate(result.size, elapsed_ms, rate), durable_text(&result, durable),
                    (unsigned long long)result.version.index, result.version.ordinal);
     cJSON *object = result_json(name, &result, elapsed_ms);
     if (put->recursive)

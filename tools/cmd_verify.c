@@ -133,6 +133,10 @@ static void verify_print(struct tools_context *context, const struct lilio_verif
                    (unsigned long long)result->fragments, tools_text_bytes(result->bytes, bytes),
                    tools_text_duration(elapsed_ms, time),
                    tools_text_rate(result->bytes, elapsed_ms, rate));
+    if (result->objects_inline + result->objects_empty > 0)
+        tools_out_line(out, "%llu of them inline on the coordinators, %llu empty: nothing on OSDs",
+                       (unsigned long long)result->objects_inline,
+                       (unsigned long long)result->objects_empty);
     if (code)
         tools_out_line(out,
                        "%s: %llu fragments missing, %llu corrupt, %llu not read; %llu objects "
@@ -147,6 +151,8 @@ static void verify_print(struct tools_context *context, const struct lilio_verif
     tools_json_text(object, "state", words[code]);
     tools_json_u64(object, "index", result->index);
     tools_json_u64(object, "objects_checked", result->objects);
+    tools_json_u64(object, "objects_inline", result->objects_inline);
+    tools_json_u64(object, "objects_empty", result->objects_empty);
     tools_json_u64(object, "objects_damaged", result->objects_damaged);
     tools_json_u64(object, "objects_unread", result->objects_unread);
     tools_json_u64(object, "objects_lost", result->objects_lost);
@@ -269,18 +275,22 @@ static void explain_print(struct tools_context *context, const struct lilio_expl
                    object->profile.data_count, object->profile.parity_count,
                    (unsigned long long)explain->stripe_count);
     explain_stripes_print(out, explain, checked);
-    if (checked)
+    if (explain->fragment_count > 0 && checked)
         tools_out_line(out, "%zu of %zu fragments were read and verified just now", good,
                        explain->fragment_count);
-    else
+    else if (explain->fragment_count > 0)
         tools_out_line(out, "%zu of %zu fragments are there as far as the maps know; none was read",
                        good, explain->fragment_count);
     if (explain->lost)
         tools_out_line(out, "LOST: a stripe has fewer than %u good fragments",
                        object->profile.data_count);
     else if (explain->fragment_count == 0)
-        tools_out_line(out,
-                       "it has no bytes on any OSD: it survives whatever the coordinator survives");
+        tools_out_line(out, "%s: it survives whatever a majority of the coordinators survives",
+                       object->is_inline ? "inline, on the coordinators"
+                                         : "it has no bytes on any OSD");
+    else if (!explain->readable_now)
+        tools_out_line(out, "cannot be read now: a stripe has fewer than %u fragments within reach",
+                       object->profile.data_count);
     else
         tools_out_line(out, "survives the loss of any %u more of these OSDs", explain->survives);
 }
@@ -298,6 +308,8 @@ static cJSON *explain_json(const struct lilio_explain *explain, bool checked)
     tools_json_bool(json, "verified_now", checked);
     tools_json_u64(json, "survives", explain->survives);
     tools_json_bool(json, "lost", explain->lost);
+    tools_json_bool(json, "readable_now", explain->readable_now);
+    tools_json_bool(json, "inline", explain->object.is_inline);
     cJSON *list = tools_json_list(json, "fragments");
     for (size_t i = 0; i < explain->fragment_count; i++)
         tools_json_add(list, fragment_json(&explain->fragments[i]));

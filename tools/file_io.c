@@ -134,8 +134,17 @@ struct lilio_source tools_source_callback(struct tools_source *source)
 
 /* ---- sinks ---- */
 
+/* The mode of a file that is made anew. */
+static mode_t default_mode(void)
+{
+    mode_t mask = umask(0);
+    (void)umask(mask);
+    return 0666 & ~mask;
+}
+
 /* Makes the temporary file beside sink->path. */
-static enum lilio_err temporary_make(struct tools_sink *sink, struct lilio_errinfo *info)
+static enum lilio_err temporary_make(struct tools_sink *sink, mode_t mode,
+                                     struct lilio_errinfo *info)
 {
     const char *slash = strrchr(sink->path, '/');
     int folder_size = slash ? (int)(slash - sink->path + 1) : 0;
@@ -150,9 +159,7 @@ static enum lilio_err temporary_make(struct tools_sink *sink, struct lilio_errin
         sink->temporary = NULL;
         return err;
     }
-    mode_t mask = umask(0);
-    (void)umask(mask);
-    (void)fchmod(sink->fd, 0666 & ~mask); /* a file that stays private is no failure */
+    (void)fchmod(sink->fd, mode); /* a file that stays private is no failure */
     return LILIO_OK;
 }
 
@@ -177,7 +184,9 @@ enum lilio_err tools_sink_open(const char *path, struct tools_sink *ret, struct 
     ret->path = there ? realpath(path, NULL) : strdup(path);
     if (!ret->path)
         return lilio_fail(info, LILIO_E_NOMEM, "cannot resolve %s: %s", path, strerror(errno));
-    enum lilio_err err = temporary_make(ret, info);
+    /* A file that is replaced keeps its mode, except for what makes it a program of its owner's. */
+    mode_t mode = there ? stat_buffer.st_mode & 0777 : default_mode();
+    enum lilio_err err = temporary_make(ret, mode, info);
     if (err)
         tools_sink_close(ret);
     return err;

@@ -28,7 +28,7 @@ _lilio_ec() {
     down) options='--dir' ;;
     mb) options='--profile --quorum --fragment' ;;
     rb) options='--force' ;;
-    put) options='--if-absent --if-version --type --meta --recursive' ;;
+    put) options='--if-absent --if-version --type --meta --no-inline --recursive' ;;
     get) options='--range --recursive' ;;
     ls | rm) options='--recursive' ;;
     cp | mv) options='--if-absent' ;;

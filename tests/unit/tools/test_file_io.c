@@ -85,6 +85,26 @@ static void test_commit_replaces_whole(void **state)
     assert_int_equal(entry_count(), 1);
 }
 
+static void test_a_replaced_file_keeps_its_mode(void **state)
+{
+    (void)state;
+    const mode_t modes[] = {0600, 0640, 0755};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        const char *path = temp_dir_path(folder, "target");
+        struct tools_sink sink;
+        struct stat now;
+        file_write(path, "old");
+        assert_int_equal(chmod(path, modes[i]), 0);
+        assert_int_equal(tools_sink_open(path, &sink, NULL), LILIO_OK);
+        put(&sink, "new");
+        assert_int_equal(tools_sink_commit(&sink, NULL), LILIO_OK);
+        tools_sink_close(&sink);
+        assert_int_equal(stat(path, &now), 0);
+        assert_int_equal(now.st_mode & 07777, modes[i]);
+        file_is(path, "new");
+    }
+}
+
 static void test_without_commit_nothing_stays(void **state)
 {
     (void)state;
@@ -200,6 +220,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit_replaces_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_replaced_file_keeps_its_mode, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_commit_nothing_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_forgets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_pipe_cannot_restart, setup, teardown),
