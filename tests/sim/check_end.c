@@ -33,10 +33,9 @@ static bool get_status(struct lilio_status *ret)
 void check_end_converged(void)
 {
     for (unsigned i = 0; i < plot.swarm.coordinators; i++)
-        while (sim_faults_coordinator_hurt(plot.faults, i)) {
+        while (!operator_replace(i)) {
             plot.stage = "every damaged coordinator is replaced";
-            if (!operator_replace(i))
-                sim_sleep(500 * SIM_MS);
+            sim_sleep(500 * SIM_MS);
         }
     plot.stage = "all OSDs are up";
     for (bool up = false; !up; sim_sleep(200 * SIM_MS)) {

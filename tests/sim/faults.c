@@ -7,6 +7,7 @@
 #include "base/mark.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
+#include "tests/sim/watch.h"
 
 #include "base/banned.h"
 
@@ -92,6 +93,8 @@ static bool harm(struct sim_faults *f, struct sim_node *node)
         return false;
     w->hurt = true;
     w->mark++;
+    if (kind == SIM_COORDINATOR)
+        sim_watch_damaged(sim_node_id(node));
     if (hurt_count(f, kind) > budget)
         f->was_beyond = true;
     return true;
@@ -356,7 +359,7 @@ static void lose_disk(struct sim_faults *f)
 static void lose_coordinator(struct sim_faults *f)
 {
     struct sim_node *node = any_coordinator(f);
-    if (f->wish != SIM_WISH_NONE || !harm(f, node))
+    if (!harm(f, node))
         return;
     LILIO_MARK("fault/coordinator_replace");
     if (sim_node_state(node) == SIM_UP)
@@ -364,8 +367,6 @@ static void lose_coordinator(struct sim_faults *f)
     sim_disk_replace(sim_node_disk(node));
     ward(f, node)->start_at = 0; /* the operator starts the new member */
     ward(f, node)->lost = true;
-    f->wish = SIM_WISH_REPLACE;
-    f->wish_coordinator = sim_node_id(node);
 }
 
 /* Though it is well: it leaves, and a new member comes in its place. */
@@ -609,15 +610,25 @@ void sim_faults_osd_mended(struct sim_faults *f, unsigned osd, uint64_t mark)
         w->hurt = false;
 }
 
-bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i)
+bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i, uint64_t *ret_mark)
 {
-    return f->wards[sim_node_index(sim_coordinator(i))].hurt;
+    const struct ward *w = &f->wards[sim_node_index(sim_coordinator(i))];
+    *ret_mark = w->mark;
+    return w->hurt;
 }
 
-void sim_faults_coordinator_mended(struct sim_faults *f, unsigned i)
+void sim_faults_coordinator_joins(struct sim_faults *f, unsigned i)
 {
-    ward(f, sim_coordinator(i))->hurt = false;
-    ward(f, sim_coordinator(i))->lost = false;
+    struct ward *w = ward(f, sim_coordinator(i));
+    w->lost = false;
+    w->start_at = w->ended_at = w->disk_well_at = w->harm_until = 0;
+}
+
+void sim_faults_coordinator_mended(struct sim_faults *f, unsigned i, uint64_t mark)
+{
+    struct ward *w = ward(f, sim_coordinator(i));
+    if (w->mark == mark)
+        w->hurt = false;
 }
 
 bool sim_faults_beyond(const struct sim_faults *f)

@@ -43,13 +43,15 @@ bool sim_faults_osd_mendable(const struct sim_faults *faults, unsigned osd, uint
 /* A rebuild that began at this mark proved that everything is there. */
 void sim_faults_osd_mended(struct sim_faults *faults, unsigned osd, uint64_t mark);
 /* A coordinator whose disk was lost or damaged: it has to be replaced by a new member. */
-bool sim_faults_coordinator_hurt(const struct sim_faults *faults, unsigned i);
-void sim_faults_coordinator_mended(struct sim_faults *faults, unsigned i);
+bool sim_faults_coordinator_hurt(const struct sim_faults *faults, unsigned i, uint64_t *ret_mark);
+void sim_faults_coordinator_mended(struct sim_faults *faults, unsigned i, uint64_t mark);
+/* Its disk was replaced and a new member was started there: from now on it is looked after. */
+void sim_faults_coordinator_joins(struct sim_faults *faults, unsigned i);
 /* Whether more was hurt at any time than the budget allows: losses are possible. */
 bool sim_faults_beyond(const struct sim_faults *faults);
 
-/* What asks for a coordinator's vote or place: done by the operator (plot.h), one at a time. */
-enum sim_wish { SIM_WISH_NONE, SIM_WISH_TRANSFER, SIM_WISH_REPLACE };
+/* What only the operator (plot.h) can do, one at a time. */
+enum sim_wish { SIM_WISH_NONE, SIM_WISH_TRANSFER };
 enum sim_wish sim_faults_wish(struct sim_faults *faults, unsigned *ret_coordinator);
 
 #endif

@@ -115,34 +115,75 @@ static bool change(enum lilio_coordinator_change_kind kind, unsigned i, uint64_t
     return err == LILIO_OK;
 }
 
-/* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
-bool operator_replace(unsigned i)
+/* What was begun in the place of a coordinator: which member, and at which mark of its disk. */
+static struct {
+    uint64_t member, mark;
+} joined[SIM_NODES_MAX];
+
+/* A member whose disk is gone is never started again under its id. */
+static bool join(unsigned i, uint64_t mark)
 {
-    struct lilio_coordinator old, now;
+    struct lilio_coordinator old;
+    uint64_t member;
     if (!find_member(i, &old))
         return false;
-    uint64_t member = old.member;
-    bool learner = strcmp(old.kind, "learner") == 0;
-    if (!learner && !change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
+    if (strcmp(old.kind, "learner") == 0 &&
+        !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL))
         return false;
-    char join[32];
-    snprintf(join, sizeof join, "%llu", (unsigned long long)member);
+    if (!change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
+        return false;
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)member);
     if (sim_node_state(sim_coordinator(i)) == SIM_UP)
         sim_node_kill(sim_coordinator(i));
     sim_disk_replace(sim_node_disk(sim_coordinator(i)));
-    sim_node_start(sim_coordinator(i), &(struct sim_start){.join = join});
+    joined[i].member = member;
+    joined[i].mark = mark;
+    sim_node_start(sim_coordinator(i), &(struct sim_start){.join = text});
+    sim_faults_coordinator_joins(plot.faults, i);
+    return true;
+}
+
+/* The member that was there before the one that joined, 0 = it is gone. */
+static uint64_t predecessor(unsigned i)
+{
+    struct lilio_status status = {0};
+    struct lilio_errinfo info = {0};
+    uint64_t found = 0;
+    if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
+        return 0;
+    for (size_t n = 0; n < status.coordinator_count; n++)
+        if (status.coordinators[n].id == i && status.coordinators[n].member &&
+            status.coordinators[n].member < joined[i].member)
+            found = status.coordinators[n].member;
+    lilio_status_release(&status);
+    return found;
+}
+
+/* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
+bool operator_replace(unsigned i)
+{
+    uint64_t mark;
+    if (!sim_faults_coordinator_hurt(plot.faults, i, &mark))
+        return true;
+    if ((!joined[i].member || joined[i].mark != mark) && !join(i, mark))
+        return false;
     for (uint64_t end = sim_now() + 60 * SIM_S; sim_now() < end; sim_sleep(500 * SIM_MS)) {
+        struct lilio_coordinator now;
+        uint64_t before, is;
+        if (sim_faults_coordinator_hurt(plot.faults, i, &is) && is != mark)
+            return false; /* hurt again */
         if (!find_member(i, &now))
             continue;
-        if (strcmp(now.kind, "voter") == 0 && now.member == member) {
+        if (strcmp(now.kind, "voter") == 0 && now.member == joined[i].member) {
             plot.replaced++;
-            sim_faults_coordinator_mended(plot.faults, i);
+            sim_faults_coordinator_mended(plot.faults, i, mark);
             return true;
         }
-        if (!learner && change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL))
-            learner = true;
-        if (learner)
-            (void)change(LILIO_COORDINATOR_PROMOTE, i, member, NULL, NULL);
+        if ((before = predecessor(i)) != 0)
+            (void)change(LILIO_COORDINATOR_REMOVE, i, before, NULL, NULL);
+        else
+            (void)change(LILIO_COORDINATOR_PROMOTE, i, joined[i].member, NULL, NULL);
     }
     return false;
 }
@@ -156,9 +197,10 @@ static void fulfil_wish(void)
         if (lilio_coordinator_transfer(plot.lilio, i, &info) == LILIO_OK)
             plot.transferred++;
         break;
-    case SIM_WISH_REPLACE: (void)operator_replace(i); break;
     default: break;
     }
+    for (i = 0; i < plot.swarm.coordinators && plot.phase == PLOT_FAULTS; i++)
+        (void)operator_replace(i);
 }
 
 static void finish(void)
@@ -188,9 +230,8 @@ void operator_main(void *unused)
         sim_sleep(500 * SIM_MS);
     }
     while (plot.phase != PLOT_CONVERGE) {
-        for (unsigned i = 0; i < plot.swarm.coordinators; i++)
-            if (sim_faults_coordinator_hurt(plot.faults, i))
-                (void)operator_replace(i);
+        for (unsigned i = 0; i < plot.swarm.coordinators && plot.phase != PLOT_CONVERGE; i++)
+            (void)operator_replace(i);
         sim_sleep(100 * SIM_MS);
     }
     finish();

@@ -27,7 +27,7 @@ extern struct plot plot;
 void operator_main(void *unused);
 /* Rebuilds an OSD; true when it was proven whole. Answers false at once when it cannot begin. */
 bool operator_rebuild(unsigned osd);
-/* Puts a new member in the place of a coordinator; true when it votes. */
+/* Puts a new member in the place of a coordinator that is hurt; true when none is, or it votes. */
 bool operator_replace(unsigned coordinator);
 
 /* ---- check_end.c: run by the operator ---- */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "coordinator/replica.h"
+#include "coordinator/replica_priv.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/nodes.h"
 #include "tests/sim/world.h"
@@ -51,7 +51,7 @@ static void look(struct seat *seat)
 {
     struct raft *raft = coord_replica_raft(seat->replica);
     demand(check_raft_looked(check, seat->member, raft_term(raft), raft_role(raft) == RAFT_LEADER,
-                             raft_commit(raft)));
+                             seat->replica->commit));
 }
 
 static void compare_maps(struct seat *seat)
