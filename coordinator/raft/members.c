@@ -238,6 +238,8 @@ enum lilio_err raft_change(struct raft *raft, enum raft_change change,
         return lilio_fail(info, err, "the configuration cannot be packed");
     raft_stage_own(raft, RAFT_ENTRY_CONFIG, base_buffer_slice(&raft->packed));
     raft_config_appended(raft, &raft->own);
+    /* Who was waited for may not count any more. */
+    raft_reads_confirm(raft);
     *ret_index = raft->last;
     return LILIO_OK;
 }

@@ -337,7 +337,7 @@ enum lilio_err raft_installed(struct raft *raft, uint64_t index, uint64_t term,
                               const struct proto_raft_config *config, uint64_t config_index,
                               struct lilio_errinfo *info)
 {
-    if (!raft_install_wanted(raft, index, term) || config_index > index)
+    if (raft->failed || raft->role == RAFT_LEADER || index <= raft->commit || config_index > index)
         return lilio_fail(info, LILIO_E_INVALID, "the state at %llu is not wanted",
                           (unsigned long long)index);
     if (!raft_members_set(&raft->newest, config, config_index))

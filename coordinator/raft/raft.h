@@ -174,7 +174,7 @@ LILIO_MUST_USE enum lilio_err raft_transfer(struct raft *raft, uint64_t to);
  * no other event comes in between. */
 bool raft_install_wanted(struct raft *raft, uint64_t index, uint64_t term);
 /* A pulled state was installed: the log is empty behind (index, term) now, config is that of the
- * state. Errors: INVALID (not wanted, or no configuration). */
+ * state. Errors: INVALID (an older state, or no configuration). */
 LILIO_MUST_USE enum lilio_err raft_installed(struct raft *raft, uint64_t index, uint64_t term,
                                              const struct proto_raft_config *config,
                                              uint64_t config_index, struct lilio_errinfo *info);
