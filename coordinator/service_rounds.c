@@ -317,6 +317,4 @@ void service_rounds_redirect(struct coord_service *service)
         struct coord_request request = read_pop(service);
         service_redirect(service, &request);
     }
-    service->done_round = service->round;
-    service->round++;
 }

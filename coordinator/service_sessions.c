@@ -58,7 +58,7 @@ enum lilio_err service_sessions_load(struct coord_service *service, struct lilio
 bool service_session_touch(struct coord_service *service, uint64_t id)
 {
     struct live_session *live = session_find(service, id);
-    if (live && !live->expiring)
+    if (live)
         live->heard_ms = service_now_ms(service);
     return live != NULL;
 }

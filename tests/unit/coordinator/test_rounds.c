@@ -126,6 +126,36 @@ static void what_waits_is_bounded(void **unused)
     svc_free(svc);
 }
 
+/* However a request is answered, its bytes make room for the next one. */
+static void what_is_answered_is_let_go(void **unused)
+{
+    (void)unused;
+    enum { EACH = 3000 }; /* of 1 KiB: in all more than may wait */
+    struct svc *svc = svc_new(false, 1000, true);
+    struct svc_call call = {0};
+    char key[1001];
+    memset(key, 'k', sizeof key - 1);
+    key[sizeof key - 1] = '\0';
+    struct proto_lookup lookup = {.bucket = fx_text("b"), .key = fx_text(key)};
+    struct proto_delete rm = {.bucket_id = 1, .key = fx_text(key)};
+    for (uint64_t i = 0; i < 4 * EACH; i++) {
+        assert_false(coord_service_full(svc->service));
+        if (i % 2)
+            svc_send(svc, &call, 0, 0, &proto_type_lookup, &lookup);
+        else
+            svc_send(svc, &call, svc->fx->session, 100 + i, &proto_type_delete, &rm);
+        if (i < 2 * EACH) {
+            svc_pump(svc);
+        } else {
+            coord_service_follow(svc->service, NULL);
+            assert_int_equal(coord_service_lead(svc->service, NULL), LILIO_OK);
+        }
+        assert_int_equal(call.answers, 1);
+    }
+    svc_call_clear(&call);
+    svc_free(svc);
+}
+
 /* ---- cluster time ---- */
 
 static uint64_t entry_time(struct svc *svc, struct base_slice command)
@@ -146,6 +176,10 @@ static void time_never_goes_back(void **unused)
     size_t under_way = 0;
     for (int step = 0; step < 2000; step++) {
         svc->now_ms += fx_random(&seed, 10) ? fx_random(&seed, 50) : fx_random(&seed, 20000);
+        for (int idle = fx_random(&seed, 40) ? 0 : 20; idle > 0; idle--) {
+            svc->now_ms += 1000;
+            coord_service_tick(svc->service);
+        }
         send_create(svc, &calls[step], sequence++, "x");
         struct coord_round round;
         if (coord_service_round(svc->service, &round)) {
@@ -263,6 +297,12 @@ static void osd_states_are_proposed_once(void **unused)
     svc_apply(svc, &down);
     for (uint32_t i = 0; i < FX_OSDS; i++)
         assert_int_equal(svc_row(svc, i), PROTO_OSD_DOWN);
+    struct proto_osd_bind bind = {.osd = 2, .disk_uuid = fx_uuid(77), .rebuild = true};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_osd_bind, &bind), LILIO_OK);
+    svc_pass(svc, 9000);
+    assert_int_equal(svc_row(svc, 2), PROTO_OSD_UP);
+    svc_pass(svc, 2000); /* to the same state as before, by another entry */
+    assert_int_equal(svc_row(svc, 2), PROTO_OSD_DOWN);
     svc_free(svc);
 }
 
@@ -388,7 +428,7 @@ static void follower_answers_reads_of_the_maps(bool rocksdb)
     struct svc *svc = svc_new(rocksdb, 1000, true);
     struct proto_bucket bucket = fx_bucket(svc->fx, "b");
     coord_service_follow(svc->service, "inproc://leader");
-    svc->now_ms += 60000;
+    svc_pass(svc, 60000);
     (void)fx_put(svc->fx, &bucket, "k", 1, 100); /* from the log */
     struct svc_call call = {0};
     struct proto_lookup lookup = {.bucket = fx_text("b"), .key = fx_text("k")};
@@ -689,6 +729,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_rounds_are_under_way),
         cmocka_unit_test(what_waits_is_bounded),
+        cmocka_unit_test(what_is_answered_is_let_go),
         cmocka_unit_test(time_never_goes_back),
         cmocka_unit_test(expiry_counts_when_it_is_applied),
         cmocka_unit_test(lease_needs_confirmation),
