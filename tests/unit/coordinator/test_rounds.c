@@ -130,20 +130,21 @@ static void what_waits_is_bounded(void **unused)
 static void what_is_answered_is_let_go(void **unused)
 {
     (void)unused;
-    enum { EACH = 3000 }; /* of 1 KiB: in all more than may wait */
+    enum { EACH = 3000 }; /* half of them reads, half commands; either more than may wait */
     struct svc *svc = svc_new(false, 1000, true);
     struct svc_call call = {0};
-    char key[1001];
-    memset(key, 'k', sizeof key - 1);
-    key[sizeof key - 1] = '\0';
-    struct proto_lookup lookup = {.bucket = fx_text("b"), .key = fx_text(key)};
-    struct proto_delete rm = {.bucket_id = 1, .key = fx_text(key)};
+    struct proto_collect_job jobs[256];
+    for (size_t i = 0; i < 256; i++)
+        jobs[i] = (struct proto_collect_job){.oid = base_oid_make(0, 9, i)};
+    struct proto_osd_heartbeat beat = {.osd = 99, .collected = jobs, .collected_count = 256};
+    struct proto_commit commit =
+        fx_commit_inline(svc->fx, &(struct proto_bucket){.id = 1}, "k", COORD_INLINE_MAX, 1);
     for (uint64_t i = 0; i < 4 * EACH; i++) {
         assert_false(coord_service_full(svc->service));
         if (i % 2)
-            svc_send(svc, &call, 0, 0, &proto_type_lookup, &lookup);
+            svc_send(svc, &call, 0, 0, &proto_type_osd_heartbeat, &beat);
         else
-            svc_send(svc, &call, svc->fx->session, 100 + i, &proto_type_delete, &rm);
+            svc_send(svc, &call, svc->fx->session, 100 + i, &proto_type_commit, &commit);
         if (i < 2 * EACH) {
             svc_pump(svc);
         } else {
