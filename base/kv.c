@@ -82,6 +82,16 @@ enum lilio_err base_kv_batch_commit(struct base_kv_batch *batch, bool sync,
     return batch->kv->ops->batch_commit(batch, sync, info);
 }
 
+enum lilio_err base_kv_flush(struct base_kv *kv, struct lilio_errinfo *info)
+{
+    return kv->ops->flush(kv, info);
+}
+
+enum lilio_err base_kv_checkpoint(struct base_kv *kv, const char *path, struct lilio_errinfo *info)
+{
+    return kv->ops->checkpoint(kv, path, info);
+}
+
 enum lilio_err base_kv_snapshot_new(struct base_kv *kv, struct base_kv_snapshot **ret_snapshot)
 {
     return kv->ops->snapshot_new(kv, ret_snapshot);

@@ -433,6 +433,19 @@ static enum lilio_err memory_batch_commit(struct base_kv_batch *base, bool sync,
     return failed ? lilio_fail(info, LILIO_E_NOMEM, "commit: out of memory") : LILIO_OK;
 }
 
+static enum lilio_err memory_flush(struct base_kv *kv, struct lilio_errinfo *info)
+{
+    (void)kv, (void)info; /* as durable as memory gets */
+    return LILIO_OK;
+}
+
+static enum lilio_err memory_checkpoint(struct base_kv *kv, const char *path,
+                                        struct lilio_errinfo *info)
+{
+    (void)kv;
+    return lilio_fail(info, LILIO_E_UNSUPPORTED, "%s: a store in memory has no files", path);
+}
+
 /* ---- snapshots and iterators ---- */
 
 static enum lilio_err memory_snapshot_new(struct base_kv *base,
@@ -553,6 +566,8 @@ static const struct base_kv_ops memory_ops = {
     .batch_mark = memory_batch_mark,
     .batch_rollback = memory_batch_rollback,
     .batch_commit = memory_batch_commit,
+    .flush = memory_flush,
+    .checkpoint = memory_checkpoint,
     .snapshot_new = memory_snapshot_new,
     .snapshot_free = memory_snapshot_free,
     .iter_new = memory_iter_new,

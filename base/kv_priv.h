@@ -26,6 +26,9 @@ struct base_kv_ops {
     enum lilio_err (*batch_commit)(struct base_kv_batch *batch, bool sync,
                                    struct lilio_errinfo *info);
 
+    enum lilio_err (*flush)(struct base_kv *kv, struct lilio_errinfo *info);
+    enum lilio_err (*checkpoint)(struct base_kv *kv, const char *path, struct lilio_errinfo *info);
+
     enum lilio_err (*snapshot_new)(struct base_kv *kv, struct base_kv_snapshot **ret_snapshot);
     void (*snapshot_free)(struct base_kv_snapshot *snapshot);
 

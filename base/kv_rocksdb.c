@@ -4,6 +4,12 @@
  * Disk: nothing is preallocated, and the log is cut early, so that an almost empty store stays
  * almost empty. A crash leaves the committed batches up to some point that is not before the last
  * synced one; half a batch never shows.
+ *
+ * Without a log (no_log) that point is a flush, RocksDB's own or one that was asked for. Both flush
+ * all columns as one (atomic_flush). RocksDB 7.8's flush of one column does not take the others
+ * along even then, and a flush of several is not in the C interface; but making a checkpoint
+ * flushes all of them, durably, before it names the files. So a flush is a checkpoint that is
+ * removed at once; a crash leaves its folder inside the store's until the next opening.
  */
 #include "base/kv_priv.h"
 
@@ -12,6 +18,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +37,18 @@ enum {
     TABLE_BYTES = 16 << 20,
     BLOOM_BITS_PER_KEY = 10,
     COLUMN_NAME_MAX = 64,
+    BLOB_MIN_BYTES = 1024,
+    BLOB_FILE_BYTES = 16 << 20,
 };
+#define FLUSH_FOLDER "flush"
 
 struct rocks_kv {
     struct base_kv head;
     rocksdb_t *db;
-    rocksdb_options_t *options;
+    rocksdb_options_t *options, *blob_options; /* blob_options: of columns with blob files */
+    char *path;
+    bool no_log;
+    pthread_mutex_t flush_lock; /* one flush at a time: they share a folder */
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_options;
     rocksdb_writeoptions_t *write_options, *sync_options;
@@ -157,6 +170,18 @@ static void set_files(rocksdb_options_t *options)
     rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
 }
 
+/* Values that are large for a row lie in files of their own, which compactions do not copy. */
+static void set_blobs(rocksdb_options_t *options, const struct base_kv_options *wanted)
+{
+    rocksdb_options_set_enable_blob_files(options, 1);
+    rocksdb_options_set_min_blob_size(options, wanted->blob_min_bytes ? wanted->blob_min_bytes
+                                                                      : BLOB_MIN_BYTES);
+    rocksdb_options_set_blob_file_size(options, BLOB_FILE_BYTES);
+    rocksdb_options_set_enable_blob_gc(options, 1);
+    rocksdb_options_set_blob_gc_age_cutoff(options, 0.25);
+    rocksdb_options_set_blob_gc_force_threshold(options, 0.5);
+}
+
 static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_options *wanted,
                                    struct lilio_errinfo *info)
 {
@@ -184,7 +209,15 @@ static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_opt
     rocksdb_readoptions_set_verify_checksums(kv->read_options, 1);
     kv->write_options = rocksdb_writeoptions_create();
     kv->sync_options = rocksdb_writeoptions_create();
-    rocksdb_writeoptions_set_sync(kv->sync_options, 1);
+    if (wanted->no_log) {
+        rocksdb_options_set_atomic_flush(kv->options, 1);
+        rocksdb_writeoptions_disable_WAL(kv->write_options, 1);
+        rocksdb_writeoptions_disable_WAL(kv->sync_options, 1);
+    } else {
+        rocksdb_writeoptions_set_sync(kv->sync_options, 1);
+    }
+    kv->blob_options = rocksdb_options_create_copy(kv->options);
+    set_blobs(kv->blob_options, wanted);
     return LILIO_OK;
 }
 
@@ -205,7 +238,8 @@ static enum lilio_err find_store(const char *path, bool *ret_exists, struct lili
     struct dirent *entry;
     while (dir && (entry = readdir(dir))) {
         current |= strcmp(entry->d_name, "CURRENT") == 0;
-        content |= ends_with(entry->d_name, ".sst") || ends_with(entry->d_name, ".log");
+        content |= ends_with(entry->d_name, ".sst") || ends_with(entry->d_name, ".log") ||
+                   ends_with(entry->d_name, ".blob");
     }
     if (dir)
         closedir(dir);
@@ -259,7 +293,7 @@ static enum lilio_err open_columns(struct rocks_kv *kv, const char *path,
     const rocksdb_options_t *options[BASE_KV_COLUMNS_MAX + 1] = {kv->options};
     for (size_t i = 0; i < wanted->column_count; i++) {
         names[i + 1] = wanted->columns[i];
-        options[i + 1] = kv->options;
+        options[i + 1] = wanted->blob_columns >> i & 1 ? kv->blob_options : kv->options;
     }
     char *text = NULL;
     kv->db = rocksdb_open_column_families(kv->options, path, (int)wanted->column_count + 1, names,
@@ -297,9 +331,44 @@ static void rocks_free(struct base_kv *base)
         rocksdb_writeoptions_destroy(kv->sync_options);
     if (kv->options)
         rocksdb_options_destroy(kv->options);
+    if (kv->blob_options)
+        rocksdb_options_destroy(kv->blob_options);
     if (kv->cache)
         rocksdb_cache_destroy(kv->cache);
+    pthread_mutex_destroy(&kv->flush_lock);
+    free(kv->path);
     free(kv);
+}
+
+/* Removes a folder and the files in it; OK if there is none. */
+static enum lilio_err remove_folder(const char *path, struct lilio_errinfo *info)
+{
+    DIR *dir = opendir(path);
+    if (!dir && errno == ENOENT)
+        return LILIO_OK;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        (void)unlinkat(dirfd(dir), entry->d_name, 0); /* what stays is noticed below */
+    if (dir)
+        closedir(dir);
+    if (rmdir(path) < 0)
+        return lilio_fail(info, lilio_err_from_errno(errno), "remove %s: %s", path,
+                          strerror(errno));
+    return LILIO_OK;
+}
+
+/* What a crash during a flush left behind. */
+static enum lilio_err remove_flush_folders(const char *path, struct lilio_errinfo *info)
+{
+    static const char *const names[] = {FLUSH_FOLDER, FLUSH_FOLDER ".tmp"};
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !err; i++) {
+        char folder[PATH_MAX];
+        if (snprintf(folder, sizeof folder, "%s/%s", path, names[i]) >= (int)sizeof folder)
+            return lilio_fail(info, LILIO_E_INVALID, "path too long");
+        err = remove_folder(folder, info);
+    }
+    return err;
 }
 
 enum lilio_err base_kv_open_rocksdb(const char *path, const struct base_kv_options *options,
@@ -314,13 +383,19 @@ enum lilio_err base_kv_open_rocksdb(const char *path, const struct base_kv_optio
     if (!kv)
         return lilio_fail(info, LILIO_E_NOMEM, "%s: out of memory", path);
     kv->head = (struct base_kv){&rocks_ops, (unsigned)options->column_count};
-    err = make_options(kv, options, info);
+    kv->no_log = options->no_log;
+    pthread_mutex_init(&kv->flush_lock, NULL);
+    kv->path = strdup(path);
+    err = kv->path ? make_options(kv, options, info)
+                   : lilio_fail(info, LILIO_E_NOMEM, "%s: out of memory", path);
     if (!err && exists)
         err = check_columns(kv, path, options, info);
     if (!err)
         err = open_columns(kv, path, options, info);
     if (!err && !exists)
         err = sync_parent(path, info);
+    if (!err) /* the lock is held now: nobody is flushing */
+        err = remove_flush_folders(path, info);
     if (err)
         rocks_free(&kv->head);
     else
@@ -332,6 +407,9 @@ enum lilio_err base_kv_destroy_rocksdb(const char *path, struct lilio_errinfo *i
 {
     if (access(path, F_OK) < 0 && errno == ENOENT)
         return LILIO_OK;
+    enum lilio_err err = remove_flush_folders(path, info);
+    if (err)
+        return err;
     char *text = NULL;
     rocksdb_options_t *options = rocksdb_options_create();
     rocksdb_destroy_db(options, path, &text);
@@ -466,6 +544,51 @@ static enum lilio_err rocks_batch_commit(struct base_kv_batch *base, bool sync,
     return take_error(text, "commit", info);
 }
 
+/* ---- flushes and checkpoints ---- */
+
+static enum lilio_err make_checkpoint(struct rocks_kv *kv, const char *path,
+                                      struct lilio_errinfo *info)
+{
+    char *text = NULL;
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(kv->db, &text);
+    if (!text)
+        rocksdb_checkpoint_create(checkpoint, path, /* flush whatever the log's size */ 0, &text);
+    if (checkpoint)
+        rocksdb_checkpoint_object_destroy(checkpoint);
+    return take_error(text, "checkpoint", info);
+}
+
+static enum lilio_err flush_columns(struct rocks_kv *kv, struct lilio_errinfo *info)
+{
+    char folder[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s/" FLUSH_FOLDER, kv->path) >= (int)sizeof folder)
+        return lilio_fail(info, LILIO_E_INVALID, "path too long");
+    pthread_mutex_lock(&kv->flush_lock);
+    enum lilio_err err = make_checkpoint(kv, folder, info);
+    err = err ? err : remove_folder(folder, info);
+    pthread_mutex_unlock(&kv->flush_lock);
+    return err;
+}
+
+static enum lilio_err rocks_flush(struct base_kv *base, struct lilio_errinfo *info)
+{
+    struct rocks_kv *kv = (struct rocks_kv *)base;
+    char *text = NULL;
+    if (kv->no_log)
+        return flush_columns(kv, info);
+    rocksdb_flush_wal(kv->db, /* sync */ 1, &text);
+    return take_error(text, "flush", info);
+}
+
+static enum lilio_err rocks_checkpoint(struct base_kv *base, const char *path,
+                                       struct lilio_errinfo *info)
+{
+    if (access(path, F_OK) == 0)
+        return lilio_fail(info, LILIO_E_EXISTS, "checkpoint: %s exists", path);
+    enum lilio_err err = make_checkpoint((struct rocks_kv *)base, path, info);
+    return err ? err : sync_parent(path, info);
+}
+
 /* ---- snapshots and iterators ---- */
 
 static enum lilio_err rocks_snapshot_new(struct base_kv *base,
@@ -576,6 +699,8 @@ static const struct base_kv_ops rocks_ops = {
     .batch_mark = rocks_batch_mark,
     .batch_rollback = rocks_batch_rollback,
     .batch_commit = rocks_batch_commit,
+    .flush = rocks_flush,
+    .checkpoint = rocks_checkpoint,
     .snapshot_new = rocks_snapshot_new,
     .snapshot_free = rocks_snapshot_free,
     .iter_new = rocks_iter_new,

@@ -34,6 +34,23 @@ static int set_up_rocksdb(void **state)
     return 0;
 }
 
+static int set_up_no_log(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->dir = temp_dir_new();
+    struct base_kv_options options = {.columns = columns,
+                                      .column_count = COLUMNS,
+                                      .no_log = true,
+                                      .blob_columns = 2,
+                                      .blob_min_bytes = 8};
+    struct lilio_errinfo info = {0};
+    if (base_kv_open_rocksdb(temp_dir_path(f->dir, "kv"), &options, &f->kv, &info))
+        fail_msg("%s", info.text);
+    *state = f;
+    return 0;
+}
+
 static int set_up_memory(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
@@ -582,6 +599,22 @@ static void test_readers_see_whole_batches(void **state)
     base_buffer_release(&b);
 }
 
+/* Flushing changes nothing that can be seen; a checkpoint is made by those that have files. */
+static void test_flush(void **state)
+{
+    struct fixture *f = *state;
+    struct lilio_errinfo info = {0};
+    set(f, 0, "a", "1");
+    assert_int_equal(base_kv_flush(f->kv, &info), LILIO_OK);
+    assert_int_equal(base_kv_flush(f->kv, &info), LILIO_OK);
+    expect(f, 0, "a", "1");
+    enum lilio_err err =
+        base_kv_checkpoint(f->kv, f->dir ? temp_dir_path(f->dir, "copy") : "copy", &info);
+    assert_int_equal(err, f->dir ? LILIO_OK : LILIO_E_UNSUPPORTED);
+    set(f, 0, "a", NULL);
+    expect(f, 0, "a", NULL);
+}
+
 #define SUITE(set)                                                                         \
     cmocka_unit_test_setup_teardown(test_get_put_delete, set, tear_down),                  \
         cmocka_unit_test_setup_teardown(test_any_bytes, set, tear_down),                   \
@@ -592,10 +625,12 @@ static void test_readers_see_whole_batches(void **state)
         cmocka_unit_test_setup_teardown(test_iterator_is_a_view, set, tear_down),          \
         cmocka_unit_test_setup_teardown(test_seeks, set, tear_down),                       \
         cmocka_unit_test_setup_teardown(test_against_a_model, set, tear_down),             \
+        cmocka_unit_test_setup_teardown(test_flush, set, tear_down),                       \
         cmocka_unit_test_setup_teardown(test_readers_see_whole_batches, set, tear_down)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {SUITE(set_up_rocksdb), SUITE(set_up_memory)};
+    const struct CMUnitTest tests[] = {SUITE(set_up_rocksdb), SUITE(set_up_no_log),
+                                       SUITE(set_up_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,177 @@ static void test_killed(void **state)
     free(path);
 }
 
+/* ---- without a log ---- */
+
+enum { KILLS = 12, BATCH_COLUMNS = 3 };
+
+static struct base_kv *open_no_log(const char *path)
+{
+    struct base_kv_options options = options_of(COLUMNS);
+    options.no_log = true;
+    options.write_buffer_bytes = 1 << 20; /* so small that RocksDB flushes by itself, too */
+    options.blob_columns = 1u << 1;
+    options.blob_min_bytes = 512;
+    struct base_kv *kv = NULL;
+    struct lilio_errinfo info = {0};
+    if (base_kv_open_rocksdb(path, &options, &kv, &info))
+        fail_msg("%s", info.text);
+    return kv;
+}
+
+/* Batch number i: one new row in each of three columns, the second one in a blob file. */
+static bool put_batch(struct base_kv *kv, uint32_t i)
+{
+    struct base_kv_batch *batch = NULL;
+    uint8_t key[4], value[700];
+    if (base_kv_batch_new(kv, &batch))
+        return false;
+    base_be32_put(key, i);
+    memset(value, (int)i, sizeof value);
+    for (unsigned column = 0; column < BATCH_COLUMNS; column++)
+        base_kv_batch_put(batch, column, base_slice(key, 4),
+                          base_slice(value, column == 1 ? sizeof value : 100));
+    enum lilio_err err = base_kv_batch_commit(batch, true, NULL);
+    base_kv_batch_free(&batch);
+    return err == LILIO_OK;
+}
+
+/* How many batches are there; they have to be the first ones, alike in all columns. */
+static uint32_t count_batches(struct base_kv *kv)
+{
+    uint32_t counts[BATCH_COLUMNS] = {0};
+    for (unsigned column = 0; column < BATCH_COLUMNS; column++) {
+        struct base_kv_iter *iter = NULL;
+        assert_int_equal(base_kv_iter_new(kv, NULL, NULL, column, &iter), LILIO_OK);
+        for (base_kv_iter_seek(iter, base_slice(NULL, 0)); base_kv_iter_valid(iter);
+             base_kv_iter_next(iter)) {
+            struct base_slice value = base_kv_iter_value(iter);
+            assert_int_equal(base_be32_get(base_kv_iter_key(iter).data), counts[column]);
+            assert_int_equal(value.size, column == 1 ? 700 : 100);
+            assert_int_equal(value.data[value.size - 1], (uint8_t)counts[column]);
+            counts[column]++;
+        }
+        assert_int_equal(base_kv_iter_error(iter, NULL), LILIO_OK);
+        base_kv_iter_free(&iter);
+    }
+    assert_int_equal(counts[0], counts[1]);
+    assert_int_equal(counts[0], counts[2]);
+    return counts[0];
+}
+
+/* Commits for ever; says through the pipe now and then up to which batch a flush made it durable.
+ */
+static void commit_until_killed(const char *path, int to)
+{
+    struct base_kv *kv = open_no_log(path);
+    uint32_t flushed = count_batches(kv);
+    for (uint32_t i = flushed;; i++) {
+        if (!put_batch(kv, i))
+            _exit(1);
+        if (i % 4000 == 3999) {
+            if (base_kv_flush(kv, NULL))
+                _exit(1);
+            flushed = i + 1;
+        }
+        if (i % 1000 == 999 && write(to, &flushed, 4) != 4)
+            _exit(1);
+    }
+}
+
+/* A child is killed in the middle of commits and flushes: what it said to be flushed is there, and
+ * behind it whole batches only, without a gap, over all columns. */
+static void test_killed_without_log(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    uint32_t flushed = 0, seen = 0, unflushed_seen = 0;
+    for (unsigned round = 0; round < KILLS; round++) {
+        int pipes[2];
+        assert_int_equal(pipe(pipes), 0);
+        pid_t child = fork();
+        if (child == 0)
+            commit_until_killed(path, pipes[1]);
+        close(pipes[1]);
+        for (unsigned i = 0; i <= round % 5; i++)
+            assert_int_equal(read(pipes[0], &flushed, 4), 4);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        while (read(pipes[0], &flushed, 4) == 4)
+            continue;
+        close(pipes[0]);
+        child = fork(); /* looked at by a child, too: this process must not have threads yet */
+        if (child == 0) {
+            struct base_kv *kv = open_no_log(path);
+            seen = count_batches(kv);
+            _exit(seen < flushed ? 1 : seen > flushed ? 3 : 2);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_true(WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3);
+        unflushed_seen += WEXITSTATUS(status) == 3;
+    }
+    print_message("%u of %d kills kept batches behind the last flush\n", unflushed_seen, KILLS);
+    assert_true(unflushed_seen > 0); /* RocksDB flushed by itself, too */
+    free(path);
+}
+
+/* A killed process that never flushed loses what it committed, wholly. */
+static void test_nothing_without_flush(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv"));
+    pid_t child = fork();
+    if (child == 0) {
+        struct base_kv *kv = open_no_log(path);
+        bool done = put_batch(kv, 0) && !base_kv_flush(kv, NULL) && put_batch(kv, 1);
+        _exit(done ? 42 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    child = fork();
+    if (child == 0) {
+        struct base_kv *kv = open_no_log(path);
+        _exit(count_batches(kv) == 1 ? 42 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    free(path);
+}
+
+/* A checkpoint is what was there, also while more is committed; its files are flat. */
+static void test_checkpoint(void **state)
+{
+    char *path = strdup(temp_dir_path(*state, "kv")), *copy = strdup(temp_dir_path(*state, "copy"));
+    struct lilio_errinfo info = {0};
+    struct base_kv *kv = open_no_log(path);
+    for (uint32_t i = 0; i < 500; i++)
+        assert_true(put_batch(kv, i));
+    assert_int_equal(base_kv_checkpoint(kv, copy, &info), LILIO_OK);
+    assert_int_equal(base_kv_checkpoint(kv, copy, &info), LILIO_E_EXISTS);
+    assert_int_not_equal(base_kv_checkpoint(kv, temp_dir_path(*state, "no/copy"), &info), LILIO_OK);
+    for (uint32_t i = 500; i < 600; i++)
+        assert_true(put_batch(kv, i));
+    struct base_kv *other = open_no_log(copy);
+    assert_int_equal(count_batches(other), 500);
+    assert_true(put_batch(other, 500)); /* a store of its own */
+    base_kv_free(&other);
+    assert_int_equal(count_batches(kv), 600);
+    base_kv_free(&kv);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    unsigned blobs = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        assert_true(entry->d_type == DT_REG || entry->d_name[0] == '.');
+        blobs += strstr(entry->d_name, ".blob") != NULL;
+    }
+    closedir(dir);
+    assert_true(blobs > 0);
+    assert_int_equal(base_kv_destroy_rocksdb(path, &info), LILIO_OK);
+    assert_int_equal(access(path, F_OK), -1);
+    free(path);
+    free(copy);
+}
+
 /* A child holds the store open until it is killed. */
 static void test_locked(void **state)
 {
@@ -410,7 +581,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         /* These fork, so they come before RocksDB has threads here. */
         cmocka_unit_test_setup_teardown(test_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_killed_without_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing_without_flush, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_locked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reopen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_presence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_a_folder, set_up, tear_down),
