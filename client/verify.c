@@ -546,31 +546,36 @@ static enum lilio_err verify_object(struct verify *verify, const char *bucket, c
 
 /* ---- the public face ---- */
 
-/* Fragment bytes to come, for progress; an estimate, since objects come and go. */
-static uint64_t estimate_bytes(struct lilio_client *client, const char *bucket, const char *key)
+static uint64_t with_parity(uint64_t bytes, const struct lilio_profile *profile)
 {
-    struct lilio_bucket *buckets;
-    size_t count;
-    uint64_t bytes = 0;
+    return bytes / profile->data_count * (profile->data_count + profile->parity_count);
+}
+
+/* Fragment bytes to come, for progress; an estimate, since objects come and go. Fails only where
+ * nothing else will succeed either. */
+static enum lilio_err estimate_bytes(struct verify *verify, const char *bucket, const char *key)
+{
+    struct lilio_bucket *buckets = NULL;
     struct lilio_object object;
-    if (key) {
-        if (lilio_stat(client, bucket, key, &object, NULL) != LILIO_OK)
-            return UINT64_MAX;
-        bytes = object.size / object.profile.data_count *
-                (object.profile.data_count + object.profile.parity_count);
-        lilio_object_release(&object);
-        return bytes;
-    }
-    if (lilio_bucket_list(client, &buckets, &count, NULL) != LILIO_OK)
-        return UINT64_MAX;
-    for (size_t i = 0; i < count; i++) {
-        const struct lilio_profile *profile = &buckets[i].profile;
+    struct lilio_errinfo why = {0};
+    size_t count = 0;
+    uint64_t bytes = 0;
+    enum lilio_err err = key ? lilio_stat(verify->client, bucket, key, &object, &why)
+                             : lilio_bucket_list(verify->client, &buckets, &count, &why);
+    if (err != LILIO_OK)
+        return lilio_err_class(err) == LILIO_CLASS_RETRY
+                   ? lilio_fail(verify->info, err, "%s", why.text)
+                   : LILIO_OK;
+    for (size_t i = 0; i < count; i++)
         if (!bucket || strcmp(bucket, buckets[i].name) == 0)
-            bytes += buckets[i].object_bytes / profile->data_count *
-                     (profile->data_count + profile->parity_count);
+            bytes += with_parity(buckets[i].object_bytes, &buckets[i].profile);
+    if (key) {
+        bytes = with_parity(object.size, &object.profile);
+        lilio_object_release(&object);
     }
     free(buckets);
-    return bytes;
+    verify->total_bytes = bytes;
+    return LILIO_OK;
 }
 
 enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, const char *key,
@@ -588,9 +593,11 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
     verify->context = context;
     verify->progress = progress;
     verify->info = info;
-    verify->total_bytes = progress ? estimate_bytes(client, bucket, key) : UINT64_MAX;
+    verify->total_bytes = UINT64_MAX;
     struct client_bucket found = {0};
-    enum lilio_err err = client_lane_take(client, &verify->lane, info);
+    enum lilio_err err = progress ? estimate_bytes(verify, bucket, key) : LILIO_OK;
+    if (err == LILIO_OK)
+        err = client_lane_take(client, &verify->lane, info);
     if (err == LILIO_OK && bucket)
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);

@@ -390,7 +390,9 @@ int tools_cmd_bench(struct tools_context *context, int argc, char **argv)
         code = tools_fail(context, err);
     } else {
         result_print(context, &bench, result);
-        code = result->errors ? TOOLS_EXIT_FAILURE : TOOLS_EXIT_OK;
+        code = !result->errors      ? TOOLS_EXIT_OK
+               : result->operations ? TOOLS_EXIT_FAILURE
+                                    : tools_exit_code(result->first_error.err);
     }
 out:
     free(result);

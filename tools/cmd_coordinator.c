@@ -82,7 +82,11 @@ static cJSON *lines_json(const struct line *lines, size_t count)
     for (size_t i = 0; i < count; i++) {
         cJSON *element = tools_quorum_json(&lines[i].coordinator);
         cJSON_DeleteItemFromObject(element, "role");
+        cJSON_DeleteItemFromObject(element, "alive");
         tools_json_text(element, "role", lines[i].role);
+        tools_json_bool(element, "alive",
+                        lines[i].answers ||
+                            (lines[i].member && tools_quorum_lives(&lines[i].coordinator)));
         tools_json_bool(element, "answers", lines[i].answers);
         tools_json_add(list, element);
     }

@@ -161,6 +161,7 @@ static enum lilio_err object_get(struct tools_context *context, struct get *get,
 struct folder_state {
     struct get *get;
     uint64_t written, bytes, failed;
+    bool made; /* the folder, with the first object that goes into it */
     enum lilio_err first;
     struct lilio_errinfo first_info;
 };
@@ -220,7 +221,12 @@ static enum lilio_err entry_visit(struct tools_context *context, const char *buc
     if (!tools_walk_within(state->get->name.key, entry->key))
         return LILIO_OK;
     context->info = (struct lilio_errinfo){0};
-    enum lilio_err err = entry_get(context, bucket, entry, state);
+    enum lilio_err err =
+        state->made ? LILIO_OK : tools_folder_make(state->get->file, &context->info);
+    if (err)
+        return err;
+    state->made = true;
+    err = entry_get(context, bucket, entry, state);
     if (!err) {
         state->written++;
         return LILIO_OK;
@@ -242,11 +248,9 @@ static enum lilio_err entry_visit(struct tools_context *context, const char *buc
 static int folder_get(struct tools_context *context, struct get *get)
 {
     struct folder_state state = {.get = get};
-    enum lilio_err err = tools_folder_make(get->file, &context->info);
-    if (err)
-        return tools_fail(context, err);
     tools_out_list_begin(&context->out, "objects");
-    err = tools_walk(context, get->name.bucket, get->name.key, entry_visit, &state, NULL);
+    enum lilio_err err =
+        tools_walk(context, get->name.bucket, get->name.key, entry_visit, &state, NULL);
     if (!err && state.first) {
         err = state.first;
         context->info = state.first_info;

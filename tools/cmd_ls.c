@@ -107,13 +107,17 @@ static int keys_list(struct tools_context *context, const struct ls *ls)
     struct lilio_listing page = {0};
     uint64_t count = 0;
     enum lilio_err err = LILIO_OK;
-    tools_out_list_begin(&context->out, "entries");
+    bool begun =
+        false; /* the list; not before there is one: else it would stand beside the error */
     do {
         struct lilio_listing next = {0};
         err = lilio_list(context->client, ls->name.bucket, ls->name.key, ls->recursive ? "" : "/",
                          page.token, page.token_size, PAGE, &next, &context->info);
         lilio_listing_release(&page);
         page = next;
+        if (!err && !begun)
+            tools_out_list_begin(&context->out, "entries");
+        begun = begun || !err;
         for (size_t i = 0; !err && i < page.count; i++)
             entry_print(context, &page.entries[i]);
         count += page.count;

@@ -4,6 +4,10 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tools/config_path.h"
 
 #include "base/banned.h"
 
@@ -17,9 +21,16 @@ int tools_fail(struct tools_context *context, enum lilio_err err)
 int tools_fail_name(struct tools_context *context, enum lilio_err err,
                     const struct tools_name *name)
 {
-    if (err != LILIO_E_CANCELLED)
-        (void)lilio_prefix(&context->info, err, "%s%s%.100s", name->bucket, name->key[0] ? "/" : "",
-                           name->key);
+    char text[TOOLS_BUCKET_MAX + 104];
+    (void)snprintf(text, sizeof text, "%s%s%.100s", name->bucket, name->key[0] ? "/" : "",
+                   name->key);
+    /* The cluster's own words may begin with it already, or end with the bucket. */
+    size_t size = strlen(text), said = strlen(context->info.text);
+    bool named =
+        strncmp(context->info.text, text, size) == 0 ||
+        (!name->key[0] && said > size && strcmp(context->info.text + said - size, text) == 0);
+    if (err != LILIO_E_CANCELLED && !named)
+        (void)lilio_prefix(&context->info, err, "%s", text);
     return tools_fail(context, err);
 }
 
@@ -81,6 +92,11 @@ int tools_open(struct tools_context *context)
         .timeout_ms = (uint32_t)context->timeout_ms,
         .cancelled = cancelled,
     };
+    struct stat stat_buffer;
+    const char *path = tools_config_path(context);
+    if (stat(path, &stat_buffer) == 0 && S_ISDIR(stat_buffer.st_mode))
+        return tools_fail_with(context, LILIO_E_CONFIG,
+                               "%s is a folder: name the lilio.yaml in it with --config", path);
     enum lilio_err err = lilio_open(&options, &context->client, &context->info);
     /* "Not found" is said of objects; a missing lilio.yaml is a matter of how we were called. */
     return err ? tools_fail(context, err == LILIO_E_NOT_FOUND ? LILIO_E_CONFIG : err) : 0;

@@ -10,7 +10,7 @@ import unittest
 BIN = os.path.abspath(os.path.join(os.environ.get("LILIO_BIN", "build/release/bin"), "lilio-ec"))
 COMPLETION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "completion", "lilio-ec.bash")
 COMMANDS = ["up", "down", "mb", "rb", "put", "get", "ls", "stat", "rm", "cp", "mv", "status", "df", "osd ls", "osd rebuild", "verify",
-            "explain", "bench"]
+            "explain", "bench", "coordinator ls", "coordinator add", "coordinator rm", "coordinator replace", "coordinator transfer"]
 
 
 def run(*args, **kw):
@@ -77,6 +77,11 @@ class Commands(unittest.TestCase):
         done = run("ls", "--config", "/nonexistent/lilio.yaml")
         self.assertEqual(done.returncode, 2)
         self.assertIn("/nonexistent", done.stderr)
+
+    def test_a_folder_as_configuration(self):
+        done = run("ls", "--config", "/tmp")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("lilio.yaml", done.stderr)
 
 
 if __name__ == "__main__":

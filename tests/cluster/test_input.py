@@ -35,6 +35,29 @@ class Arguments(ClusterTest):
         self.assertIn("11", wide.err)
         self.assertIn("6", wide.err)
 
+    def test_answers_that_are_one_thing_only(self):
+        c = self.cluster
+        self.assertEqual(list(c.run("ls", "nosuch", "--json", code=NOT_FOUND).json), ["error"])
+        c.run("mb", "b")
+        self.assertEqual(c.run("ls", "b", "--json").json["entries"], [])
+        c.put_bytes(b"x", "b/x")
+        self.assertEqual(c.put_bytes(b"y", "b/x", "--if-absent", code=EXISTS).err.count("b/x"), 1)
+        result = c.run("get", "b/none", "-", "--json", code=NOT_FOUND)
+        self.assertEqual((result.out, json.loads(result.err)["error"]["exit"]), ("", NOT_FOUND))
+        back = os.path.join(c.home, "back")
+        c.run("get", "-r", "b/none", back, code=NOT_FOUND)
+        self.assertFalse(os.path.exists(back))
+        c.run("osd", "rebuild", "1", "--disk", os.path.join(c.home, "no", "disk"), code=NOT_FOUND)
+        self.assertFalse(os.path.exists(os.path.join(c.home, "no")))
+        c.run("coordinator", "rm", "0", code=EXISTS)
+        c.run("coordinator", "rm", "5", code=NOT_FOUND)
+        c.run("coordinator", "replace", "5", code=NOT_FOUND)
+        c.kill_osds(0, 1, 2)
+        c.run("bench", "put", "--size", "1MiB", "--seconds", "1", code=UNAVAILABLE)
+        c.kill("coordinator.0")
+        self.assertLess(c.run("verify", "--timeout", "1500ms", code=UNAVAILABLE).seconds, 2.9)
+        self.assertIn("coordinator.0", c.run("coordinator", "ls", code=UNAVAILABLE).out)
+
     def test_keys(self):
         c = self.cluster
         c.run("mb", "b")
