@@ -1,8 +1,8 @@
 /* The stores of RocksDB: stores in memory that lose at a crash what was not durable.
  *
  * A store belongs to a folder of a simulated disk. Its content is an immutable tree (base/
- * kv_memory.c), so the states it went through since it was durable last are kept as snapshots, the
- * durable one first; a crash goes back to one of them. Beyond STATES_MAX some are forgotten.
+ * kv_memory.c), so some of the states it went through since it was durable last are kept as
+ * snapshots, the durable one first, and the present one is known; a crash goes back to one of them.
  *
  *   options        kill              power loss          durable by
  *   with a log     nothing is lost   some last commits   a commit with sync, a flush
@@ -20,7 +20,7 @@
 
 #include "base/banned.h"
 
-enum { STATES_MAX = 48, STORES_MAX = 512 };
+enum { STATES_MAX = 16, STORES_MAX = 512, NOTED_PPM = 300000 };
 
 struct store {
     struct base_kv *kv; /* in memory, with our operations */
@@ -85,6 +85,7 @@ static void store_crash(struct store *store, bool power_lost)
     store->open = store->failed = false;
     if (!power_lost && !store->no_log)
         return;
+    (void)state_note(store); /* the present one may be what is left, too */
     size_t to = sim_below(stream, 2) ? 0 : (size_t)sim_below(stream, store->state_count);
     if (to + 1 < store->state_count)
         LILIO_MARK("fault/kv_commits_lost");
@@ -138,9 +139,12 @@ static enum lilio_err sim_commit(struct base_kv_batch *batch, bool sync, struct 
         return err;
     }
     err = stores.memory->batch_commit(batch, sync, info);
-    const struct base_kv_snapshot *state = err ? NULL : state_note(store);
-    if (err || !waits)
+    if (err || !waits) {
+        if (!err && sim_chance(sim_disk_stream(store->disk), NOTED_PPM))
+            (void)state_note(store);
         return err;
+    }
+    const struct base_kv_snapshot *state = state_note(store);
     if (sim_disk_enter(store->disk, SIM_SYNC, 0, NULL))
         return write_failed(store, info); /* it may be there after the next opening */
     state_durable(store, state);

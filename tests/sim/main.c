@@ -1,10 +1,12 @@
 /* lilio-sim: arguments, one run in a child of its own, and what became of it. */
 #include <argp.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -12,10 +14,19 @@
 
 #include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
+#include "tests/sim/wrap.h"
 
 #include "base/banned.h"
 
-enum { OPTION_PLANT = 256, OPTION_MARKS, OPTION_NO_FORK, OPTION_CPU, OPTION_SET, PLANTED_MAX = 32, SETTINGS_MAX = 128 };
+enum {
+    OPTION_PLANT = 256,
+    OPTION_MARKS,
+    OPTION_NO_FORK,
+    OPTION_CPU,
+    OPTION_SET,
+    PLANTED_MAX = 32,
+    SETTINGS_MAX = 128
+};
 
 const char *argp_program_version = "lilio-sim " LILIO_VERSION " " SIM_COMMIT;
 
@@ -116,8 +127,31 @@ static double cpu_seconds(void)
            (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
 }
 
+/* What daemons want of their heap does not fit many of them in one process. */
+int __wrap_mallopt(int parameter, int value)
+{
+    (void)parameter, (void)value;
+    return 1;
+}
+
+/* A heap that only grows, of huge pages: giving memory back and taking it again costs more than all
+ * else. */
+static void heap_init(void)
+{
+    enum { LARGE = 1 << 30, PAD = 384 << 20, HUGE_PAGE = 2 << 20 };
+    (void)__real_mallopt(M_MMAP_THRESHOLD, LARGE);
+    (void)__real_mallopt(M_TRIM_THRESHOLD, LARGE);
+    (void)__real_mallopt(M_TOP_PAD, PAD);
+    (void)__real_mallopt(M_MXFAST, 0);
+    void *volatile first = malloc(HUGE_PAGE); /* makes the heap that large */
+    free(first);
+    uintptr_t end = (uintptr_t)sbrk(0) / HUGE_PAGE * HUGE_PAGE;
+    (void)madvise((void *)(end - PAD + HUGE_PAGE), PAD - HUGE_PAGE, MADV_HUGEPAGE); /* advice */
+}
+
 static int run(const struct arguments *arguments)
 {
+    heap_init();
     printf("seed %" PRIu64 ", scenario %s, commit %s\nagain: %s\n", arguments->sim.seed,
            arguments->scenario->name, SIM_COMMIT, arguments->setup.repeat);
     sim_world_init(&arguments->setup);

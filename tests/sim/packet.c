@@ -6,7 +6,35 @@
 
 #include "base/banned.h"
 
-enum { PAYLOAD = 2 };
+enum { PAYLOAD = 2, PAGE = 4096, CLASSES = 20 };
+
+/* Payloads that were given back, by their number of pages: the C library is slow with pages. */
+struct spare {
+    struct spare *next;
+};
+static struct spare *spares[CLASSES];
+
+static void *pages_take(size_t size)
+{
+    size_t pages = (size + PAGE - 1) / PAGE;
+    if (pages >= CLASSES || !spares[pages])
+        return base_frag_malloc_take(size);
+    struct spare *spare = spares[pages];
+    spares[pages] = spare->next;
+    return spare;
+}
+
+static void pages_give(void *at, size_t size)
+{
+    size_t pages = (size + PAGE - 1) / PAGE;
+    if (!at || LILIO_SANITIZED || pages >= CLASSES) {
+        free(at);
+        return;
+    }
+    struct spare *spare = at;
+    spare->next = spares[pages];
+    spares[pages] = spare;
+}
 
 struct sim_packet *sim_packet_new(const struct base_slice *frames, int count)
 {
@@ -15,7 +43,7 @@ struct sim_packet *sim_packet_new(const struct base_slice *frames, int count)
     for (int i = 0; i < count - has_payload; i++)
         size += frames[i].size;
     struct sim_packet *packet = malloc(sizeof *packet + size);
-    void *apart = has_payload ? base_frag_malloc_take(frames[PAYLOAD].size) : NULL;
+    void *apart = has_payload ? pages_take(frames[PAYLOAD].size) : NULL;
     if (!packet || (has_payload && !apart)) {
         free(packet);
         free(apart);
@@ -45,6 +73,7 @@ void sim_packet_unref(struct sim_packet *packet)
 {
     if (!packet || --packet->refs > 0)
         return;
-    free(packet->apart);
+    if (packet->apart)
+        pages_give(packet->apart, packet->frames[PAYLOAD].size);
     free(packet);
 }

@@ -11,5 +11,6 @@ const struct sim_scenario sim_scenarios[] = {
     {"swarm", "everything is drawn: topology, workload, faults; checked in every way",
      sim_plot_start},
     {"smoke", "a few clients put and get without and with faults", sim_smoke_start},
+    {"pace", "the same without faults, for measuring", sim_pace_start},
     {NULL, NULL, NULL},
 };

@@ -1,6 +1,6 @@
 /* Clients put and get keys of their own: first without faults, when everything has to succeed, then
  * while OSDs and coordinators die and come back, when calls may fail, but what is read must be what
- * was put last or later. */
+ * was put last or later. The "pace" scenario is the same without faults: for measuring. */
 #include "tests/sim/smoke.h"
 
 #include <inttypes.h>
@@ -15,7 +15,14 @@
 
 #include "base/banned.h"
 
-enum { COORDINATORS = 1, OSDS = 6, CLIENTS = 2, KEYS = 16, SIZE_MAX_BYTES = 40000 };
+enum {
+    COORDINATORS = 3,
+    OSDS = 6,
+    CLIENTS = 4,
+    KEYS = 16,
+    SIZE_MAX_BYTES = 40000,
+    PAUSE_MS = 75, /* mean, between two calls: makes about fifty calls a second */
+};
 
 struct client {
     unsigned id;
@@ -26,7 +33,8 @@ struct client {
 
 static struct {
     struct client clients[CLIENTS];
-    bool faults, over;
+    bool faults_come, faults, over;
+    uint64_t minutes;
     unsigned ready;
 } smoke;
 
@@ -40,9 +48,7 @@ struct content {
 
 static uint8_t byte_at(uint64_t number, uint64_t i)
 {
-    uint64_t z = (number + 1) * 0x9e3779b97f4a7c15u + (i >> 3) * 0xbf58476d1ce4e5b9u;
-    z ^= z >> 31;
-    return (uint8_t)(i < 8 ? number >> (8 * i) : z >> (8 * (i & 7)));
+    return (uint8_t)((i < 8 ? number : number * 31 + (i >> 3)) >> (8 * (i & 7)));
 }
 
 static enum lilio_err content_read(void *context, void *buffer, size_t size, size_t *ret_size,
@@ -157,7 +163,7 @@ static void client_main(void *context)
         else
             get(client, lilio, k, key);
         client->done++;
-        sim_sleep(sim_about(&client->stream, 40 * SIM_MS));
+        sim_sleep(sim_about(&client->stream, PAUSE_MS * SIM_MS));
     }
     lilio_close(&lilio);
 }
@@ -185,20 +191,23 @@ static void one_fault(struct sim_stream *stream)
 
 static void driver_main(void *context)
 {
-    const struct sim_arguments *arguments = context;
+    (void)context;
     struct sim_stream stream = sim_stream_new("smoke faults");
     const struct sim_start init = {.init = true};
-    sim_node_start(sim_coordinator(0), &init);
+    for (unsigned i = 0; i < COORDINATORS; i++)
+        sim_node_start(sim_coordinator(i), &init);
     for (unsigned i = 0; i < OSDS; i++)
         sim_node_start(sim_osd(i), &init);
     sim_sleep(3 * SIM_S);
     for (unsigned i = 0; i < CLIENTS; i++)
         sim_client_start(sim_client(i), client_main, &smoke.clients[i]);
     sim_sleep(5 * SIM_S);
-    smoke.faults = true;
-    uint64_t end = sim_now() + (arguments->minutes ? arguments->minutes : 1) * 60 * SIM_S;
-    while (sim_now() < end)
+    smoke.faults = smoke.faults_come;
+    uint64_t end = sim_now() + smoke.minutes * 60 * SIM_S;
+    while (sim_now() < end && smoke.faults)
         one_fault(&stream);
+    if (sim_now() < end)
+        sim_sleep(end - sim_now());
     smoke.over = true;
     uint64_t done = 0, failures = 0;
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -214,7 +223,7 @@ static void driver_main(void *context)
     sim_end();
 }
 
-void sim_smoke_start(const struct sim_arguments *arguments)
+static void start(const struct sim_arguments *arguments, bool faults)
 {
     const struct sim_cluster_options options = {
         .coordinator_count = COORDINATORS,
@@ -222,17 +231,28 @@ void sim_smoke_start(const struct sim_arguments *arguments)
         .client_count = CLIENTS,
         .data_count = 4,
         .parity_count = 2,
-        .fragment_size = 65536,
+        .fragment_size = 4096,
         .gc_grace_ms = 10000,
     };
-    static struct sim_arguments copy;
-    copy = *arguments;
-    sim_preempt_set(20000);
+    smoke.faults_come = faults;
+    smoke.minutes = arguments->minutes ? arguments->minutes : 1;
+    if (faults)
+        sim_preempt_set(20000);
     sim_cluster_new(&options);
     for (unsigned i = 0; i < CLIENTS; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "smoke client %u", i);
         smoke.clients[i] = (struct client){.id = i, .stream = sim_stream_new(name)};
     }
-    sim_driver_start(driver_main, &copy);
+    sim_driver_start(driver_main, NULL);
+}
+
+void sim_smoke_start(const struct sim_arguments *arguments)
+{
+    start(arguments, true);
+}
+
+void sim_pace_start(const struct sim_arguments *arguments)
+{
+    start(arguments, false);
 }

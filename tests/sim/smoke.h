@@ -5,5 +5,6 @@
 #include "tests/sim/scenario.h"
 
 void sim_smoke_start(const struct sim_arguments *arguments);
+void sim_pace_start(const struct sim_arguments *arguments);
 
 #endif

@@ -10,6 +10,10 @@
 #include <sys/types.h>
 #include <time.h>
 
+/* main.c: several daemons in one process cannot each have their own heap's settings. */
+int __wrap_mallopt(int parameter, int value);
+int __real_mallopt(int parameter, int value);
+
 /* fds.c */
 int __wrap_eventfd(unsigned count, int flags);
 int __wrap_close(int number);
