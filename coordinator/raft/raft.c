@@ -460,7 +460,7 @@ bool raft_action_next(struct raft *raft, struct raft_action *ret)
     bool failed = raft->failed;
     bool found = action_next(raft, ret);
     /* Making an append may have met a log that cannot be read. */
-    if (raft->failed && !failed)
+    if (!found && raft->failed && !failed)
         found = action_next(raft, ret);
     return found;
 }

@@ -202,6 +202,9 @@ static void converge(struct net *net)
     for (size_t i = 0; i < count; i++)
         if (asked[i] == SIZE_MAX || net->reads[asked[i]].answer != 1)
             net_violate(net, "a read is not answered after healing");
+    for (size_t i = 0; i < net->read_count; i++)
+        if (!net->reads[i].answer)
+            net_violate(net, "a read of %lu is never answered", net->reads[i].node);
 }
 
 const char *chaos_run(struct net *net, uint64_t seed)

@@ -359,6 +359,11 @@ void net_crash(struct net_node *node, size_t kept)
         put(&node->disk, &node->waiting.entries[i]);
     raft_free(&node->raft);
     node->up = false;
+    for (size_t i = 0; i < node->net->read_count; i++) {
+        struct net_read *read = &node->net->reads[i];
+        if (read->node == node->id && !read->answer)
+            read->answer = 3;
+    }
 }
 
 void net_restart(struct net_node *node)
@@ -587,8 +592,10 @@ size_t net_read(struct net_node *node)
         assert_non_null(net->reads);
     }
     size_t place = net->read_count++;
-    net->reads[place] = (struct net_read){.committed = net->truth_last};
+    net->reads[place] = (struct net_read){.committed = net->truth_last, .node = node->id};
     enum lilio_err err = raft_read(node->raft, place + 1);
+    if (err)
+        net->reads[place].answer = 2;
     drain(node);
     return err ? SIZE_MAX : place;
 }

@@ -73,7 +73,8 @@ struct net_message {
 struct net_read {
     uint64_t committed; /* when it was asked */
     uint64_t index;
-    uint8_t answer; /* 0 none yet, 1 ok, 2 refused */
+    uint64_t node;
+    uint8_t answer; /* 0 none yet, 1 ok, 2 refused, 3 gone with a crash */
 };
 struct net_truth {
     uint64_t term, chain, commit_term;
