@@ -22,7 +22,8 @@ static void open_line(struct client_control *control, struct proto_coordinators 
     struct proto_line_options options = {
         .context = control->client->context,
         .coordinators = coordinators,
-        .seed = control->client->trace_base + (uintptr_t)control,
+        .seed = control->client->trace_base +
+                atomic_fetch_add(&control->client->trace_count, 1), /* another one for each */
         .stopped = stopped,
         .stop_context = control,
     };

@@ -17,6 +17,7 @@
 struct ward {
     uint64_t start_at, resume_at, disk_well_at, cut_until, harm_until;
     bool hurt, lost; /* lost: a coordinator without its disk */
+    bool soiled;     /* calls of its disk failed: a process that saw it wants to be restarted */
     uint64_t mark;   /* counts harms */
     uint64_t ended_at;
 };
@@ -258,6 +259,7 @@ static void disk_faults(struct sim_faults *f, struct sim_node *node,
 {
     struct ward *w = ward(f, node);
     sim_disk_faults_set(sim_node_disk(node), faults);
+    w->soiled = true;
     w->disk_well_at = disk_time(f);
 }
 
@@ -441,6 +443,7 @@ static void start_again(struct sim_faults *f, struct sim_node *node)
 {
     ward(f, node)->start_at = 0;
     ward(f, node)->ended_at = 0;
+    ward(f, node)->soiled = false;
     if (sim_node_kind(node) == SIM_CLIENT)
         sim_workload_start(f->options.workload, sim_node_id(node));
     else
@@ -458,6 +461,15 @@ static bool left_to_operator(const struct sim_faults *f, const struct sim_node *
     return is_operator(f, node) || f->wards[sim_node_index(node)].lost;
 }
 
+/* What the administrator does after the disk was seen to. */
+static void restart_soiled(struct sim_faults *f, struct sim_node *node)
+{
+    if (!ward(f, node)->soiled || sim_node_state(node) != SIM_UP)
+        return;
+    sim_node_kill(node);
+    ward(f, node)->start_at = sim_now() + 100 * SIM_MS;
+}
+
 static void look_after(struct sim_faults *f, struct sim_node *node)
 {
     struct ward *w = ward(f, node);
@@ -470,6 +482,7 @@ static void look_after(struct sim_faults *f, struct sim_node *node)
         w->disk_well_at = 0;
         w->harm_until = 0;
         sim_disk_heal(sim_node_disk(node));
+        restart_soiled(f, node);
     }
     bool up = sim_node_state(node) == SIM_UP;
     bool never = sim_node_kind(node) == SIM_CLIENT && sim_node_life(node) == 0;
@@ -582,6 +595,7 @@ void sim_faults_stop(struct sim_faults *f)
         if (sim_node_disk(node)) {
             sim_node_power_off_at(node, 0);
             sim_disk_heal(sim_node_disk(node));
+            restart_soiled(f, node);
         }
         w->resume_at = w->disk_well_at = w->harm_until = 0;
         if (w->start_at > sim_now() + 100 * SIM_MS)
