@@ -304,7 +304,7 @@ static bool trouble_print(struct tools_context *context, const struct up *up)
         const char *colon = daemon->detail[0] ? ": " : "";
         if (strcmp(daemon->state, "ended") == 0) {
             good = false;
-            (void)fprintf(stderr, "lilio-ec: %s did not stay up%s%s (its log is in %s)\n",
+            (void)fprintf(stderr, "lilio-ec: %s does not run%s%s (its log is in %s)\n",
                           daemon->name, colon, tools_text_name(daemon->detail, 0),
                           tools_text_name(up->file.log_dir, 1));
         } else if (strcmp(daemon->state, "serving") != 0) {

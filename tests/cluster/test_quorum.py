@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Three coordinators as real processes: the leader killed and stopped under load, members added, removed and replaced while
+writes go on, what status and ls say. Every history is checked for linearizability (history.py): no acknowledged write lost, none
+done twice, no stale read. LILIO_ROUNDS (default 3) is how often the leader goes; more for a long run."""
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import history
+from lilio import BIN, EXISTS, FAILURE, KIB, NOT_FOUND, OK, UNAVAILABLE, USAGE, Cluster, ClusterTest, content, main, wait_until
+
+LOAD = os.environ.get("LILIO_LOAD", os.path.join(BIN, "..", "tests", "lilio-load"))
+ROUNDS = int(os.environ.get("LILIO_ROUNDS", "3"))
+FAILOVER_SECONDS = 10  # only bounds a wait; tests/bench/quorum.py measures
+
+
+class Load:
+    """Clients at work in the background."""
+
+    def __init__(self, cluster, clients=4, keys=6, seconds=600, big_percent=5, seed=1):
+        self.path = os.path.join(cluster.home, f"history.{seed}")
+        self.out = open(self.path, "wb")
+        self.process = subprocess.Popen(
+            [LOAD, cluster.path("lilio.yaml"), "load", *map(str, (clients, keys, seconds, big_percent, seed))],
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE)
+
+    def ops(self):
+        with open(self.path) as f:
+            return history.parse(f)
+
+    def acknowledged(self, since_us=0):
+        return sum(op.kind == "put" and op.result == "ok" and op.begin >= since_us for op in self.ops())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        _, err = self.process.communicate(timeout=120)
+        self.out.close()
+        return self.process.returncode, err.decode(errors="replace")
+
+
+def now_us():
+    return int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
+
+
+class Quorum(ClusterTest):
+    options = {"coordinators": 3, "osds": 6}
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.run("mb", "load")
+        self.load = None
+        self.addCleanup(self._load_end)
+
+    def _load_end(self):
+        if self.load and self.load.process.poll() is None:
+            self.load.process.kill()
+            self.load.process.communicate()
+
+    def begin(self, **options):
+        self.load = Load(self.cluster, **options)
+        wait_until(lambda: self.load.acknowledged() > 20, 20, "the load to begin")
+
+    def end(self):
+        """Stops the load; whatever happened, its history must be right."""
+        code, err = self.load.stop()
+        ops = self.load.ops()
+        self.assertEqual(history.check(ops), [])
+        self.assertEqual(code, OK, err)  # each key could be read at the end
+        self.assertGreater(self.load.acknowledged(), 20)
+        return ops
+
+    def ls(self, code=OK):
+        return self.cluster.run("coordinator", "ls", "--json", code=code).json
+
+    def members(self):
+        return {m["id"]: m for m in self.ls()["coordinators"]}
+
+    def leader(self):
+        """The one that leads now, once there is one."""
+        found = []
+
+        def look():
+            result = self.cluster.run("coordinator", "ls", "--json", code=(OK, UNAVAILABLE))
+            found[:] = [result.json["leader"]] if result.code == OK else []
+            return bool(found)
+        wait_until(look, FAILOVER_SECONDS, "a leader")
+        return found[0]
+
+    def all_live(self, count=3):
+        def look():
+            result = self.cluster.run("coordinator", "ls", "--json", code=(OK, UNAVAILABLE))
+            members = result.json["coordinators"]
+            return result.code == OK and len(members) == count and \
+                all(m["answers"] and m["role"] != "learner" and m["lag"] < 100 for m in members)
+        wait_until(look, 60, f"{count} coordinators")
+
+    def progress(self, since_us):
+        wait_until(lambda: self.load.acknowledged(since_us) > 5, FAILOVER_SECONDS, "acknowledged writes")
+
+    def wipe(self, i):
+        self.cluster.kill(f"coordinator.{i}")
+        shutil.rmtree(self.cluster.path(f"coordinator.{i}"))
+
+    # ---- the leader goes ----
+
+    def test_a_leader_that_is_killed_or_stopped(self):
+        c, rng = self.cluster, random.Random(ROUNDS)
+        self.begin()
+        for i in range(ROUNDS):
+            name = f"coordinator.{self.leader()}"
+            kill = rng.random() < 0.5 if i > 1 else i == 0
+            c.kill(name, sig=signal.SIGKILL if kill else signal.SIGSTOP)
+            self.progress(now_us() + 50000)
+            if kill:
+                c.up()
+            else:
+                c.kill(name, sig=signal.SIGCONT)
+            self.all_live()
+            self.progress(now_us())
+        self.end()
+        self.assertEqual({op.result for op in self.load.ops()} - {"ok", "none", "unknown", "failed"}, set())
+
+    def test_all_killed_at_once(self):
+        c = self.cluster
+        self.begin(clients=2)
+        for _ in range(max(1, ROUNDS // 2)):
+            c.kill("coordinator.0", "coordinator.1", "coordinator.2")
+            c.up()
+            self.all_live()
+            self.progress(now_us())
+        self.end()
+
+    def test_handing_over(self):
+        c = self.cluster
+        self.begin(clients=2)
+        for i in (2, 0, 1, 1):
+            answer = c.run("coordinator", "transfer", str(i), "--json").json
+            self.assertEqual(answer["leader"], i)
+        before = self.leader()
+        self.assertNotEqual(c.run("coordinator", "transfer", "--json").json["leader"], before)
+        c.run("coordinator", "transfer", "9", code=NOT_FOUND)
+        self.end()
+
+    # ---- who belongs to it ----
+
+    def test_one_is_replaced_while_writes_go_on(self):
+        c = self.cluster
+        self.begin()
+        old = self.members()[1]["member"]
+        self.wipe(1)
+        result = c.up(code=FAILURE)
+        self.assertIn("coordinator replace 1", result.err)
+        answer = c.run("coordinator", "replace", "1", "--json").json
+        self.assertNotEqual(answer["member"], old)
+        self.all_live()
+        members = self.members()
+        self.assertEqual(members[1]["member"], answer["member"])
+        self.assertEqual(members[1]["role"] == "leader" or members[1]["role"] == "follower", True)
+        self.progress(now_us())
+        # It counts: one of the others may go now.
+        c.kill("coordinator.0")
+        self.progress(now_us() + 50000)
+        c.up()
+        self.all_live()
+        self.end()
+        c.run("coordinator", "replace", "1", code=EXISTS)  # works
+        c.run("coordinator", "replace", "7", code=NOT_FOUND)
+
+    def test_a_replacement_that_is_interrupted_goes_on(self):
+        c, rng = self.cluster, random.Random(5)
+        self.begin(clients=2)
+        for name in ("coordinator.2", "coordinator.0"):
+            self.wipe(int(name[-1]))
+            for _ in range(6):
+                process = c.start("coordinator", "replace", name)
+                time.sleep(rng.uniform(0.0, 0.35))
+                process.kill()
+                process.communicate()
+            result = c.run("coordinator", "replace", name, code=(OK, EXISTS))
+            if result.code == EXISTS:
+                self.assertIn("works", result.err)  # an interrupted one had come to its end
+            self.all_live()
+        self.assertEqual(len(self.members()), 3)
+        self.progress(now_us())
+        self.end()
+
+    def test_a_broken_folder_is_put_aside_and_a_good_one_is_not(self):
+        c = self.cluster
+        c.put_bytes(b"before", "load/x")
+        c.kill("coordinator.1")
+        result = c.run("coordinator", "replace", "1", code=EXISTS)
+        self.assertIn("only stopped", result.err)
+        self.all_live()
+        c.kill("coordinator.1")
+        folder = c.path("coordinator.1")
+        with open(os.path.join(folder, "identity"), "r+b") as f:
+            f.write(b"\xff" * 16)
+        answer = c.run("coordinator", "replace", "1", "--json").json
+        self.assertTrue(os.path.exists(os.path.join(answer["put_aside"], "identity")))
+        self.all_live()
+        # Another place, which has to be empty.
+        self.wipe(2)
+        full = os.path.join(c.home, "full")
+        os.makedirs(os.path.join(full, "x"))
+        c.run("coordinator", "replace", "2", "--dir", full, code=USAGE)
+        c.run("coordinator", "replace", "2", "--dir", os.path.join(c.home, "no", "parent"), code=NOT_FOUND)
+        new = os.path.join(c.home, "new")
+        answer = c.run("coordinator", "replace", "2", "--dir", new, "--json").json
+        self.assertEqual(os.path.realpath(answer["dir"]), os.path.realpath(new))
+        self.all_live()
+        c.down()
+        c.up()
+        self.assertEqual(c.get_bytes("load/x"), b"before")
+
+    def test_adding_and_removing(self):
+        c = self.cluster
+        self.begin(clients=2)
+        self.assertEqual(c.run("coordinator", "add", "--json").json["id"], 3)
+        c.run("coordinator", "add", "3", code=EXISTS)
+        extra = os.path.join(c.home, "extra")
+        c.run("coordinator", "add", "7", "--dir", extra)
+        self.all_live(5)
+        self.progress(now_us())
+        c.kill("coordinator.0", "coordinator.7")  # five survive the loss of two
+        self.progress(now_us() + 50000)
+        c.up(coordinators=5)
+        self.all_live(5)
+        leader = self.leader()
+        c.run("coordinator", "rm", str(leader))
+        self.assertNotIn(leader, self.members())
+        self.assertIsNone(c.pid(f"coordinator.{leader}"))
+        self.all_live(4)
+        other = next(i for i in (7, 3, 2) if i != leader)
+        c.run("coordinator", "rm", f"coordinator.{other}")
+        self.all_live(3)
+        left = sorted(self.members())
+        c.kill(f"coordinator.{left[0]}")
+        time.sleep(3.5)  # until it counts as silent
+        result = c.run("coordinator", "rm", str(left[1]), code=EXISTS)
+        self.assertIn("no majority", result.err)
+        c.run("coordinator", "rm", str(left[0]))
+        self.progress(now_us())
+        self.end()
+        c.run("coordinator", "rm", str(leader), code=NOT_FOUND)
+        c.run("coordinator", "add", str(leader), code=USAGE)  # its old folder is still there
+        with open(c.path("lilio.yaml")) as f:
+            self.assertEqual(len(re.findall(r"coordinator\.\d+\.peer\.sock", f.read())), 2)
+        self.cluster.coordinators = 8  # those that are to be ended
+
+    # ---- what is said ----
+
+    def test_what_status_and_ls_say(self):
+        c = self.cluster
+        out = c.run("coordinator", "ls").out
+        self.assertEqual(len(re.findall(r"^coordinator\.\d", out, re.M)), 3)
+        self.assertNotIn("WARNING", out + c.run("status").out)
+        leader = self.leader()
+        gone = (leader + 1) % 3
+        c.kill(f"coordinator.{gone}")
+        wait_until(lambda: "one more loss stops the cluster" in c.run("coordinator", "ls").out, 10, "a warning")
+        out = c.run("status").out
+        self.assertIn(f"coordinator.{gone} is silent", out)
+        self.assertIn("one more loss stops the cluster", out)
+        self.assertRegex(out, r"leader +coordinator\.\d")
+        dead = next(m for m in self.ls()["coordinators"] if m["id"] == gone)
+        self.assertEqual((dead["alive"], dead["answers"]), (False, False))
+        status = c.status()
+        self.assertEqual([m["role"] for m in status["coordinators"]].count("leader"), 1)
+        self.assertTrue(all(m["commit_index"] >= m["applied_index"] > 0 for m in status["coordinators"] if m["id"] != gone))
+        # Without a majority nothing is done, and everything says so.
+        c.kill(f"coordinator.{leader}")
+        result = c.run("coordinator", "ls", code=UNAVAILABLE)
+        self.assertEqual(result.out.count(" NO "), 2)
+        c.run("put", "-", "load/x", "--timeout", "2s", data=b"x", code=(UNAVAILABLE, 6))
+        c.run("coordinator", "replace", str(gone), "--timeout", "2s", code=UNAVAILABLE)
+        c.up()
+        self.all_live()
+        c.put_bytes(b"x", "load/x")
+
+    def test_garbage_on_the_peer_socket_is_harmless(self):
+        c, rng = self.cluster, random.Random(3)
+        self.begin(clients=2)
+        for i in range(3):
+            for size in (1, 64, 4096):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(c.path("run", f"coordinator.{i}.peer.sock"))
+                    s.sendall(rng.randbytes(size))
+        self.progress(now_us())
+        self.end()
+        self.all_live()
+
+    def test_up_again(self):
+        c = self.cluster
+        c.up()
+        self.assertIn("ran already", c.run("up", "--dir", c.dir, "--detach", config=False).out)
+        c.run("up", "--dir", c.dir, "--detach", "--coordinators", "5", config=False, code=USAGE)
+        c.kill("coordinator.1", "osd.3")
+        answer = c.run("up", "--dir", c.dir, "--detach", "--json", config=False).json
+        self.assertEqual([d["name"] for d in answer["daemons"] if d["started"]], ["coordinator.1", "osd.3"])
+        c.put_bytes(content(300 * KIB, 1), "load/big")
+        self.assertEqual(len(c.run("down", "--dir", c.dir, "--json", config=False).json["stopped"]), 9)
+        c.up()
+        self.assertEqual(c.get_bytes("load/big"), content(300 * KIB, 1))
+
+
+class OverTcp(ClusterTest):
+    options = {"coordinators": 3, "osds": 3, "profile": "2+1", "listen": "127.0.0.1:0"}
+
+    def test_it_works_and_grows(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(b"x", "b/x")
+        c.run("coordinator", "add")
+        c.kill("coordinator.0")
+        self.assertEqual(c.get_bytes("b/x"), b"x")
+        c.coordinators = 4
+
+
+if __name__ == "__main__":
+    main()
