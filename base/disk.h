@@ -63,11 +63,16 @@ struct base_disk_ops {
      * is lost with the handle. NULL where nobody else can touch the directory. */
     enum lilio_err (*still_named)(struct base_file *file, struct lilio_errinfo *info);
     void (*close)(struct base_file *file);
+    /* A file takes the place of one that is there; a folder moves with all that is in it, to a name
+     * that is not there. */
     enum lilio_err (*rename)(struct base_disk *disk, const char *from, const char *to,
                              struct lilio_errinfo *info);
     enum lilio_err (*unlink)(struct base_disk *disk, const char *name, struct lilio_errinfo *info);
     enum lilio_err (*make_dir)(struct base_disk *disk, const char *name,
                                struct lilio_errinfo *info);
+    /* An empty folder; EXISTS if there is something in it. */
+    enum lilio_err (*remove_dir)(struct base_disk *disk, const char *name,
+                                 struct lilio_errinfo *info);
     /* Makes creations, renames and removals in the folder durable; "" is the disk's own directory.
      */
     enum lilio_err (*sync_dir)(struct base_disk *disk, const char *name,

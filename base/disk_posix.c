@@ -304,6 +304,16 @@ static enum lilio_err posix_make_dir(struct base_disk *base, const char *name,
     return err;
 }
 
+static enum lilio_err posix_remove_dir(struct base_disk *base, const char *name,
+                                       struct lilio_errinfo *info)
+{
+    struct posix_disk *disk = (struct posix_disk *)base;
+    enum lilio_err err = check_name(name, info);
+    if (err || unlinkat(disk->dir_fd, name, AT_REMOVEDIR) == 0)
+        return err;
+    return fail_errno(info, errno == ENOTEMPTY ? EEXIST : errno, "remove directory", name);
+}
+
 /* Opens a folder of the disk for fsync or reading; "" is the disk's own. */
 static enum lilio_err open_dir(const struct posix_disk *disk, const char *name, int *ret_fd,
                                struct lilio_errinfo *info)
@@ -424,6 +434,7 @@ static const struct base_disk_ops posix_ops = {
     .rename = posix_rename,
     .unlink = posix_unlink,
     .make_dir = posix_make_dir,
+    .remove_dir = posix_remove_dir,
     .sync_dir = posix_sync_dir,
     .list = posix_list,
     .space = posix_space,

@@ -502,6 +502,19 @@ static enum lilio_err handle_make_dir(struct base_disk *base, const char *name,
     return err;
 }
 
+static enum lilio_err handle_remove_dir(struct base_disk *base, const char *name,
+                                        struct lilio_errinfo *info)
+{
+    struct handle *handle = handle_of(base);
+    struct sim_disk *disk = handle->disk;
+    char room[NAME_ROOM];
+    enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, info);
+    if (!err)
+        err = disk->inner->ops->remove_dir(disk->inner, full(handle, name, room), info);
+    sim_disk_leave(disk);
+    return err;
+}
+
 static enum lilio_err handle_sync_dir(struct base_disk *base, const char *name,
                                       struct lilio_errinfo *info)
 {
@@ -565,6 +578,7 @@ static const struct base_disk_ops handle_ops = {
     .rename = handle_rename,
     .unlink = handle_unlink,
     .make_dir = handle_make_dir,
+    .remove_dir = handle_remove_dir,
     .sync_dir = handle_sync_dir,
     .list = handle_list,
     .space = handle_space,

@@ -681,6 +681,7 @@ static const struct base_disk_ops crash_ops = {
     .rename = crash_rename,
     .unlink = crash_unlink,
     .make_dir = crash_make_dir,
+    .remove_dir = crash_disk_remove_folder,
     .sync_dir = crash_sync_dir,
     .list = crash_list,
     .space = crash_space,

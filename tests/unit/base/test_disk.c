@@ -219,6 +219,25 @@ static void test_rename_and_unlink(void **state)
     base_file_close(&now);
 }
 
+/* A folder moves with what is in it, and goes only when it is empty. */
+static void test_folders_move_and_go(void **state)
+{
+    struct fixture *f = *state;
+    const struct base_disk_ops *ops = f->disk->ops;
+    assert_int_equal(ops->make_dir(f->disk, "from", NULL), LILIO_OK);
+    assert_int_equal(try_open(f, "from/f1", BASE_OPEN_CREATE), LILIO_OK);
+    assert_int_equal(ops->rename(f->disk, "from", "to", NULL), LILIO_OK);
+    assert_int_equal(ops->rename(f->disk, "from", "to", NULL), LILIO_E_NOT_FOUND);
+    assert_int_equal(try_open(f, "to/f1", 0), LILIO_OK);
+    assert_int_equal(ops->list(f->disk, "from", count_name, NULL, NULL), LILIO_E_NOT_FOUND);
+    assert_int_equal(ops->remove_dir(f->disk, "to", NULL), LILIO_E_EXISTS);
+    assert_int_equal(ops->unlink(f->disk, "to/f1", NULL), LILIO_OK);
+    assert_int_equal(ops->remove_dir(f->disk, "to", NULL), LILIO_OK);
+    assert_int_equal(ops->remove_dir(f->disk, "to", NULL), LILIO_E_NOT_FOUND);
+    assert_int_equal(ops->sync_dir(f->disk, "", NULL), LILIO_OK);
+    assert_int_equal(ops->make_dir(f->disk, "from", NULL), LILIO_OK);
+}
+
 /* ---- content ---- */
 
 static void test_vectors(void **state)
@@ -372,17 +391,18 @@ static void test_space(void **state)
     assert_int_equal(f->disk->ops->lock(f->disk, NULL), LILIO_OK); /* it is ours already */
 }
 
-#define SUITE(set)                                                                \
-    cmocka_unit_test_setup_teardown(test_open, set, tear_down),                   \
-        cmocka_unit_test_setup_teardown(test_bad_names, set, tear_down),          \
-        cmocka_unit_test_setup_teardown(test_folders, set, tear_down),            \
-        cmocka_unit_test_setup_teardown(test_rename_and_unlink, set, tear_down),  \
-        cmocka_unit_test_setup_teardown(test_vectors, set, tear_down),            \
-        cmocka_unit_test_setup_teardown(test_end_of_file, set, tear_down),        \
-        cmocka_unit_test_setup_teardown(test_allocate_and_punch, set, tear_down), \
-        cmocka_unit_test_setup_teardown(test_alignment_rule, set, tear_down),     \
-        cmocka_unit_test_setup_teardown(test_read_only, set, tear_down),          \
-        cmocka_unit_test_setup_teardown(test_random_operations, set, tear_down),  \
+#define SUITE(set)                                                                 \
+    cmocka_unit_test_setup_teardown(test_open, set, tear_down),                    \
+        cmocka_unit_test_setup_teardown(test_bad_names, set, tear_down),           \
+        cmocka_unit_test_setup_teardown(test_folders, set, tear_down),             \
+        cmocka_unit_test_setup_teardown(test_rename_and_unlink, set, tear_down),   \
+        cmocka_unit_test_setup_teardown(test_folders_move_and_go, set, tear_down), \
+        cmocka_unit_test_setup_teardown(test_vectors, set, tear_down),             \
+        cmocka_unit_test_setup_teardown(test_end_of_file, set, tear_down),         \
+        cmocka_unit_test_setup_teardown(test_allocate_and_punch, set, tear_down),  \
+        cmocka_unit_test_setup_teardown(test_alignment_rule, set, tear_down),      \
+        cmocka_unit_test_setup_teardown(test_read_only, set, tear_down),           \
+        cmocka_unit_test_setup_teardown(test_random_operations, set, tear_down),   \
         cmocka_unit_test_setup_teardown(test_space, set, tear_down)
 
 int main(void)

@@ -126,6 +126,13 @@ static enum lilio_err kill_make_dir(struct base_disk *base, const char *name,
     return CHANGE(DISK(base), inner->ops->make_dir(inner, name, info));
 }
 
+static enum lilio_err kill_remove_dir(struct base_disk *base, const char *name,
+                                      struct lilio_errinfo *info)
+{
+    struct base_disk *inner = DISK(base)->inner;
+    return CHANGE(DISK(base), inner->ops->remove_dir(inner, name, info));
+}
+
 static enum lilio_err kill_sync_dir(struct base_disk *base, const char *name,
                                     struct lilio_errinfo *info)
 {
@@ -172,6 +179,7 @@ static const struct base_disk_ops kill_ops = {
     .rename = kill_rename,
     .unlink = kill_unlink,
     .make_dir = kill_make_dir,
+    .remove_dir = kill_remove_dir,
     .sync_dir = kill_sync_dir,
     .list = kill_list,
     .space = kill_space,

@@ -1,0 +1,105 @@
+#include "coordinator/snapshot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "coordinator/keys.h"
+
+#include "base/banned.h"
+
+enum { PATH_ROOM = 128 };
+
+static enum lilio_err read_row(struct base_kv *kv, struct base_slice key,
+                               const struct proto_type *type, void *ret, struct lilio_errinfo *info)
+{
+    struct base_buffer value = {0};
+    enum lilio_err err = base_kv_get(kv, NULL, COORD_META, key, &value, info);
+    err = err ? err : proto_unpack(type, base_buffer_slice(&value), NULL, ret, info);
+    base_buffer_release(&value);
+    return err;
+}
+
+enum lilio_err coord_position_read(const char *path, struct coord_position *ret,
+                                   struct lilio_errinfo *info)
+{
+    struct base_kv_options options = coord_kv_options();
+    struct base_kv *kv = NULL;
+    struct proto_state_row row;
+    options.must_exist = true;
+    enum lilio_err err = base_kv_open_rocksdb(path, &options, &kv, info);
+    if (!err) {
+        struct coord_key key = coord_key_text(base_slice_str("state"));
+        err = read_row(kv, coord_key_slice(&key), &proto_type_state_row, &row, info);
+    }
+    base_kv_free(&kv);
+    if (err)
+        return lilio_prefix(info, err, "where the maps stand");
+    *ret = (struct coord_position){row.applied_index, row.applied_term, row.config_index};
+    return LILIO_OK;
+}
+
+/* ---- folders ---- */
+
+static void collect_each(void *context, const char *file)
+{
+    struct coord_names *names = context;
+    size_t size = strlen(file);
+    if (names->err)
+        return;
+    if (size > COORD_SNAPSHOT_NAME_MAX || names->count == COORD_SNAPSHOT_FILES_MAX) {
+        names->err = LILIO_E_TOO_BIG;
+        return;
+    }
+    if (names->count == names->room) {
+        size_t room = names->room ? 2 * names->room : 64;
+        void *list = reallocarray(names->list, room, sizeof *names->list);
+        if (!list) {
+            names->err = LILIO_E_NOMEM;
+            return;
+        }
+        names->list = list;
+        names->room = room;
+    }
+    memcpy(names->list[names->count++], file, size + 1);
+}
+
+enum lilio_err coord_names_collect(struct base_disk *disk, const char *folder,
+                                   struct coord_names *ret, struct lilio_errinfo *info)
+{
+    *ret = (struct coord_names){0};
+    enum lilio_err err = disk->ops->list(disk, folder, collect_each, ret, info);
+    if (!err && ret->err)
+        err = lilio_fail(info, ret->err, "%s: too many files, or a name that is too long", folder);
+    if (err)
+        coord_names_release(ret);
+    return err;
+}
+
+void coord_names_release(struct coord_names *names)
+{
+    free(names->list);
+    *names = (struct coord_names){0};
+}
+
+bool coord_names_join(const char *folder, const char *name, char *ret_path, size_t room)
+{
+    int size = snprintf(ret_path, room, "%s/%s", folder, name);
+    return size > 0 && (size_t)size < room && !strchr(name, '/') && base_disk_name_valid(ret_path);
+}
+
+enum lilio_err coord_folder_remove(struct base_disk *disk, const char *folder,
+                                   struct lilio_errinfo *info)
+{
+    struct coord_names names = {0};
+    enum lilio_err err = coord_names_collect(disk, folder, &names, info);
+    if (err == LILIO_E_NOT_FOUND)
+        return LILIO_OK;
+    for (size_t i = 0; i < names.count && !err; i++) {
+        char path[PATH_ROOM];
+        if (coord_names_join(folder, names.list[i], path, sizeof path))
+            err = disk->ops->unlink(disk, path, info);
+    }
+    coord_names_release(&names);
+    err = err ? err : disk->ops->remove_dir(disk, folder, info);
+    return err ? err : disk->ops->sync_dir(disk, "", info);
+}
