@@ -100,15 +100,17 @@ class Damage(ClusterTest):
         for i in range(20):
             c.put_bytes(content(3000, i), f"b/{i}")
         c.kill("coordinator.0")
-        maps = c.path("coordinator.0", "maps")
-        saved = os.path.join(c.home, "saved")
-        shutil.copytree(maps, saved)
+        folder, saved = c.path("coordinator.0"), os.path.join(c.home, "saved")
+        shutil.copytree(folder, saved)
         refused = 0
         for _ in range(8):
-            log = max((os.path.join(maps, f) for f in os.listdir(maps) if f.endswith(".log")), key=os.path.getsize)
-            size = os.path.getsize(log)
+            logs = {}  # the places of what was written: records end at whole blocks
+            for name in os.listdir(os.path.join(folder, "log")):
+                with open(os.path.join(folder, "log", name), "rb") as f:
+                    logs[f.name] = [at for at, byte in enumerate(f.read()) if byte]
+            log, written = max(logs.items(), key=lambda item: len(item[1]))
             with open(log, "r+b") as f:
-                at = rng.randrange(size // 10, size * 8 // 10)
+                at = written[rng.randrange(len(written) // 10, len(written) * 8 // 10)]
                 f.seek(at)
                 byte = f.read(1)[0]
                 f.seek(at)
@@ -120,8 +122,8 @@ class Damage(ClusterTest):
             else:
                 self.assertIn("coordinator.0", result.err)
                 refused += 1
-            shutil.rmtree(maps)
-            shutil.copytree(saved, maps)
+            shutil.rmtree(folder)
+            shutil.copytree(saved, folder)
         self.assertGreater(refused, 0)
         c.up()
         self.assertEqual(c.get_bytes("b/7"), content(3000, 7))
