@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/mark.h"
 #include "tests/sim/nodes.h"
 
 #if LILIO_SANITIZED
@@ -20,6 +21,10 @@
 #include "base/banned.h"
 
 enum { STACK_BYTES = (LILIO_SANITIZED ? 1024 : 256) << 10, GUARD_BYTES = 4096 };
+
+/* A fiber that takes so many steps in so short a time does nothing but ask. */
+enum { BUSY_STEPS = 20000 };
+static const uint64_t busy_ns = 100 * SIM_MS;
 
 enum state { READY, RUNNING, BLOCKED, ENDED };
 
@@ -35,6 +40,7 @@ struct sim_fiber {
     struct sim_node *node;
     uint32_t number;
     enum state state;
+    uint64_t busy_since, busy_steps;
     bool woken, detached, paused;
     size_t place; /* in the list of those that are ready, if it is in it */
     struct sim_timer timer;
@@ -191,6 +197,19 @@ static void unready(struct sim_fiber *fiber)
     last->place = fiber->place;
 }
 
+/* For people: a loop that does not wait shows up in the trace and among the marks. */
+static void note_busy(struct sim_fiber *fiber)
+{
+    if (sim_now() - fiber->busy_since > busy_ns) {
+        fiber->busy_since = sim_now();
+        fiber->busy_steps = 0;
+    }
+    if (++fiber->busy_steps != BUSY_STEPS)
+        return;
+    LILIO_MARK("sim/busy_loop");
+    sim_event("busy: fiber %u of %s does not wait", fiber->number, sim_node_name(fiber->node));
+}
+
 bool sim_fibers_step(struct sim_stream *stream, struct sim_node **ret_node)
 {
     if (fibers.ready_count == 0)
@@ -200,6 +219,7 @@ bool sim_fibers_step(struct sim_stream *stream, struct sim_node **ret_node)
     unready(fiber);
     *ret_node = fiber->node;
     fiber->state = RUNNING;
+    note_busy(fiber);
     sim_hash(fiber->number);
     switch_from_loop(fiber);
     if (fiber->state == ENDED && fiber->stack.bottom)

@@ -10,9 +10,14 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "base/err.h"
+
 /* main.c: several daemons in one process cannot each have their own heap's settings. */
 int __wrap_mallopt(int parameter, int value);
 int __real_mallopt(int parameter, int value);
+/* Once is enough. */
+LILIO_MUST_USE enum lilio_err __wrap_codec_self_test(struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err __real_codec_self_test(struct lilio_errinfo *info);
 
 /* fds.c */
 int __wrap_eventfd(unsigned count, int flags);
