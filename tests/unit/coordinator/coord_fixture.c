@@ -45,7 +45,7 @@ struct fx *fx_new(bool rocksdb)
         assert_non_null(mkdtemp(fx->path));
     }
     assert_int_equal(proto_arena_new(&fx->arena), LILIO_OK);
-    fx->wall_ms = 1700000000000;
+    fx->wall_ms = FX_WALL_MS;
     open_store(fx);
     return fx;
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 enum { FX_OSDS = 6, FX_TERM = 3 };
+#define FX_WALL_MS UINT64_C(1700000000000)
 
 struct fx_entry {
     uint64_t index;
