@@ -117,6 +117,7 @@ static enum lilio_err start_home(struct daemon *daemon, struct lilio_errinfo *in
         .init = options->init,
         .join = options->join,
         .log = options->log,
+        .log_segment_bytes = options->log_segment_bytes,
     };
     make_room(daemon->node->dir, options->log);
     enum lilio_err err = coord_home_open(&home, &daemon->home, info);
@@ -159,6 +160,7 @@ static enum lilio_err start_replica(struct daemon *daemon, struct lilio_errinfo 
     const struct coord_replica_options replica = {
         .home = &daemon->home,
         .peers = daemon->peers,
+        .context = daemon->context,
         .file = options->file,
         .service =
             {
@@ -177,6 +179,8 @@ static enum lilio_err start_replica(struct daemon *daemon, struct lilio_errinfo 
             },
         .election_ms = options->election_ms,
         .heartbeat_ms = options->heartbeat_ms,
+        .flush_bytes = options->flush_bytes,
+        .flush_ms = options->flush_ms,
     };
     return coord_replica_new(&replica, &daemon->replica, info);
 }

@@ -13,12 +13,13 @@ struct coord_daemon_options {
     const struct proto_cluster_file *file; /* borrowed */
     uint32_t id;                           /* of this coordinator */
     bool init;
-    uint64_t join;                        /* member id; 0 = none */
-    uint32_t suspect_ms, down_ms, out_ms; /* 0 = defaults */
-    uint32_t election_ms, heartbeat_ms;   /* 0 = 300, 50 */
-    struct base_log *log;                 /* borrowed */
-    int stop_fd;                          /* readable: ask stop() */
-    bool (*stop)(void *context);          /* NULL: any byte stops it */
+    uint64_t join;                                     /* member id; 0 = none */
+    uint32_t suspect_ms, down_ms, out_ms;              /* 0 = defaults */
+    uint32_t election_ms, heartbeat_ms;                /* 0 = 300, 50 */
+    uint64_t log_segment_bytes, flush_bytes, flush_ms; /* 0 = 64 MiB, 64 MiB, 30 s */
+    struct base_log *log;                              /* borrowed */
+    int stop_fd;                                       /* readable: ask stop() */
+    bool (*stop)(void *context);                       /* NULL: any byte stops it */
     void *stop_context;
 };
 /* Returns OK when it was stopped, all closed. Errors: those of the start, all closed; with

@@ -20,6 +20,7 @@
 
 #include "base/planted.h"
 #include "coordinator/identity.h"
+#include "coordinator/install.h"
 #include "coordinator/raft/raft.h"
 
 #include "base/banned.h"
@@ -205,6 +206,7 @@ static enum lilio_err make_log(const struct coord_home_options *options, struct 
         .cluster_id = home->cluster_id,
         .member = home->member,
         .create = true,
+        .segment_bytes = options->log_segment_bytes,
     };
     struct raft_log_recovery recovery;
     uint64_t applied = coord_state_row(home->state)->applied_index;
@@ -309,7 +311,11 @@ static enum lilio_err open_log(const struct coord_home_options *options, struct 
                                struct lilio_errinfo *info)
 {
     const struct raft_log_options log = {
-        .disk = home->disk, .cluster_id = home->cluster_id, .member = home->member};
+        .disk = home->disk,
+        .cluster_id = home->cluster_id,
+        .member = home->member,
+        .segment_bytes = options->log_segment_bytes,
+    };
     struct raft_log_recovery recovery = {0};
     enum lilio_err err = raft_vote_load(home->disk, home->cluster_id, home->member,
                                         false /* must be there */, &home->vote, info);
@@ -366,6 +372,19 @@ static enum lilio_err compare(const struct coord_home *home, struct lilio_errinf
     return LILIO_OK;
 }
 
+/* A crash cut the installation of a pulled state short: it goes on. */
+static enum lilio_err resume_install(const struct coord_home_options *options,
+                                     struct coord_home *home, struct lilio_errinfo *info)
+{
+    bool found = false;
+    struct coord_position position;
+    enum lilio_err err = coord_install_resume(home->disk, home->log, &found, &position, info);
+    if (found)
+        base_log_write(options->log, BASE_LOG_INFO, "home", "install_resumed", "index=%llu",
+                       (unsigned long long)position.index);
+    return err;
+}
+
 static enum lilio_err open_parts(const struct coord_home_options *options, struct coord_home *home,
                                  struct lilio_errinfo *info)
 {
@@ -379,6 +398,8 @@ static enum lilio_err open_parts(const struct coord_home_options *options, struc
         err = make_member(options, home, info);
     if (!err)
         err = open_log(options, home, info);
+    if (!err && !home->kv)
+        err = resume_install(options, home, info);
     if (!err && !home->kv) /* else it was just made */
         err = coord_home_maps_open(home, info);
     if (!err)

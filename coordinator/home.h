@@ -42,8 +42,9 @@ struct coord_home_options {
     const struct proto_cluster_file *file; /* cluster id; with init also the coordinators */
     uint32_t id;                           /* number of this coordinator */
     bool init;
-    uint64_t join;        /* member id given by the cluster; 0 = none */
-    struct base_log *log; /* may be NULL */
+    uint64_t join;              /* member id given by the cluster; 0 = none */
+    struct base_log *log;       /* may be NULL */
+    uint64_t log_segment_bytes; /* 0 = the log's default */
 };
 /* Errors: LOCKED, NOT_FOUND (no maps here, and neither init nor join), FOREIGN (another cluster's
  * or member's), CORRUPT (damaged, or parts that do not fit together), FORMAT, CONFIG, IO, NO_SPACE,

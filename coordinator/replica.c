@@ -77,6 +77,18 @@ static enum lilio_err make_service(struct coord_replica *replica, struct lilio_e
     return coord_service_new(&options, &replica->service, info);
 }
 
+static enum lilio_err make_snapshots(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    const struct coord_snapshots_options options = {
+        .path = replica->home->path,
+        .disk = replica->home->disk,
+        .cluster_id = replica->home->cluster_id,
+        .clock = replica->clock,
+        .random = replica->options.service.random,
+    };
+    return coord_snapshots_new(&options, &replica->snapshots, info);
+}
+
 enum lilio_err coord_replica_new(const struct coord_replica_options *options,
                                  struct coord_replica **ret_replica, struct lilio_errinfo *info)
 {
@@ -105,6 +117,8 @@ enum lilio_err coord_replica_new(const struct coord_replica_options *options,
     if (!err)
         err = make_service(replica, info);
     if (!err)
+        err = make_snapshots(replica, info);
+    if (!err)
         err = coord_worker_new(write_log, replica, &replica->writer, info);
     if (!err)
         err = coord_worker_new(flush_maps, replica, &replica->flusher, info);
@@ -121,6 +135,8 @@ void coord_replica_free(struct coord_replica **replica)
     *replica = NULL;
     if (!mine)
         return;
+    coord_pull_free(&mine->pull);
+    coord_snapshots_free(&mine->snapshots);
     coord_worker_free(&mine->writer);
     coord_worker_free(&mine->flusher);
     coord_service_free(&mine->service);
@@ -255,7 +271,7 @@ static enum lilio_err carry_out(struct coord_replica *replica, const struct raft
         replica_read_decided(replica, action->token, action->index, action->ok);
         break;
     case RAFT_DO_ROLE: role_changed(replica); break;
-    case RAFT_DO_SNAPSHOT: raft_not_installed(replica->raft); break;
+    case RAFT_DO_SNAPSHOT: return replica_snapshot_pull(replica, action->from, info);
     case RAFT_DO_LEARN: learn(replica); break;
     }
     return err;
@@ -295,12 +311,6 @@ static enum lilio_err take_written(struct coord_replica *replica, struct lilio_e
     return replica_carry_out(replica, info);
 }
 
-static void take_request(struct coord_replica *replica, struct proto_request *request)
-{
-    proto_server_reply_error(coord_peers_server(replica->peers), &request, LILIO_E_UNSUPPORTED,
-                             "only coordinators talk here", 0);
-}
-
 static enum lilio_err take_messages(struct coord_replica *replica, struct lilio_errinfo *info)
 {
     struct raft_message message;
@@ -310,7 +320,7 @@ static enum lilio_err take_messages(struct coord_replica *replica, struct lilio_
         if (got == COORD_PEERS_NOTHING)
             break;
         if (got == COORD_PEERS_REQUEST) {
-            take_request(replica, request);
+            replica_snapshot_request(replica, request);
             continue;
         }
         if (!raft_receive(replica->raft, &message))
@@ -373,6 +383,8 @@ enum lilio_err coord_replica_step(struct coord_replica *replica, struct lilio_er
     if (!err)
         err = take_messages(replica, info);
     if (!err)
+        err = replica_snapshot_step(replica, info);
+    if (!err)
         err = replica_apply(replica, info);
     if (!err)
         err = settle(replica, info);
@@ -395,6 +407,9 @@ size_t coord_replica_items(struct coord_replica *replica, struct proto_wait_item
     size_t count = 0;
     items[count++] = (struct proto_wait_item){.fd = coord_worker_fd(replica->writer)};
     items[count++] = (struct proto_wait_item){.fd = coord_worker_fd(replica->flusher)};
+    items[count++] = (struct proto_wait_item){.fd = coord_snapshots_fd(replica->snapshots)};
+    if (replica->pull)
+        items[count++] = (struct proto_wait_item){.fd = coord_pull_fd(replica->pull)};
     if (coord_peers_server(replica->peers))
         items[count++] =
             (struct proto_wait_item){.server = coord_peers_server(replica->peers), .fd = -1};

@@ -25,6 +25,7 @@ struct coord_replica;
 struct coord_replica_options {
     struct coord_home *home;               /* borrowed, open */
     struct coord_peers *peers;             /* borrowed */
+    struct proto_context *context;         /* borrowed: of connections to pull a state over */
     const struct proto_cluster_file *file; /* borrowed: what the first command makes */
     /* As coord_service_new() takes it; kv, state, fresh are filled in here. Its port passes
      * `coordinators` and `quorum` on to the functions below. */
@@ -47,7 +48,7 @@ struct coord_service *coord_replica_service(struct coord_replica *replica);
 LILIO_MUST_USE enum lilio_err coord_replica_step(struct coord_replica *replica,
                                                  struct lilio_errinfo *info);
 /* What to wait for besides requests: fills at most COORD_REPLICA_ITEMS items. */
-enum { COORD_REPLICA_ITEMS = 4 };
+enum { COORD_REPLICA_ITEMS = 5 };
 size_t coord_replica_items(struct coord_replica *replica, struct proto_wait_item *items);
 /* Milliseconds until step() has something to do by itself. */
 int coord_replica_wait_ms(const struct coord_replica *replica);

@@ -171,6 +171,8 @@ static uint64_t needed_by_others(const struct coord_replica *replica)
 static void cut(struct coord_replica *replica)
 {
     uint64_t index = needed_by_others(replica);
+    uint64_t pinned = coord_snapshots_pinned(replica->snapshots);
+    index = pinned < index ? pinned : index;
     raft_log_cut(replica->home->log, index < replica->flushed ? index : replica->flushed);
 }
 
@@ -187,7 +189,8 @@ enum lilio_err replica_flush(struct coord_replica *replica, struct lilio_errinfo
     }
     uint64_t bytes = replica->options.flush_bytes ? replica->options.flush_bytes : FLUSH_BYTES;
     uint64_t ms = replica->options.flush_ms ? replica->options.flush_ms : FLUSH_MS;
-    if (coord_worker_busy(replica->flusher) || replica->applied == replica->flushed ||
+    if (coord_worker_busy(replica->flusher) || replica->pulled ||
+        replica->applied == replica->flushed ||
         (replica->unflushed_bytes < bytes && replica->now_ms - replica->flush_begun_ms < ms))
         return LILIO_OK;
     replica->flush_target = replica->applied;

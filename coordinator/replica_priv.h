@@ -4,6 +4,8 @@
 
 #include "coordinator/entry.h"
 #include "coordinator/replica.h"
+#include "coordinator/snapshot_pull.h"
+#include "coordinator/snapshot_serve.h"
 #include "coordinator/worker.h"
 
 enum {
@@ -56,6 +58,11 @@ struct coord_replica {
     size_t read_count;
     struct replica_change changes[REPLICA_CHANGES_MAX];
 
+    struct coord_snapshots *snapshots;
+    struct coord_pull *pull; /* under way */
+    bool pulled;             /* a state is in DIR/pull/, of this position */
+    struct coord_position position;
+
     struct base_buffer packed; /* of the entry being proposed */
     struct proto_arena *arena; /* of a configuration being applied */
     struct coord_entry entry;  /* being applied */
@@ -85,6 +92,17 @@ void replica_reads_answer(struct coord_replica *replica);
 /* Flushes when it is time; cuts the log. */
 LILIO_MUST_USE enum lilio_err replica_flush(struct coord_replica *replica,
                                             struct lilio_errinfo *info);
+
+/* ---- replica_snapshot.c ---- */
+
+/* A request on the peers' socket that is no message of raft: answers it, now or later. */
+void replica_snapshot_request(struct coord_replica *replica, struct proto_request *request);
+/* Pulls the state of a member. Errors: NOMEM, IO (no thread). */
+LILIO_MUST_USE enum lilio_err replica_snapshot_pull(struct coord_replica *replica, uint64_t from,
+                                                    struct lilio_errinfo *info);
+/* Installs what was pulled when nothing else is being written. Errors: the disk's. */
+LILIO_MUST_USE enum lilio_err replica_snapshot_step(struct coord_replica *replica,
+                                                    struct lilio_errinfo *info);
 
 /* ---- replica_members.c ---- */
 

@@ -123,6 +123,7 @@ static void start_replica(struct quorum_node *node)
     const struct coord_replica_options replica = {
         .home = &node->home,
         .peers = node->peers,
+        .context = quorum->context,
         .file = &quorum->file,
         .service =
             {
@@ -152,6 +153,7 @@ enum lilio_err quorum_start(struct quorum *quorum, uint32_t id, bool init,
         .id = id,
         .init = init,
         .join = node->join,
+        .log_segment_bytes = quorum->log_segment_bytes,
     };
     enum lilio_err err = coord_home_open(&home, &node->home, info);
     if (err)

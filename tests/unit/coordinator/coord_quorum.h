@@ -27,8 +27,8 @@ struct quorum {
     struct proto_cluster_node coordinators[QUORUM_MAX], osds[2];
     struct quorum_node nodes[QUORUM_MAX];
     struct proto_arena *arena;
-    uint64_t flush_bytes;
-    uint32_t first; /* voters at the start */
+    uint64_t flush_bytes, log_segment_bytes; /* small: flushed and cut all the time */
+    uint32_t first;                          /* voters at the start */
 };
 
 /* A request under way, or answered. */

@@ -319,6 +319,89 @@ static void leader_tells_of_all_a_follower_of_itself(void **unused)
     quorum_free(quorum);
 }
 
+/* ---- states ---- */
+
+static uint64_t log_first(const struct quorum_node *node)
+{
+    struct raft_log_view view = raft_log_view(node->home.log);
+    return view.first(view.context);
+}
+
+static uint64_t fill(struct quorum *quorum, uint64_t session, uint64_t from, uint64_t count)
+{
+    for (uint64_t n = from; n < from + count; n++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "b%llu", (unsigned long long)n);
+        bucket_create(quorum, session, n, name);
+    }
+    return from + count;
+}
+
+/* One that was away so long that what it misses is cut off, and one that is new: both get the whole
+ * state, while others go on. */
+static void who_is_far_behind_gets_the_state(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    quorum->flush_bytes = 1;
+    quorum->log_segment_bytes = 16 << 10;
+    start_all(quorum, true);
+    uint64_t session = session_open(quorum), member;
+    uint64_t next = fill(quorum, session, 1, 5);
+    quorum_agree(quorum);
+    uint32_t away = (quorum_leader(quorum)->id + 1) % 3;
+    uint64_t had = coord_replica_applied(quorum->nodes[away].replica);
+    quorum_kill(quorum, away);
+    (void)quorum_run(quorum, 11000, NULL, NULL); /* until nobody waits for it any more */
+    next = fill(quorum, session, next, 40);
+    (void)quorum_run(quorum, 100, NULL, NULL);
+    assert_true(log_first(quorum_leader(quorum)) > had + 1);
+    start_all(quorum, false);
+    quorum_agree(quorum);
+    assert_true(log_first(&quorum->nodes[away]) > had + 1); /* it did not get entries */
+    assert_int_equal(change(quorum, 1, 3, 0, &member), LILIO_OK);
+    quorum->nodes[3].join = member;
+    assert_int_equal(quorum_start(quorum, 3, false, NULL), LILIO_OK);
+    assert_int_equal(change(quorum, 2, 3, 0, NULL), LILIO_OK);
+    next = fill(quorum, session, next, 5);
+    quorum_agree(quorum);
+    for (uint32_t i = 0; i < 4; i++) { /* installed states survive a restart */
+        quorum_kill(quorum, i);
+        assert_int_equal(quorum_start(quorum, i, false, NULL), LILIO_OK);
+    }
+    (void)fill(quorum, session, next, 1);
+    quorum_agree(quorum);
+    quorum_free(quorum);
+}
+
+/* Replaced as `coordinator replace` does it: the old incarnation's disk is gone. */
+static void a_lost_disk_comes_back_as_a_new_member(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    start_all(quorum, true);
+    uint64_t session = session_open(quorum), member;
+    uint64_t next = fill(quorum, session, 1, 5);
+    struct quorum_node *lost = &quorum->nodes[(quorum_leader(quorum)->id + 1) % 3];
+    uint64_t before = lost->home.member;
+    quorum_kill(quorum, lost->id);
+    (void)snprintf(lost->dir, sizeof lost->dir, "%s/empty", quorum->folder);
+    assert_int_equal(quorum_start(quorum, lost->id, false, NULL), LILIO_E_NOT_FOUND);
+    assert_int_equal(change(quorum, 1, lost->id, 0, &member), LILIO_OK);
+    assert_int_equal((uint32_t)member, lost->id);
+    assert_true(member > before);
+    lost->join = member;
+    assert_int_equal(quorum_start(quorum, lost->id, false, NULL), LILIO_OK);
+    next = fill(quorum, session, next, 5);
+    assert_int_equal(change(quorum, 3, lost->id, before, NULL), LILIO_OK);
+    assert_int_equal(change(quorum, 2, lost->id, member, NULL), LILIO_OK);
+    quorum_kill(quorum, (lost->id + 1) % 3); /* it counts now */
+    (void)fill(quorum, session, next, 2);
+    quorum_agree(quorum);
+    assert_int_equal(coord_state_voters(lost->home.state), 3);
+    quorum_free(quorum);
+}
+
 /* ---- strangers ---- */
 
 static void forged_terms_change_nothing(void **unused)
@@ -377,6 +460,8 @@ int main(void)
         cmocka_unit_test(learner_that_is_not_there_is_not_promoted),
         cmocka_unit_test(leadership_is_handed_over),
         cmocka_unit_test(leader_tells_of_all_a_follower_of_itself),
+        cmocka_unit_test(who_is_far_behind_gets_the_state),
+        cmocka_unit_test(a_lost_disk_comes_back_as_a_new_member),
         cmocka_unit_test(forged_terms_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
