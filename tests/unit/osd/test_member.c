@@ -53,19 +53,25 @@ struct fixture {
     struct osd_member *member;
 };
 
-static void member_start(struct fixture *f, bool init)
+static void member_start_with(struct fixture *f, bool init, const char *const *coordinators,
+                              size_t coordinator_count)
 {
     struct osd_member_options options = {
         .node = f->parts.node,
         .home = f->parts.home,
         .collector = f->parts.collector,
         .context = f->context,
-        .coordinators = fake_endpoints(),
-        .coordinator_count = 1,
+        .coordinators = coordinators,
+        .coordinator_count = coordinator_count,
         .address = "tcp://127.0.0.1:1",
         .init = init,
     };
     assert_int_equal(osd_member_start(&options, &f->member), LILIO_OK);
+}
+
+static void member_start(struct fixture *f, bool init)
+{
+    member_start_with(f, init, fake_endpoints(), 1);
 }
 
 static void fixture_init(struct fixture *f)
@@ -143,6 +149,56 @@ static void test_first_disk_with_init(void **state)
     assert_int_equal(osd_node_epoch(f.parts.node), 5);
     await_beat_state(&f, 1);
     assert_int_equal(count_now(&f, &f.fake.binds), 1);
+    fixture_release(&f);
+}
+
+/* A coordinator that follows, and says so to everybody. */
+struct follower {
+    struct proto_server *server;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_uint asked;
+};
+
+static void *follow(void *context)
+{
+    struct follower *follower = context;
+    struct proto_error error = {.code = LILIO_E_NOT_LEADER,
+                                .leader = base_slice_str(fake_endpoints()[0])};
+    while (!atomic_load(&follower->stop)) {
+        struct proto_wait_item item = {.server = follower->server};
+        struct proto_request *request;
+        (void)proto_wait(&item, 1, 10);
+        while ((request = proto_server_receive(follower->server)) != NULL) {
+            atomic_fetch_add(&follower->asked, 1);
+            proto_server_reply_error_full(follower->server, &request, &error, 5);
+        }
+    }
+    return NULL;
+}
+
+static void test_the_leader_is_found(void **state)
+{
+    struct fixture f;
+    struct follower follower = {0};
+    char nobody[128], other[128];
+    (void)state;
+    fixture_init(&f);
+    parts_endpoint("nobody", 0, nobody);
+    parts_endpoint("follower", 0, other);
+    struct proto_server_options options = {.endpoint = other};
+    assert_int_equal(proto_server_new(f.context, &options, &follower.server, NULL), LILIO_OK);
+    assert_int_equal(pthread_create(&follower.thread, NULL, follow, &follower), 0);
+    const char *const coordinators[] = {nobody, other}; /* the leader is in neither's place */
+    parts_run(&f.parts);
+    member_start_with(&f, /* init */ true, coordinators, 2);
+    (void)await_state(&f, OSD_NODE_SERVING);
+    await_count(&f, &f.fake.beats, 5);
+    assert_int_equal(atomic_load(&follower.asked), 1); /* then the leader is known */
+    osd_node_stop(f.parts.node);
+    atomic_store(&follower.stop, true);
+    pthread_join(follower.thread, NULL);
+    proto_server_free(&follower.server);
     fixture_release(&f);
 }
 
@@ -293,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_verdict),
         cmocka_unit_test(test_first_disk_with_init),
+        cmocka_unit_test(test_the_leader_is_found),
         cmocka_unit_test(test_first_disk_without_init),
         cmocka_unit_test(test_joining_disk_goes_on),
         cmocka_unit_test(test_joining_disk_of_a_rebuild),
