@@ -540,12 +540,17 @@ static enum lilio_err entry_end(struct coord_state *state, uint64_t index, uint6
     return state->failed;
 }
 
+static bool applied_before(const struct coord_state *state, uint64_t index)
+{
+    return index <= state->row.applied_index && !LILIO_PLANTED("apply_twice");
+}
+
 enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index, uint64_t term,
                                  const struct base_slice *commands, size_t count,
                                  struct coord_result *ret_results, struct lilio_errinfo *info)
 {
     LILIO_ASSERT(count <= COORD_ENTRY_COMMANDS_MAX);
-    if (!state->failed && index <= state->row.applied_index) {
+    if (!state->failed && applied_before(state, index)) {
         LILIO_MARK("coordinator/entry_again");
         return LILIO_OK;
     }
@@ -562,7 +567,7 @@ enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index, ui
                                    const struct proto_raft_config *config,
                                    struct lilio_errinfo *info)
 {
-    if (!state->failed && index <= state->row.applied_index)
+    if (!state->failed && applied_before(state, index))
         return LILIO_OK;
     if (config && !state->failed) {
         struct coord_key key = meta_key("members");
