@@ -1,8 +1,8 @@
 /* Raft's five properties (Ongaro figure 3.2), and what lilio adds, checked at every event:
  * election safety, a leader's log only grows, logs that agree in an entry agree in all before it,
  * a leader holds what earlier terms committed, one entry is applied at an index; reads see what was
- * committed before they were asked; nothing is sent that was not saved; the configuration is the
- * newest one in the log. */
+ * committed before they were asked; nothing is sent that was not saved, nothing committed that is
+ * not durable on a majority; the configuration is the newest one in the log. */
 #include "raft_net.h"
 
 #include <stdio.h>
@@ -126,6 +126,26 @@ static void check_leader(struct net_node *node)
                     index);
 }
 
+/* What a leader commits is durable on a majority of its voters, itself included only if it is. */
+static void check_durable(struct net_node *node, uint64_t index)
+{
+    const struct proto_raft_config *config = raft_config(node->raft, NULL, NULL);
+    size_t voters = 0, durable = 0;
+    uint64_t expected, chain;
+    if (!net_log_chain(&node->log, index, &expected))
+        return;
+    for (size_t i = 0; i < config->members_count; i++) {
+        if (config->members[i].kind != RAFT_VOTER)
+            continue;
+        const struct net_log *disk = &net_node(node->net, config->members[i].id)->disk;
+        voters++;
+        durable += disk->base > index || (net_log_chain(disk, index, &chain) && chain == expected);
+    }
+    if (durable <= voters / 2)
+        net_violate(node->net, "leader %lu commits %lu, durable on %lu of %lu", node->id, index,
+                    durable, voters);
+}
+
 /* The newest configuration of the log, else that of the state machine. */
 static void check_config(struct net_node *node)
 {
@@ -149,6 +169,8 @@ void net_check_node(struct net_node *node)
         net_violate(node->net, "%lu takes its commit index back", node->id);
     for (uint64_t i = node->checked_commit + 1; i <= commit; i++)
         truth_extend(node, i);
+    if (raft_role(node->raft) == RAFT_LEADER && commit > node->checked_commit)
+        check_durable(node, commit);
     node->checked_commit = commit;
     if (raft_role(node->raft) == RAFT_LEADER)
         check_leader(node);
