@@ -3,7 +3,7 @@
  *  1. Headers. The newest segment may be without one: it was never born. The log starts at the last
  *     segment that says so (a reset), else at the oldest; what is older is removed.
  *  2. Batches are read in order, each must carry the next number. A place without the next batch
- *     ends a segment if the following segment begins with it, else it ends the log.
+ *     ends a segment if a later segment begins with it, else it ends the log.
  *  3. Was it the end? Batch n is written only when n - 1 is durable, and a mark n only when n is.
  * So any header of a batch behind the next number, and any mark behind the last one, proves that
  *     something that was durable is not readable any more: CORRUPT. Otherwise what is there of the
@@ -288,17 +288,15 @@ static enum lilio_err read_batches(struct recovery *recovery, struct lilio_errin
         log->number = start->number;
     }
     enum lilio_err err = LILIO_OK;
-    while (!err) {
-        bool took;
+    bool took = true;
+    while (!err && took) {
         err = take_batch(recovery, segment_of(recovery, segments->active), &took, info);
-        if (err || took)
-            continue;
-        if (segments->active + 1 == segments->count)
-            break;
-        err = take_batch(recovery, segment_of(recovery, segments->active + 1), &took, info);
-        if (!took)
-            break;
-        segments->active++;
+        /* A segment in between may have lost what was written once more behind it. */
+        for (size_t at = segments->active + 1; at < segments->count && !err && !took; at++) {
+            err = take_batch(recovery, segment_of(recovery, at), &took, info);
+            if (took)
+                segments->active = at;
+        }
     }
     if (!err && !recovery->any && !start->reset)
         return lilio_fail(info, LILIO_E_CORRUPT, "segment %" PRIx64 " does not begin with a batch",
