@@ -605,12 +605,40 @@ static struct fragment *find_fragment(struct fake_state *state, uint32_t osd,
     return fragment;
 }
 
+/* Answers what is sent to an OSD that does not have the slot (any more). */
+static bool misplaced(struct fake_state *state, uint32_t osd, const struct proto_fragment_key *key,
+                      struct proto_request **request)
+{
+    uint32_t p = key->placement - 1, width = p == 0 ? 6 : 3;
+    const uint8_t *slot = state->slots[p] + 2 * ((size_t)key->partition * width + key->index);
+    if ((uint32_t)(slot[0] | slot[1] << 8) == osd)
+        return false;
+    atomic_fetch_add(&state->cluster->counters.misplaced, 1);
+    proto_server_reply_error(state->osds[osd], request,
+                             (*request)->header.epoch < state->epoch ? LILIO_E_STALE_EPOCH
+                                                                     : LILIO_E_WRONG_OSD,
+                             "not mine", state->epoch);
+    return true;
+}
+
+static void swap_slots(struct fake_state *state)
+{
+    for (size_t partition = 0; partition < (size_t)1 << PROTO_PARTITION_BITS; partition++) {
+        uint8_t *slots = state->slots[0] + partition * 12, first[2];
+        memcpy(first, slots, 2);
+        memcpy(slots, slots + 2, 2);
+        memcpy(slots + 2, first, 2);
+    }
+}
+
 static void put_fragment(struct fake_state *state, uint32_t osd, struct proto_request **request)
 {
     struct proto_fragment_put body;
     struct proto_fragment_stored stored = {.incarnation = 1, .epoch = state->epoch};
     LILIO_ASSERT(proto_fragment_put_unpack((*request)->body, state->arena, &body, NULL) ==
                  LILIO_OK);
+    if (misplaced(state, osd, &body.key, request))
+        return;
     atomic_fetch_add(&state->cluster->counters.fragments, 1);
     if (atomic_load(&state->cluster->knobs.osd_full[osd])) {
         proto_server_reply_error(state->osds[osd], request, LILIO_E_NO_SPACE, "full", state->epoch);
@@ -665,6 +693,8 @@ static void get_fragment(struct fake_state *state, uint32_t osd, struct proto_re
                  LILIO_OK);
     if (atomic_load(&knobs->collect_on_get) > 0 && atomic_fetch_sub(&knobs->collect_on_get, 1) == 1)
         collect_everything(state);
+    if (misplaced(state, osd, &body.key, request))
+        return;
     const struct fragment *fragment = find_fragment(state, osd, &body.key);
     if (!fragment || atomic_load(&knobs->osd_forgets[osd])) {
         proto_server_reply_error(state->osds[osd], request, LILIO_E_MISSING, "not here",
@@ -729,6 +759,8 @@ static void serve_osd(struct fake_state *state, uint32_t osd, struct proto_reque
     }
     if (count_down(&knobs->osd_stale)) {
         state->epoch++;
+        if (atomic_exchange(&knobs->swap_slots, false))
+            swap_slots(state);
         proto_server_reply_error(state->osds[osd], &request, LILIO_E_STALE_EPOCH, "newer",
                                  state->epoch);
         return;

@@ -28,6 +28,7 @@ struct fake_knobs {
                                     collected */
     _Atomic int osd_busy;        /* OSDs answer BUSY so often */
     _Atomic int osd_stale;       /* OSDs answer STALE_EPOCH so often; the map gets a new epoch */
+    _Atomic bool swap_slots;     /* with the next of these, slots 0 and 1 of "wide" change places */
     _Atomic bool osd_silent[FAKE_OSDS];
     _Atomic bool osd_forgets[FAKE_OSDS]; /* says MISSING */
     _Atomic bool osd_flips[FAKE_OSDS];   /* flips a bit of what it sends */
@@ -36,7 +37,7 @@ struct fake_knobs {
 };
 struct fake_counters {
     _Atomic int sessions, commits, discards, renewals, leases, reports, good_again, verified,
-        stages, inlines, fragments, changes;
+        stages, inlines, fragments, changes, misplaced;
 };
 struct fake_cluster {
     struct fake_knobs knobs;

@@ -449,6 +449,29 @@ static void busy_and_stale_osds(void **state)
     expect(fixture->client, "wide", "k", &fixture->bytes, NULL);
 }
 
+/* Slots move under a put and under a get: whoever lost a slot says so, and the new map is fetched.
+ */
+static void slots_move(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct bytes one = fixture->bytes;
+    one.size = STRIPE;
+    store(fixture->client, "wide", "before", &one); /* the client has a map */
+    atomic_store(&fixture->cluster->knobs.swap_slots, true);
+    atomic_store(&fixture->cluster->knobs.osd_stale, 1);
+    assert_int_equal(put(fixture->client, "wide", "k", &one, true, false, &result, NULL), LILIO_OK);
+    assert_int_equal(result.durable, 6);
+    assert_true(atomic_load(&fixture->cluster->counters.misplaced) >= 1);
+    struct lilio_get_result got;
+    expect(fixture->client, "wide", "k", &one, &got);
+    assert_int_equal(got.bad_fragments, 0);
+    atomic_store(&fixture->cluster->knobs.swap_slots, true);
+    atomic_store(&fixture->cluster->knobs.osd_stale, 1);
+    expect(fixture->client, "wide", "k", &one, &got); /* two fragments are not where the map says */
+    assert_int_equal(got.degraded_stripes, 1);
+}
+
 /* The first OSD answers later than the grace: the put does not wait for it stripe by stripe. */
 static void slow_osd(void **state)
 {
@@ -1001,6 +1024,7 @@ int main(void)
         TEST(silent_osds),
         TEST(full_osds),
         TEST(busy_and_stale_osds),
+        TEST(slots_move),
         TEST(slow_osd),
         TEST(version_collected_under_the_reader),
         TEST(long_reads_hold_a_lease),
