@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# From a clone to a stored file that survived the loss of two OSDs and of a disk, each step as a user would type it.
+# From a clone to a stored file that survived the loss of two OSDs, a leader and a disk, each step as a user would type it.
 #
 #   deploy/quickstart.sh [--keep DIR] [FILE]
 #
-# Installs the dependencies, builds the release preset, starts a local cluster (1 coordinator, 6 OSDs, 4+2: seven processes,
-# real sockets), stores FILE (default: 256 MiB made for the purpose), reads it back, kills two OSDs, reads again, brings them
-# back, wipes a disk, rebuilds it, verifies everything, stops and cleans up. --keep DIR leaves the cluster running in DIR.
+# Installs the dependencies, builds the release preset, starts a local cluster (3 coordinators, 6 OSDs, 4+2: nine processes,
+# real sockets), stores FILE (default: 256 MiB made for the purpose), reads it back, kills two OSDs and the leader, reads again, brings
+# them back, wipes a disk, rebuilds it, replaces a coordinator, verifies everything, stops and cleans up. --keep DIR leaves the
+# cluster running in DIR.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +15,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --keep) [ $# -ge 2 ] || { echo "quickstart: --keep needs a folder" >&2; exit 2; }; keep=$2; shift 2 ;;
     --keep=*) keep=${1#--keep=}; shift ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "quickstart: unknown option $1 (see --help)" >&2; exit 2 ;;
     *) [ -z "$file" ] || { echo "quickstart: one file at most" >&2; exit 2; }; file=$1; shift ;;
     esac
@@ -74,25 +75,27 @@ compare() {
     rm -f "$work/back"
 }
 # SIGKILL, as a crash or a pulled plug would do it.
-kill_osd() {
+kill_daemon() {
     local pid
-    pid=$(cut -d' ' -f1 "$cluster/run/osd.$1.pid")
-    printf '$ kill -9 %s        # osd.%s\n' "$pid" "$1"
+    pid=$(cut -d' ' -f1 "$cluster/run/$1.pid")
+    printf '$ kill -9 %s        # %s\n' "$pid" "$1"
     kill -9 "$pid"
     # Where nobody collects orphans it stays as a zombie, which is as good as gone.
     while [ -d "/proc/$pid" ] && ! grep -qs '^State:[[:space:]]*Z' "/proc/$pid/status"; do sleep 0.05; done
 }
 
-say "Three commands from nothing to a stored file"
-lilio up --dir "$cluster" --detach
+say "From nothing to a stored file"
+lilio up --dir "$cluster" --coordinators 3 --detach
 lilio mb first || [ $? -eq 4 ] # it is there when --keep names the same folder again
 lilio put "$file" first/example
 lilio get first/example "$work/back"
 compare
 
-say "Two of the six OSDs die; the bytes are still there"
-kill_osd 1
-kill_osd 4
+say "Two of the six OSDs and the leading coordinator die; the bytes are still there"
+leader=$("$cli" coordinator ls | awk '$2 == "leader" { print $1 }')
+kill_daemon osd.1
+kill_daemon osd.4
+kill_daemon "$leader"
 lilio get first/example "$work/back"
 compare
 lilio explain first/example | sed -n '1,6p;$p'
@@ -100,12 +103,18 @@ lilio explain first/example | sed -n '1,6p;$p'
 say "They come back"
 lilio up --dir "$cluster" --detach
 lilio osd ls
+lilio coordinator ls
 
 say "A disk is lost for good: wipe it, rebuild it, have it proven"
-kill_osd 3
+kill_daemon osd.3
 show rm -rf "$cluster/osd.3"
 lilio up --dir "$cluster" --detach
 lilio osd rebuild 3
+
+say "A coordinator's disk is lost: another member takes its place"
+kill_daemon coordinator.1
+show rm -rf "$cluster/coordinator.1"
+lilio coordinator replace 1
 lilio verify
 lilio status
 
