@@ -219,6 +219,8 @@ static void send(struct net_node *node, const struct raft_message *m)
 {
     struct net *net = node->net;
     node->sends++;
+    if (m->count > net->entries_most)
+        net->entries_most = m->count;
     net_check_send(node, m);
     if (net->cut[m->from][m->to] || net_random(net, 100) < net->drop_percent)
         return;

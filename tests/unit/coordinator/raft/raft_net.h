@@ -104,6 +104,7 @@ struct net {
     size_t read_count, read_room;
     uint64_t proposed;
     unsigned snapshots, truncations, elections, refused;
+    size_t entries_most; /* of one message */
     char violation[256];
 };
 
