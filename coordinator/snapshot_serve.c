@@ -200,10 +200,8 @@ static bool add_member(struct coord_snapshots *s, uint64_t member)
 }
 
 /* Starts a checkpoint for those who ask, once the worker is free. */
-static void start_making(struct coord_snapshots *s, struct base_kv *kv, uint64_t applied)
+static void start_making(struct coord_snapshots *s)
 {
-    s->pinned = applied; /* before it is made: what it has is at least this */
-    s->kv = kv;
     s->id = base_random_u64(s->random);
     s->stage = STAGE_MAKING;
     coord_worker_start(s->worker);
@@ -219,7 +217,7 @@ static enum lilio_err open_snapshot(struct coord_snapshots *s, struct proto_serv
         return err;
     if (!base_uuid_equal(ask.cluster_id, s->cluster_id))
         return lilio_fail(info, LILIO_E_FOREIGN, "the state of another cluster is asked for");
-    if (s->stage == STAGE_REMOVING || s->asking_count == ASKING_MAX || !add_member(s, ask.member))
+    if (s->asking_count == ASKING_MAX || !add_member(s, ask.member))
         return lilio_fail(info, LILIO_E_BUSY, "too many pulls");
     struct asking asking = {server, *request};
     *request = NULL;
@@ -228,8 +226,11 @@ static enum lilio_err open_snapshot(struct coord_snapshots *s, struct proto_serv
         return LILIO_OK;
     }
     s->asking[s->asking_count++] = asking;
+    if (s->pinned == UINT64_MAX) /* from now on: before the checkpoint is made */
+        s->pinned = applied;
+    s->kv = s->stage == STAGE_MAKING ? s->kv : kv;
     if (s->stage == STAGE_NONE)
-        start_making(s, kv, applied);
+        start_making(s);
     return LILIO_OK;
 }
 
@@ -353,15 +354,13 @@ bool coord_snapshots_request(struct coord_snapshots *s, struct proto_server *ser
     return true;
 }
 
-static void finish_work(struct coord_snapshots *s, enum lilio_err err, const char *text)
+static void finish_making(struct coord_snapshots *s, enum lilio_err err, const char *text)
 {
-    bool made = s->stage == STAGE_MAKING && !err;
-    s->stage = made ? STAGE_READY : STAGE_NONE;
-    s->heard_ms = base_now_ms(s->clock);
-    if (!made) {
+    s->stage = err ? STAGE_NONE : STAGE_READY;
+    if (err) {
         s->member_count = 0;
         s->pinned = UINT64_MAX;
-        refuse_asking(s, err ? err : LILIO_E_UNAVAILABLE, text);
+        refuse_asking(s, err, text);
         return;
     }
     for (size_t i = 0; i < s->asking_count; i++)
@@ -369,12 +368,30 @@ static void finish_work(struct coord_snapshots *s, enum lilio_err err, const cha
     s->asking_count = 0;
 }
 
+/* Whoever asked meanwhile gets a checkpoint of its own. */
+static void finish_removing(struct coord_snapshots *s, enum lilio_err err, const char *text)
+{
+    s->stage = STAGE_NONE;
+    if (err) {
+        s->member_count = 0;
+        s->pinned = UINT64_MAX;
+        refuse_asking(s, err, text);
+    } else if (s->asking_count > 0) {
+        start_making(s);
+    }
+}
+
 void coord_snapshots_step(struct coord_snapshots *s)
 {
     struct lilio_errinfo info = {0};
     enum lilio_err err = LILIO_OK;
-    if (coord_worker_take(s->worker, &err, &info))
-        finish_work(s, err, info.text);
+    if (coord_worker_take(s->worker, &err, &info)) {
+        s->heard_ms = base_now_ms(s->clock);
+        if (s->stage == STAGE_MAKING)
+            finish_making(s, err, info.text);
+        else
+            finish_removing(s, err, info.text);
+    }
     if (s->stage == STAGE_READY && base_now_ms(s->clock) - s->heard_ms >= COORD_SNAPSHOT_SILENT_MS)
         start_removing(s);
 }
@@ -391,6 +408,8 @@ static void wait_for_worker(struct coord_snapshots *s)
 void coord_snapshots_stop(struct coord_snapshots *s)
 {
     refuse_asking(s, LILIO_E_UNAVAILABLE, "the state is being replaced");
+    s->member_count = 0;
+    s->pinned = UINT64_MAX;
     wait_for_worker(s);
     if (s->stage == STAGE_READY)
         start_removing(s);
