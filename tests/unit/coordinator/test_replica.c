@@ -126,8 +126,8 @@ static void a_minority_may_die_and_come_back(void **unused)
         quorum_ask(quorum_leader(quorum), &lost, session, n, &proto_type_bucket_create, &create);
         (void)quorum_run(quorum, (int)n - 2, NULL, NULL);
         quorum_kill(quorum, victim->id);
+        bucket_create(quorum, session, n, name); /* answered behind the lost one, if that is */
         quorum_call_release(&lost);
-        bucket_create(quorum, session, n, name);
         assert_int_equal(bucket_get(quorum_leader(quorum), name), LILIO_OK);
         start_all(quorum, false);
         quorum_agree(quorum);
@@ -241,6 +241,27 @@ static void members_come_and_go(void **unused)
     assert_int_equal(change(quorum, 3, follower, 0, NULL), LILIO_E_NOT_FOUND);
     assert_int_equal(change(quorum, 1, follower, 0, &again), LILIO_OK);
     assert_true(again >> 32 > 1); /* not who it was */
+    quorum_free(quorum);
+}
+
+static void a_leader_that_is_removed_hands_over(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    start_all(quorum, true);
+    uint64_t session = session_open(quorum);
+    quorum_agree(quorum);
+    struct quorum_node *leader = quorum_leader(quorum);
+    assert_int_equal(change(quorum, 3, leader->id, 0, NULL), LILIO_OK);
+    (void)quorum_run(quorum, 500, NULL, NULL);
+    struct quorum_node *next = quorum_leader(quorum);
+    assert_int_not_equal(next->id, leader->id);
+    bucket_create(quorum, session, 1, "b1"); /* of two, with the one that is not asked any more */
+    assert_int_equal(coord_state_voters(next->home.state), 2);
+    assert_false(coord_replica_leads(leader->replica));
+    quorum_kill(quorum, leader->id);
+    bucket_create(quorum, session, 2, "b2");
+    quorum_agree(quorum);
     quorum_free(quorum);
 }
 
@@ -457,6 +478,7 @@ int main(void)
         cmocka_unit_test(nothing_is_decided_without_a_majority),
         cmocka_unit_test(all_stop_and_start_again),
         cmocka_unit_test(members_come_and_go),
+        cmocka_unit_test(a_leader_that_is_removed_hands_over),
         cmocka_unit_test(learner_that_is_not_there_is_not_promoted),
         cmocka_unit_test(leadership_is_handed_over),
         cmocka_unit_test(leader_tells_of_all_a_follower_of_itself),
