@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "client/check.h"
 #include "client/object.h"
 
@@ -204,6 +205,29 @@ static void close_scan(struct verify *verify, uint64_t id)
     client_control_tell(&verify->lane->control, &call); /* it lapses otherwise */
 }
 
+/* The page behind a run. A walk is known to the leader that pinned it: behind another one it is
+ * opened anew, and goes on where it was. Whatever was there at the first index and still is, is in
+ * it. */
+static enum lilio_err next_page(struct verify *verify, uint64_t *scan_id, struct base_oid after,
+                                struct proto_scan_page *ret_page, struct client_answer *answer)
+{
+    for (int round = 0;; round++) {
+        struct proto_scan_next request = {.id = *scan_id, .after = after};
+        struct client_call call = {
+            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
+        struct proto_scan scan;
+        enum lilio_err err =
+            client_control_call(&verify->lane->control, &call, ret_page, answer, verify->info);
+        if (err != LILIO_E_NOT_FOUND || round == CLIENT_SCANS_MAX)
+            return err;
+        LILIO_MARK("client/scan_opened_again");
+        err = open_scan(verify, &scan);
+        if (err != LILIO_OK)
+            return err;
+        *scan_id = scan.id;
+    }
+}
+
 /* ---- a page of runs ---- */
 
 /* The greatest oid below. */
@@ -214,19 +238,15 @@ static struct base_oid before(struct base_oid oid)
 
 /* Marks the rows that a scan from now on still has: whatever else was deleted since the first scan.
  */
-static enum lilio_err mark_alive(struct verify *verify, uint64_t scan_id,
+static enum lilio_err mark_alive(struct verify *verify, uint64_t *scan_id,
                                  const struct client_check_row *rows, size_t count, bool *alive)
 {
     struct base_oid after = before(rows[0].row.oid);
     size_t r = 0;
     for (bool more = true; more && r < count;) {
-        struct proto_scan_next request = {.id = scan_id, .after = after};
-        struct client_call call = {
-            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
         struct proto_scan_page page;
         struct client_answer answer = {0};
-        enum lilio_err err =
-            client_control_call(&verify->lane->control, &call, &page, &answer, verify->info);
+        enum lilio_err err = next_page(verify, scan_id, after, &page, &answer);
         for (size_t i = 0; err == LILIO_OK && i < page.rows_count; i++) {
             after = page.rows[i].data.oid;
             while (r < count && compare_oids(rows[r].row.oid, after) < 0)
@@ -265,7 +285,7 @@ static enum lilio_err look_again(struct verify *verify, const struct client_chec
     enum lilio_err err = open_scan(verify, &scan);
     if (err != LILIO_OK)
         return err;
-    err = mark_alive(verify, scan.id, rows, count, alive);
+    err = mark_alive(verify, &scan.id, rows, count, alive);
     close_scan(verify, scan.id);
     return err;
 }
@@ -348,17 +368,13 @@ static enum lilio_err verify_page(struct verify *verify, const struct proto_scan
 
 /* ---- the walk ---- */
 
-static enum lilio_err walk(struct verify *verify, uint64_t scan_id)
+static enum lilio_err walk(struct verify *verify, uint64_t *scan_id)
 {
     struct base_oid after = {0};
     for (bool more = true; more;) {
-        struct proto_scan_next request = {.id = scan_id, .after = after};
-        struct client_call call = {
-            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
         struct proto_scan_page page;
         struct client_answer answer = {0};
-        enum lilio_err err =
-            client_control_call(&verify->lane->control, &call, &page, &answer, verify->info);
+        enum lilio_err err = next_page(verify, scan_id, after, &page, &answer);
         if (err == LILIO_OK)
             err = verify_page(verify, &page);
         more = err == LILIO_OK && page.more && page.rows_count > 0;
@@ -439,7 +455,7 @@ static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
     err = client_map_get(verify->client, &verify->lane->control, scan.epoch, &verify->map_ref,
                          verify->info);
     if (err == LILIO_OK)
-        err = walk(verify, scan.id);
+        err = walk(verify, &scan.id);
     if (err == LILIO_OK)
         err = count_without_runs(verify, bucket);
     if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)

@@ -294,11 +294,14 @@ static void lookup(struct fake_state *state, struct proto_server *server,
     LILIO_ASSERT(proto_version_row_unpack(base_buffer_slice(&object->row), state->arena, &reply.row,
                                           NULL) == LILIO_OK);
     reply.data_count = load_run(state, &reply.row, &data);
-    if (reply.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_flips))
-        ((uint8_t *)(uintptr_t)reply.row.inline_bytes.data)[0] ^= 1;
+    bool flips =
+        reply.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_flips);
+    uint8_t *content = (uint8_t *)(uintptr_t)reply.row.inline_bytes.data;
+    if (flips)
+        content[0] ^= 1;
     proto_server_reply(server, request, &proto_type_object, &reply, NULL, state->epoch);
-    if (reply.row.inline_bytes.size > 0 && atomic_load(&state->cluster->knobs.inline_flips))
-        ((uint8_t *)(uintptr_t)reply.row.inline_bytes.data)[0] ^= 1;
+    if (flips)
+        content[0] ^= 1;
 }
 
 static void data_get(struct fake_state *state, struct proto_server *server,
@@ -578,7 +581,13 @@ static void serve_coordinator(struct fake_state *state, uint32_t number,
     case PROTO_MSG_scan_open:
         proto_server_reply(server, &request, &proto_type_scan, &scan, NULL, state->epoch);
         break;
-    case PROTO_MSG_scan_next: scan_next(state, server, &request); break;
+    case PROTO_MSG_scan_next:
+        if (count_down(&knobs->lose_scans))
+            proto_server_reply_error(server, &request, LILIO_E_NOT_FOUND, "no such walk",
+                                     state->epoch);
+        else
+            scan_next(state, server, &request);
+        break;
     case PROTO_MSG_verified:
         atomic_fetch_add(&counters->verified, 1);
         proto_server_reply(server, &request, &proto_type_ok, &ok, NULL, state->epoch);

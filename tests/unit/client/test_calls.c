@@ -559,6 +559,13 @@ static void verify_and_explain(void **state)
     assert_int_equal(result.fragments_good, result.fragments);
     assert_int_equal(atomic_load(&fixture->cluster->counters.verified), 1);
 
+    atomic_store(&fixture->cluster->knobs.lose_scans, 2); /* the leader changed, twice */
+    assert_int_equal(
+        lilio_verify(fixture->client, NULL, NULL, false, NULL, NULL, NULL, &result, NULL),
+        LILIO_OK);
+    assert_int_equal(result.fragments_good, 6 + 12 * 6);
+    atomic_store(&fixture->cluster->counters.verified, 1);
+
     be_impatient(fixture);
     atomic_store(&fixture->cluster->knobs.osd_forgets[0], true);
     atomic_store(&fixture->cluster->knobs.osd_flips[1], true);
@@ -585,11 +592,12 @@ static void verify_and_explain(void **state)
                      LILIO_OK);
     assert_int_equal(explain.stripe_count, 12);
     assert_int_equal(explain.fragment_count, 72);
-    assert_true(explain.lost);
+    assert_true(explain.lost && !explain.readable_now);
     lilio_explain_release(&explain);
     assert_int_equal(lilio_explain_get(fixture->client, "wide", "b", false, &explain, NULL),
                      LILIO_OK);
     assert_int_equal(explain.survives, 2);
+    assert_true(explain.readable_now);
     lilio_explain_release(&explain);
 }
 
