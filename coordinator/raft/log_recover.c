@@ -208,10 +208,12 @@ static enum lilio_err settle_start(struct recovery *recovery, struct lilio_errin
     size_t gone = recovery->start;
     for (size_t i = 0; i < gone && !err; i++)
         err = log_segment_drop_first(log, info);
+    if (err)
+        return err;
     memmove(recovery->headers, recovery->headers + gone,
             segments->count * sizeof *recovery->headers);
     recovery->start = 0;
-    return err;
+    return LILIO_OK;
 }
 
 /* ---- 2: batches ---- */
