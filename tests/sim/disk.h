@@ -42,12 +42,6 @@ void sim_disk_replace(struct sim_disk *disk);
 /* Flips a bit of a stored byte of some file whose name starts with prefix ("segments/", ""),
  * durably. Returns false if there is nothing stored. The name and offset are in the trace. */
 bool sim_disk_flip(struct sim_disk *disk, const char *prefix);
-/* Copy of everything as it is now, and back to it: a disk that returns with old content. The node
- * must not be up for sim_disk_restore. */
-struct sim_disk_image;
-struct sim_disk_image *sim_disk_save(struct sim_disk *disk);
-void sim_disk_restore(struct sim_disk *disk, const struct sim_disk_image *image);
-
 struct sim_disk_counts {
     uint64_t reads, writes, syncs, metas, errors, flips, misdirected;
 };
