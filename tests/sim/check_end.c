@@ -14,10 +14,18 @@ enum { TRIES = 20 };
 
 static bool all_osds_up(const struct lilio_status *status)
 {
+    static char stage[64];
     unsigned up = 0;
-    for (size_t i = 0; i < status->osd_count; i++)
-        up +=
-            strcmp(status->osds[i].state, "up") == 0 || strcmp(status->osds[i].state, "blank") == 0;
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_osd *osd = &status->osds[i];
+        bool good = strcmp(osd->state, "up") == 0 || strcmp(osd->state, "blank") == 0;
+        up += good;
+        if (!good) {
+            snprintf(stage, sizeof stage, "all OSDs are up (osd.%u is %s)", osd->id, osd->state);
+            plot.stage = stage;
+            operator_revive(osd->id);
+        }
+    }
     return up == plot.swarm.osds;
 }
 

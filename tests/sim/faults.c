@@ -1,6 +1,7 @@
 #include "tests/sim/faults.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ struct ward {
     bool hurt, lost; /* lost: a coordinator without its disk */
     bool soiled;     /* calls of its disk failed: a process that saw it wants to be restarted */
     uint64_t mark;   /* counts harms */
+    char join[24];   /* a coordinator that came in the place of another: as which member */
     uint64_t ended_at;
 };
 
@@ -444,10 +446,12 @@ static void start_again(struct sim_faults *f, struct sim_node *node)
     ward(f, node)->start_at = 0;
     ward(f, node)->ended_at = 0;
     ward(f, node)->soiled = false;
+    ward(f, node)->resume_at = 0;
     if (sim_node_kind(node) == SIM_CLIENT)
         sim_workload_start(f->options.workload, sim_node_id(node));
     else
-        sim_node_start(node, NULL);
+        sim_node_start(
+            node, ward(f, node)->join[0] ? &(struct sim_start){.join = ward(f, node)->join} : NULL);
 }
 
 static bool is_operator(const struct sim_faults *f, const struct sim_node *node)
@@ -624,6 +628,14 @@ void sim_faults_osd_mended(struct sim_faults *f, unsigned osd, uint64_t mark)
         w->hurt = false;
 }
 
+void sim_faults_osd_empty(struct sim_faults *f, unsigned osd)
+{
+    struct sim_node *node = sim_osd(osd);
+    replace_disk(f, node);
+    ward(f, node)->mark++;
+    start_again(f, node);
+}
+
 bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i, uint64_t *ret_mark)
 {
     const struct ward *w = &f->wards[sim_node_index(sim_coordinator(i))];
@@ -631,11 +643,18 @@ bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i, uint64_
     return w->hurt;
 }
 
-void sim_faults_coordinator_joins(struct sim_faults *f, unsigned i)
+void sim_faults_coordinator_join(struct sim_faults *f, unsigned i, uint64_t member)
 {
-    struct ward *w = ward(f, sim_coordinator(i));
+    struct sim_node *node = sim_coordinator(i);
+    struct ward *w = ward(f, node);
+    if (sim_node_state(node) == SIM_UP)
+        sim_node_kill(node);
+    sim_disk_replace(sim_node_disk(node));
+    sim_disk_heal(sim_node_disk(node));
     w->lost = false;
-    w->start_at = w->ended_at = w->disk_well_at = w->harm_until = 0;
+    w->disk_well_at = w->harm_until = 0;
+    snprintf(w->join, sizeof w->join, "%llu", (unsigned long long)member);
+    start_again(f, node);
 }
 
 void sim_faults_coordinator_mended(struct sim_faults *f, unsigned i, uint64_t mark)

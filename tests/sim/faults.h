@@ -42,11 +42,14 @@ bool sim_faults_osd_hurt(const struct sim_faults *faults, unsigned osd);
 bool sim_faults_osd_mendable(const struct sim_faults *faults, unsigned osd, uint64_t *ret_mark);
 /* A rebuild that began at this mark proved that everything is there. */
 void sim_faults_osd_mended(struct sim_faults *faults, unsigned osd, uint64_t mark);
+/* An empty disk in the place of one that is so damaged that it is refused. */
+void sim_faults_osd_empty(struct sim_faults *faults, unsigned osd);
 /* A coordinator whose disk was lost or damaged: it has to be replaced by a new member. */
 bool sim_faults_coordinator_hurt(const struct sim_faults *faults, unsigned i, uint64_t *ret_mark);
 void sim_faults_coordinator_mended(struct sim_faults *faults, unsigned i, uint64_t mark);
-/* Its disk was replaced and a new member was started there: from now on it is looked after. */
-void sim_faults_coordinator_joins(struct sim_faults *faults, unsigned i);
+/* Puts an empty disk in its place and starts a new member there, which is looked after from now on.
+ */
+void sim_faults_coordinator_join(struct sim_faults *faults, unsigned i, uint64_t member);
 /* Whether more was hurt at any time than the budget allows: losses are possible. */
 bool sim_faults_beyond(const struct sim_faults *faults);
 

@@ -1,9 +1,7 @@
 /* Who mends things: makes the bucket, rebuilds hurt OSDs, replaces coordinators and moves
  * leadership while faults go on, and looks at everything at the end. */
-#include <stdio.h>
 #include <string.h>
 
-#include "tests/sim/disk.h"
 #include "tests/sim/plot_priv.h"
 
 #include "base/banned.h"
@@ -75,13 +73,37 @@ bool operator_rebuild(unsigned osd)
     return false;
 }
 
+void operator_revive(unsigned osd)
+{
+    char address[256] = "", node[64], state[32], detail[512];
+    struct lilio_errinfo info = {0};
+    struct lilio_status status = {0};
+    uint64_t mark;
+    if (!sim_faults_osd_mendable(plot.faults, osd, &mark) ||
+        lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
+        return;
+    for (size_t i = 0; i < status.osd_count; i++)
+        if (status.osds[i].id == osd)
+            memcpy(address, status.osds[i].address, sizeof address);
+    lilio_status_release(&status);
+    if (address[0] &&
+        lilio_ping(plot.lilio, address, 1000, node, state, detail, &info) == LILIO_OK &&
+        strcmp(state, "refused") == 0) {
+        sim_event("operator: osd.%u gets an empty disk: %s", osd, detail);
+        sim_faults_osd_empty(plot.faults, osd);
+    }
+}
+
 static void rebuild_some(struct sim_stream *random)
 {
     for (unsigned i = 0; i < plot.swarm.osds && plot.phase == PLOT_FAULTS; i++) {
         uint64_t mark;
         if (sim_faults_osd_mendable(plot.faults, i, &mark) &&
-            sim_below(random, 100) < plot.swarm.rebuild_percent && operator_rebuild(i))
-            sim_faults_osd_mended(plot.faults, i, mark);
+            sim_below(random, 100) < plot.swarm.rebuild_percent) {
+            operator_revive(i);
+            if (operator_rebuild(i))
+                sim_faults_osd_mended(plot.faults, i, mark);
+        }
     }
 }
 
@@ -132,15 +154,9 @@ static bool join(unsigned i, uint64_t mark)
         return false;
     if (!change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
         return false;
-    char text[32];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)member);
-    if (sim_node_state(sim_coordinator(i)) == SIM_UP)
-        sim_node_kill(sim_coordinator(i));
-    sim_disk_replace(sim_node_disk(sim_coordinator(i)));
     joined[i].member = member;
     joined[i].mark = mark;
-    sim_node_start(sim_coordinator(i), &(struct sim_start){.join = text});
-    sim_faults_coordinator_joins(plot.faults, i);
+    sim_faults_coordinator_join(plot.faults, i, member);
     return true;
 }
 

@@ -27,6 +27,9 @@ extern struct plot plot;
 void operator_main(void *unused);
 /* Rebuilds an OSD; true when it was proven whole. Answers false at once when it cannot begin. */
 bool operator_rebuild(unsigned osd);
+/* What is done about an OSD that runs and does not serve: one whose disk was harmed so that it is
+ * refused gets an empty one. */
+void operator_revive(unsigned osd);
 /* Puts a new member in the place of a coordinator that is hurt; true when none is, or it votes. */
 bool operator_replace(unsigned coordinator);
 
