@@ -1,16 +1,17 @@
 /* The log of one coordinator, and its vote: files of our own beside the maps.
  *
- *   DIR/log/<16 hex digits>.log   segments: zeroed ahead, written by aligned direct writes,
- * recycled DIR/vote                      term and vote, two copies, each in a block of its own
+ *   DIR/log/<16 hex digits>.log   segments: zeroed ahead, written by aligned direct writes, used
+ *                                 again under a new name
+ *   DIR/vote                      term and vote, two copies, each in a block of its own
  *
  * The layout, its checksums and what each crash leaves behind: docs/formats/log.md.
  *
  * An append goes into memory; raft_log_write() brings everything that waits to the disk with one
  * write and one sync (group commit), so batches gather while one is under way. A replaced suffix is
- * not erased: the record that is written later, of a higher term, at the same index wins, and a
- * torn end is cut at the next start. Damage before the end is CORRUPT, never cut: the log is the
- * truth. Where an append ends is known beyond the records themselves, so that a flipped bit in the
- * last one is told from a torn write wherever that can be told (docs/formats/log.md says where).
+ * not erased: the batch that is written later wins, and a torn end is overwritten. Damage before
+ * the end is CORRUPT, never cut: the log is the truth. A batch is begun only when the one before is
+ * durable, and a mark says so of the last one, so that a flipped bit even there is told from a torn
+ * write wherever that can be told (docs/formats/log.md says where).
  *
  * Threads: one owner; raft_log_write may run in one other thread at the same time. Durability rules
  * are those of base/disk.h; the first failed write or sync is final (design rule 6): every later
@@ -57,7 +58,8 @@ LILIO_MUST_USE enum lilio_err raft_log_append(struct raft_log *log,
                                               struct lilio_errinfo *info);
 /* The last entry known durable; (0, 0) when there is none. */
 void raft_log_durable(struct raft_log *log, uint64_t *ret_index, uint64_t *ret_term);
-/* Something waits for raft_log_write. */
+/* Something waits for raft_log_write: entries, or chores (log_write.c) that a call does one at a
+ * time when it finds no entries. */
 bool raft_log_waiting(struct raft_log *log);
 /* Bytes that are appended and not durable: the caller stops proposing above its bound. */
 size_t raft_log_waiting_bytes(struct raft_log *log);
