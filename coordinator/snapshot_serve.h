@@ -1,6 +1,6 @@
 /* Serving the state to a coordinator that pulls it: a checkpoint of the maps, in chunks.
  *
- *   snapshot_open  -> a checkpoint in DIR/checkpoint.<id>/, made in a thread of its own, shared by
+ *   snapshot_open  -> a checkpoint in DIR/checkpoint/, made in a thread of its own, shared by
  *                     all who pull at the time; answered when it is there
  *   snapshot_read  -> a part of one of its files, with its CRC32C
  *   snapshot_close -> when the last one closes, or all are silent for a minute, it is removed
