@@ -150,6 +150,14 @@ static size_t lines_fill(struct tools_context *context, const struct lilio_statu
     return count;
 }
 
+static int by_id(const void *left, const void *right)
+{
+    const struct line *a = left, *b = right;
+    if (a->coordinator.id != b->coordinator.id)
+        return a->coordinator.id < b->coordinator.id ? -1 : 1;
+    return a->coordinator.member < b->coordinator.member ? -1 : 1;
+}
+
 static int ls(struct tools_context *context, const struct proto_cluster_file *file)
 {
     struct lilio_status status = {0};
@@ -162,6 +170,7 @@ static int ls(struct tools_context *context, const struct proto_cluster_file *fi
     int code = TOOLS_EXIT_OK;
     if (lines) {
         size_t count = lines_fill(context, led ? &status : NULL, file, lines);
+        qsort(lines, count, sizeof *lines, by_id);
         lines_print(context, lines, count);
         if (led)
             tools_quorum_warn(&context->out, &status);

@@ -109,6 +109,22 @@ class Fresh(ClusterTest):
             c.down()
             shutil.rmtree(c.dir)
 
+    def test_a_killed_start_of_three_coordinators_is_finished_by_the_next(self):
+        rng = random.Random(2)
+        for _ in range(4):
+            c = self.cluster
+            process = self.up_process("--detach", "--coordinators", "3")
+            time.sleep(rng.uniform(0, 0.7))
+            process.kill()
+            process.communicate(timeout=60)
+            c.up(coordinators=3)
+            self.store_and_read()
+            self.assertEqual([m["role"] for m in c.status()["coordinators"]].count("leader"), 1)
+            wait_until(lambda: len(daemons_below(c.home)) == 9, 15, "the end of a doubled daemon")
+            c.down()
+            self.assertEqual(daemons_below(c.home), [])
+            shutil.rmtree(c.dir)
+
     def test_folders_made_before_the_first_up(self):
         c = self.cluster
         os.makedirs(c.path("osd.2", "lost+found"))
