@@ -11,7 +11,7 @@ enum { MEMBERS_MAX = 256 };
 struct member {
     uint64_t id, term, commit, persisted, persisted_term;
     bool leads;
-    uint64_t *terms; /* of the entries by index; 0 = not known (before a reset or the first) */
+    uint64_t *terms; /* of the entries by index; 0 = not known */
     size_t room;
     uint64_t last;
 };
@@ -237,9 +237,11 @@ static bool read_back(struct check_raft *check, struct member *member,
     for (uint64_t index = first; index <= last;) {
         struct raft_entry entries[16];
         size_t count = 0;
-        if (log->read(log->context, index, 16, 1 << 20, entries, &count) != LILIO_OK || !count)
-            return bad(check, "coordinator.%u (%u) cannot read %llu of its log", M(member->id),
-                       U(index));
+        if (log->read(log->context, index, 16, 1 << 20, entries, &count) != LILIO_OK || !count) {
+            for (; index <= last; index++) /* the disk fails; what is there is not known */
+                set_term(member, index, 0);
+            return true;
+        }
         for (size_t i = 0; i < count; i++) {
             uint64_t before = 0;
             if (log->term(log->context, entries[i].index - 1, &before) != LILIO_OK)

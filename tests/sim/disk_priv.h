@@ -24,7 +24,8 @@ LILIO_MUST_USE enum lilio_err sim_disk_enter(struct sim_disk *disk, enum sim_dis
 void sim_disk_leave(struct sim_disk *disk);
 
 /* kv_files.c: the rows of a store as the files of a folder of its disk. save makes the folder, and
- * everything durable. Errors: EXISTS, IO, NO_SPACE; load: NOT_FOUND (no such files), CORRUPT, IO. */
+ * everything durable. Errors: EXISTS, IO, NO_SPACE; load: NOT_FOUND (no such files), CORRUPT, IO.
+ */
 struct base_kv;
 struct base_kv_snapshot;
 LILIO_MUST_USE enum lilio_err sim_kv_save(struct base_kv *kv,

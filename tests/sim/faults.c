@@ -280,6 +280,7 @@ static void disk_full(struct sim_faults *f)
     struct sim_node *node = any_server(f);
     LILIO_MARK("fault/disk_full");
     sim_disk_full(sim_node_disk(node), true);
+    ward(f, node)->soiled = true;
     ward(f, node)->disk_well_at = disk_time(f);
 }
 

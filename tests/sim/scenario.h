@@ -7,7 +7,7 @@
 
 struct sim_arguments {
     uint64_t seed;
-    uint64_t minutes; /* virtual, of faults; 0: the scenario's own default */
+    uint64_t minutes;            /* virtual, of faults; 0: the scenario's own default */
     const char *const *settings; /* "name=value" of the swarm */
     size_t setting_count;
 };

@@ -24,7 +24,7 @@ struct quorum *quorum_new(uint32_t first)
         node->quorum = quorum;
         node->id = i;
         (void)snprintf(node->endpoint, sizeof node->endpoint, "inproc://coordinator.%u", i);
-        (void)snprintf(node->peer, sizeof node->peer, "inproc://peer.%u", i);
+        (void)snprintf(node->peer, sizeof node->peer, "ipc://%s/peer.%u", quorum->folder, i);
         (void)snprintf(node->dir, sizeof node->dir, "%s/coordinator.%u", quorum->folder, i);
         quorum->coordinators[i] = (struct proto_cluster_node){
             .id = i, .endpoint = node->endpoint, .peer = node->peer, .dir = node->dir};

@@ -1,5 +1,5 @@
-/* Several replicas in one process: real directories, logs and stores, messages over inproc sockets,
- * real time with short timeouts. One thread turns all their loops. */
+/* Several replicas in one process: real directories, logs and stores, messages over sockets in a
+ * folder, real time with short timeouts. One thread turns all their loops. */
 #ifndef TESTS_COORD_QUORUM_H
 #define TESTS_COORD_QUORUM_H
 
@@ -18,7 +18,7 @@ struct quorum_node {
     struct coord_peers *peers;
     struct coord_replica *replica;
     struct proto_cluster_node node;
-    char endpoint[48], peer[48], dir[160];
+    char endpoint[48], peer[100], dir[160];
 };
 struct quorum {
     char *folder;

@@ -439,6 +439,8 @@ static void forged_terms_change_nothing(void **unused)
         assert_int_equal(proto_channel_new(quorum->context, quorum->nodes[i].peer, &stranger, NULL),
                          LILIO_OK);
         proto_channel_one_way(stranger);
+        struct proto_wait_item item = {.channel = stranger, .fd = -1, .want_ready = true};
+        assert_true(proto_wait(&item, 1, 10000) > 0);
         uint64_t refused = coord_peers_refused(quorum->nodes[i].peers);
         for (uint8_t kind = RAFT_PRE_VOTE; kind <= RAFT_SNAPSHOT; kind++) {
             struct proto_raft wire = {
