@@ -12,8 +12,8 @@ enum {
 struct base_kv_options coord_kv_options(void)
 {
     static const char *const columns[COORD_COLUMN_COUNT] = {
-        "meta",     "buckets", "bucket_names", "versions", "data",   "refs",
-        "sessions", "dedup",   "osds",         "slots",    "repair", "gc",
+        "meta",  "buckets", "bucket_names", "versions", "data", "refs",         "sessions",
+        "dedup", "osds",    "slots",        "repair",   "gc",   "repair_queue",
     };
     return (struct base_kv_options){
         .columns = columns,
@@ -141,6 +141,15 @@ struct coord_key coord_key_gc(const struct proto_gc_key *gc)
     return key;
 }
 
+struct coord_key coord_key_repair(const struct coord_repair_key *repair)
+{
+    NEW_KEY(key);
+    add_bytes(&key, &repair->margin, 1);
+    add_u64(&key, repair->since_ms);
+    add_oid(&key, repair->oid);
+    return key;
+}
+
 bool coord_key_after_prefix(struct coord_key *key)
 {
     while (key->size > 0 && key->bytes[key->size - 1] == 0xff)
@@ -208,6 +217,18 @@ bool coord_key_gc_parse(struct base_slice key, struct proto_gc_key *ret)
         .osd = base_be32_get(key.data),
         .order_ms = base_be64_get(key.data + 4),
         .oid = oid_at(key.data + 12),
+    };
+    return true;
+}
+
+bool coord_key_repair_parse(struct base_slice key, struct coord_repair_key *ret)
+{
+    if (key.size != 25)
+        return false;
+    *ret = (struct coord_repair_key){
+        .margin = key.data[0],
+        .since_ms = base_be64_get(key.data + 1),
+        .oid = oid_at(key.data + 9),
     };
     return true;
 }

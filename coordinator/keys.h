@@ -20,6 +20,7 @@ enum coord_column {
     COORD_SLOTS,
     COORD_REPAIR,
     COORD_GC,
+    COORD_REPAIR_QUEUE,
     COORD_COLUMN_COUNT,
 };
 /* Columns and memory budget for opening the key-value store, without a log of its own: entries
@@ -50,6 +51,13 @@ struct coord_key coord_key_names(uint64_t bucket_id, struct base_slice text);
 struct coord_key coord_key_ref(struct base_oid oid, uint64_t bucket_id, struct base_slice name);
 struct coord_key coord_key_pair(uint64_t session, uint64_t number); /* dedup, runs of a session */
 struct coord_key coord_key_gc(const struct proto_gc_key *key);
+/* A place in the repair queue. */
+struct coord_repair_key {
+    uint8_t margin;
+    uint64_t since_ms;
+    struct base_oid oid;
+};
+struct coord_key coord_key_repair(const struct coord_repair_key *key);
 
 /* Turns a key into the least one that is greater than all that begin with it; false if there is
  * none. */
@@ -63,5 +71,6 @@ bool coord_key_ref_parse(struct base_slice key, struct base_oid *ret_oid, uint64
                          struct base_slice *ret_name);
 bool coord_key_oid_parse(struct base_slice key, struct base_oid *ret_oid);
 bool coord_key_gc_parse(struct base_slice key, struct proto_gc_key *ret);
+bool coord_key_repair_parse(struct base_slice key, struct coord_repair_key *ret);
 
 #endif

@@ -48,6 +48,16 @@ enum {
     COORD_COLLECT_OPEN_MAX = 512,  /* jobs an OSD has and has not confirmed */
     COORD_COLLECTING_MAX = 4096,   /* runs being collected at a time */
     COORD_COLLECT_WALK_MAX = 4096, /* gc rows looked at in one round */
+
+    /* repair */
+    COORD_REPAIR_LEVELS = 18,          /* counters: margins 0 to 16, and too few known good */
+    COORD_REPAIR_OPEN_MAX = 64,        /* runs leased to an OSD */
+    COORD_REPAIR_LEASE_MS = 60000,     /* a lease no heartbeat names ends */
+    COORD_REPAIR_FAILURES_MAX = 65536, /* runs that failed and wait; further ones do not wait */
+    COORD_REPAIR_WALK_MAX = 1024,      /* rows of the queue looked at in one step */
+    COORD_REPAIR_WALK_BYTES = 4 << 20, /* of checksums in the runs looked at in one step */
+    COORD_REPAIR_WAIT_MS_MIN = 30000,  /* before a run that failed is tried again, doubling */
+    COORD_REPAIR_WAIT_MS_MAX = 1800000,
 };
 
 #endif

@@ -345,6 +345,21 @@ static enum lilio_err names_read(const struct coord_view *view, struct base_kv_i
     return err ? err : base_kv_iter_error(refs, info);
 }
 
+enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid oid,
+                                struct proto_name **ret_names, size_t *ret_count,
+                                struct lilio_errinfo *info)
+{
+    struct base_kv_iter *refs = NULL;
+    struct proto_scan_row row = {.data = {.oid = oid}};
+    enum lilio_err err = new_iter(view, COORD_REFS, &refs, info);
+    if (!err)
+        err = names_read(view, refs, &row, info);
+    base_kv_iter_free(&refs);
+    *ret_names = row.names;
+    *ret_count = err ? 0 : row.names_count;
+    return err;
+}
+
 static size_t row_bytes(const struct proto_scan_row *row, size_t packed)
 {
     for (size_t i = 0; i < row->names_count; i++)
@@ -466,6 +481,28 @@ enum lilio_err coord_read_gc(const struct coord_view *view, const struct proto_g
         else
             err = coord_view_unpack(view, &proto_type_gc_row, base_kv_iter_value(iter), &item->row,
                                     info);
+        *ret_count += err ? 0 : 1;
+    }
+    if (!err)
+        err = base_kv_iter_error(iter, info);
+    base_kv_iter_free(&iter);
+    return err;
+}
+
+enum lilio_err coord_read_repair(const struct coord_view *view, const struct coord_repair_key *from,
+                                 struct coord_repair_key *ret_keys, size_t room, size_t *ret_count,
+                                 struct lilio_errinfo *info)
+{
+    struct base_kv_iter *iter = NULL;
+    enum lilio_err err = new_iter(view, COORD_REPAIR_QUEUE, &iter, info);
+    if (err)
+        return err;
+    *ret_count = 0;
+    struct coord_key key = coord_key_repair(from);
+    base_kv_iter_seek(iter, coord_key_slice(&key));
+    for (; base_kv_iter_valid(iter) && !err && *ret_count < room; base_kv_iter_next(iter)) {
+        if (!coord_key_repair_parse(base_kv_iter_key(iter), &ret_keys[*ret_count]))
+            err = lilio_fail(info, LILIO_E_CORRUPT, "the repair queue has an impossible key");
         *ret_count += err ? 0 : 1;
     }
     if (!err)

@@ -98,8 +98,10 @@ void service_hello(struct coord_service *service, const struct coord_request *re
     size_t place = coord_state_osd_find(service->state, hello.osd);
     bool other =
         place != SIZE_MAX && is_heard(service, place) && base_uuid_is_zero(hello.disk_uuid);
-    if (place != SIZE_MAX)
+    if (place != SIZE_MAX) {
         service_gc_again(service, place);
+        service_repair_forget(service, place);
+    }
     if (!other && coord_state_hello_changes(service->state, &hello))
         service_propose_request(service, request);
     else
@@ -231,6 +233,7 @@ static void note_bound(struct coord_service *service, const struct proto_osd_hea
     note_use(live, beat);
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
+    service_repair_note(service, place, beat);
     change_state(service, place, beat->state == PROTO_OSD_FAILED ? PROTO_OSD_FAILED : PROTO_OSD_UP);
 }
 
@@ -270,9 +273,13 @@ void service_orders(struct coord_service *service, const struct coord_request *r
         .changed = coord_state_row(service->state)->epoch > beat.known_epoch,
     };
     struct proto_collect_job jobs[COORD_COLLECT_MAX];
+    struct proto_repair_job repairs[COORD_REPAIR_OPEN_MAX];
     if (sender == SENDER_BOUND && beat.state == PROTO_OSD_UP) {
         orders.collect = jobs;
         orders.collect_count = service_gc_hand(service, place, jobs);
+        orders.repair = repairs;
+        orders.repair_count = service_repair_hand(service, place, repairs);
+        orders.repair_share = service_repair_share(service);
     }
     if (orders.changed && !service_map(service, true /* with slots */, &orders.map))
         service_refuse(service, request, LILIO_E_NOMEM, NULL);

@@ -10,6 +10,7 @@ enum {
     TICK_MS = 250,       /* time is looked at this often */
     PROPOSALS_KEPT = 16, /* places in an entry for the service's own commands */
     OSD_WORDS = COORD_OSDS_MAX / 64,
+    REPAIR_SAMPLES = 32,
 };
 
 /* A command of a round, and who asked for it (type NULL: nobody). */
@@ -80,6 +81,46 @@ struct gc {
     bool under_way;     /* a gc_done is proposed */
 };
 
+/* A run whose bad fragments in its slots an OSD mends. */
+struct repair_lease {
+    uint64_t id; /* 0 = none */
+    struct base_oid oid;
+    uint8_t margin;
+    bool handed;       /* it is in the OSD's orders */
+    uint64_t heard_ms; /* when it was given, or a heartbeat last named it */
+};
+
+/* A run whose repair failed: it waits. */
+struct repair_failure {
+    uint64_t due_ms;
+    uint32_t tries, osd, walk; /* the walk that met its row last */
+    enum lilio_err err;
+    char reason[128];
+};
+
+struct repair_sample {
+    uint64_t ms, runs, bytes;
+};
+
+struct repair {
+    struct repair_lease (*leases)[COORD_REPAIR_OPEN_MAX]; /* by place of the OSD */
+    size_t lease_count;
+    struct coord_table leased;            /* oid -> uint32_t: its leases */
+    struct coord_table failures;          /* oid -> repair_failure */
+    uint64_t next_id, epoch;              /* of the map when failures were looked at */
+    struct coord_repair_key cursor;       /* of the walk */
+    struct coord_repair_key front;        /* crowded: the first row whose OSD had no room */
+    bool crowded, freed;                  /* freed: a lease ended since that was looked at */
+    uint64_t walk_ms, step_ms;            /* the next walk, its next step */
+    uint32_t walk;                        /* its number */
+    bool moved;                           /* leases came or went in it */
+    uint64_t levels[COORD_REPAIR_LEVELS]; /* of the state row when it was last looked at */
+    uint64_t stuck, walk_stuck;           /* runs whose OSDs are away: of the last walk, of this */
+    uint64_t mended, mended_bytes, runs_done;
+    struct repair_sample samples[REPAIR_SAMPLES]; /* a ring */
+    size_t sample_count;                          /* ever taken */
+};
+
 struct coord_service {
     struct coord_service_options options;
     struct coord_state *state;
@@ -110,6 +151,7 @@ struct coord_service {
     struct live_osd *osds;       /* COORD_OSDS_MAX */
     struct walk_pin walks[COORD_SCANS_MAX];
     struct gc gc;
+    struct repair repair;
     uint64_t space_ms; /* when space was last looked at */
     bool space_left;
 };
@@ -190,6 +232,27 @@ size_t service_gc_hand(struct coord_service *service, size_t place, struct proto
 void service_gc_again(struct coord_service *service, size_t place);
 void service_gc_applied(struct coord_service *service);
 void service_gc_tick(struct coord_service *service);
+
+/* ---- repair (service_repair.c) ---- */
+
+enum lilio_err service_repair_init(struct coord_service *service);
+void service_repair_lead(struct coord_service *service);
+void service_repair_drop(struct coord_service *service);
+void service_repair_release(struct coord_service *service);
+/* What a heartbeat of the disk that is bound says about its leases. */
+void service_repair_note(struct coord_service *service, size_t place,
+                         const struct proto_osd_heartbeat *beat);
+/* Jobs for the OSD, at most COORD_REPAIR_OPEN_MAX. Uses the arena. */
+size_t service_repair_hand(struct coord_service *service, size_t place,
+                           struct proto_repair_job *ret);
+/* Percent of its idle rate that an OSD may take for repair while it serves clients. */
+uint32_t service_repair_share(const struct coord_service *service);
+/* The OSD began anew: it has no jobs. */
+void service_repair_forget(struct coord_service *service, size_t place);
+void service_repair_tick(struct coord_service *service);
+/* The numbers of repair in a status; zeros unless this one leads. */
+void service_repair_status(const struct coord_service *service, struct proto_status *ret);
+void service_repair_read(struct coord_service *service, const struct coord_request *request);
 
 /* ---- reads (service_reads.c) ---- */
 

@@ -79,6 +79,8 @@ static void read_data(struct coord_service *service, const struct coord_request 
         return;
     struct coord_view view = service_view(service, NULL);
     enum lilio_err err = coord_read_data(&view, ask.oid, &reply.data, &info);
+    if (!err && ask.names)
+        err = coord_read_names(&view, ask.oid, &reply.names, &reply.names_count, &info);
     answer_or_refuse(service, request, err, &info, &proto_type_data, &reply);
 }
 
@@ -136,6 +138,7 @@ static void read_status(struct coord_service *service, const struct coord_reques
         .osd_silent_ms = proto_arena_take(service->arena, (osds + 1) * sizeof(uint64_t)),
         .osd_silent_ms_count = osds,
     };
+    service_repair_status(service, &reply);
     bool made = reply.osd_silent_ms && service_map(service, false /* without slots */, &reply.map);
     for (size_t i = 0; i < osds && made; i++)
         reply.osd_silent_ms[i] = service_osd_silent_ms(service, i);
@@ -255,6 +258,7 @@ void service_read(struct coord_service *service, const struct coord_request *req
     case PROTO_MSG_scan_next: walk_next(service, request); break;
     case PROTO_MSG_scan_close: walk_close(service, request); break;
     case PROTO_MSG_status_get: read_status(service, request); break;
+    case PROTO_MSG_repair_get: service_repair_read(service, request); break;
     default: service_refuse(service, request, LILIO_E_UNSUPPORTED, NULL); break;
     }
 }

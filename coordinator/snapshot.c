@@ -9,12 +9,22 @@
 
 enum { PATH_ROOM = 128 };
 
-static enum lilio_err read_row(struct base_kv *kv, struct base_slice key,
-                               const struct proto_type *type, void *ret, struct lilio_errinfo *info)
+/* Where the state row says the maps stand. */
+static enum lilio_err read_position(struct base_kv *kv, struct coord_position *ret,
+                                    struct lilio_errinfo *info)
 {
     struct base_buffer value = {0};
-    enum lilio_err err = base_kv_get(kv, NULL, COORD_META, key, &value, info);
-    err = err ? err : proto_unpack(type, base_buffer_slice(&value), NULL, ret, info);
+    struct proto_arena *arena = NULL;
+    struct proto_state_row row;
+    struct coord_key key = coord_key_text(base_slice_str("state"));
+    enum lilio_err err = proto_arena_new(&arena);
+    if (!err)
+        err = base_kv_get(kv, NULL, COORD_META, coord_key_slice(&key), &value, info);
+    if (!err)
+        err = proto_state_row_unpack(base_buffer_slice(&value), arena, &row, info);
+    if (!err)
+        *ret = (struct coord_position){row.applied_index, row.applied_term, row.config_index};
+    proto_arena_free(&arena);
     base_buffer_release(&value);
     return err;
 }
@@ -24,18 +34,12 @@ enum lilio_err coord_position_read(const char *path, struct coord_position *ret,
 {
     struct base_kv_options options = coord_kv_options();
     struct base_kv *kv = NULL;
-    struct proto_state_row row;
     options.must_exist = true;
     enum lilio_err err = base_kv_open_rocksdb(path, &options, &kv, info);
-    if (!err) {
-        struct coord_key key = coord_key_text(base_slice_str("state"));
-        err = read_row(kv, coord_key_slice(&key), &proto_type_state_row, &row, info);
-    }
+    if (!err)
+        err = read_position(kv, ret, info);
     base_kv_free(&kv);
-    if (err)
-        return lilio_prefix(info, err, "where the maps stand");
-    *ret = (struct coord_position){row.applied_index, row.applied_term, row.config_index};
-    return LILIO_OK;
+    return err ? lilio_prefix(info, err, "where the maps stand") : LILIO_OK;
 }
 
 /* ---- folders ---- */

@@ -122,6 +122,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
         err = load_config(state, info);
     if (!err)
         err = coord_map_load(state, info);
+    if (!err)
+        err = coord_repair_load(state, info);
     if (!err && LILIO_PLANTED("dedup_lost"))
         results_lose(state);
     if (err) {
@@ -437,6 +439,7 @@ static const struct handler *handler_find(uint16_t type)
         {PROTO_MSG_osd_bind, false, coord_apply_osd_bind},
         {PROTO_MSG_osd_change, false, coord_apply_osd_change},
         {PROTO_MSG_osd_complete, false, coord_apply_osd_complete},
+        {PROTO_MSG_repair_set, false, coord_apply_repair_set},
         {PROTO_MSG_gc_done, false, coord_apply_gc_done},
         {PROTO_MSG_tick, false, coord_apply_tick},
         {PROTO_MSG_cluster_init, false, coord_apply_cluster_init},

@@ -70,6 +70,13 @@ const struct proto_raft_config *coord_state_config(const struct coord_state *sta
 /* Voters in it. */
 uint32_t coord_state_voters(const struct coord_state *state);
 const struct proto_verify_mark *coord_state_verify_mark(const struct coord_state *state);
+/* How much repair may take from clients. */
+enum { COORD_PRIORITY_LOW = 1, COORD_PRIORITY_NORMAL, COORD_PRIORITY_HIGH, COORD_PRIORITY_MAX };
+const struct proto_dial_row *coord_state_dial(const struct coord_state *state);
+/* Margin of a run with fewer than data_count fragments known good; the place of a margin in
+ * state_row.repair_levels. */
+enum { COORD_MARGIN_BELOW = UINT8_MAX };
+size_t coord_repair_level(uint8_t margin);
 /* Rows of the map, sorted by id, borrowed until the next apply. */
 size_t coord_state_osd_count(const struct coord_state *state);
 const struct proto_osd *coord_state_osd_at(const struct coord_state *state, size_t i);
@@ -139,6 +146,15 @@ LILIO_MUST_USE enum lilio_err coord_read_scan(const struct coord_view *view, uin
 LILIO_MUST_USE enum lilio_err coord_read_session(const struct coord_view *view, uint64_t from_id,
                                                  struct proto_session_row *ret, bool *ret_found,
                                                  struct lilio_errinfo *info);
+/* Up to room keys of the repair queue from one on. */
+LILIO_MUST_USE enum lilio_err coord_read_repair(const struct coord_view *view,
+                                                const struct coord_repair_key *from,
+                                                struct coord_repair_key *ret_keys, size_t room,
+                                                size_t *ret_count, struct lilio_errinfo *info);
+/* The first names that use the run; fewer than COORD_SCAN_NAMES, if there are no more. */
+LILIO_MUST_USE enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid oid,
+                                               struct proto_name **ret_names, size_t *ret_count,
+                                               struct lilio_errinfo *info);
 /* Up to room gc rows from a key on (all rows that wait for the key's OSD), with the key to go on
  * from. */
 struct coord_gc_item {

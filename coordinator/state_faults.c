@@ -167,35 +167,6 @@ uint8_t coord_faults_least_good(const struct coord_faults *faults)
     return least;
 }
 
-/* ---- the repair queue ---- */
-
-void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
-                         uint8_t total)
-{
-    struct coord_state *state = command->state;
-    struct proto_repair_row row = {0};
-    struct coord_key key = coord_key_oid(oid);
-    enum lilio_err err = coord_get(command, COORD_REPAIR, &key, &proto_type_repair_row, &row);
-    if (err && err != LILIO_E_NOT_FOUND)
-        return;
-    bool there = err == LILIO_OK;
-    if (least_good >= total) {
-        if (!there)
-            return;
-        coord_delete(state, COORD_REPAIR, &key);
-        state->row.repair_count--;
-        return;
-    }
-    if (there && row.least_good == least_good)
-        return;
-    if (!there) {
-        row = (struct proto_repair_row){.oid = oid, .since_ms = state->row.cluster_ms};
-        state->row.repair_count++;
-    }
-    row.least_good = least_good;
-    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
-}
-
 /* ---- reports ---- */
 
 /* The run of a report, if it is one that somebody's object uses. */
@@ -226,7 +197,8 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
         return;
     struct coord_key key = coord_key_oid(row.oid);
     coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
-    coord_repair_update(command, row.oid, coord_faults_least_good(&faults), faults.total);
+    coord_repair_update(command, row.oid, coord_faults_least_good(&faults), row.profile.data_count,
+                        faults.total);
 }
 
 enum lilio_err coord_apply_report(struct coord_command *command)

@@ -104,7 +104,7 @@ static void run_release(struct coord_command *command, const struct proto_extent
         .stripe_count = coord_run_stripes(&row),
     };
     coord_gc_add(command, &job, version, reason, row.stored_length);
-    coord_repair_update(command, extent->oid, UINT8_MAX, 0);
+    coord_repair_update(command, extent->oid, UINT8_MAX, 0, 0);
 }
 
 /* ---- versions ---- */

@@ -31,7 +31,9 @@ struct coord_state {
     struct proto_cluster_row cluster;
     struct proto_state_row row;
     struct proto_verify_mark verify;
-    struct proto_raft_config config; /* of the quorum, in config_arena */
+    struct proto_dial_row dial;
+    uint64_t repair_levels[COORD_REPAIR_LEVELS]; /* row.repair_levels */
+    struct proto_raft_config config;             /* of the quorum, in config_arena */
     struct proto_arena *config_arena;
     struct coord_osd *osds; /* by id */
     size_t osd_count;
@@ -126,6 +128,7 @@ enum lilio_err coord_apply_osd_change(struct coord_command *command);
 enum lilio_err coord_apply_osd_complete(struct coord_command *command);
 enum lilio_err coord_apply_gc_done(struct coord_command *command);
 enum lilio_err coord_apply_tick(struct coord_command *command);
+enum lilio_err coord_apply_repair_set(struct coord_command *command);
 
 /* ---- sessions (state_sessions.c) ---- */
 
@@ -222,10 +225,18 @@ enum lilio_err coord_faults_store(struct coord_command *command, const struct co
                                   struct proto_data_row *row);
 uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe);
 uint8_t coord_faults_least_good(const struct coord_faults *faults);
-/* Makes the repair row say what the data row does; least_good >= total: there is nothing to repair.
- */
+
+/* ---- repair (state_repair.c) ---- */
+
+/* Makes the repair row and its place in the queue say what the data row does; least_good >= total:
+ * there is nothing to repair. */
 void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
-                         uint8_t total);
+                         uint8_t data_count, uint8_t total);
+/* least_good - data_count, or COORD_MARGIN_BELOW. */
+uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count);
+/* Counters and dial of a state whose rows are loaded; maps that are older than the queue get one.
+ */
+enum lilio_err coord_repair_load(struct coord_state *state, struct lilio_errinfo *info);
 
 /* ---- the cluster map (state_osds.c) ---- */
 

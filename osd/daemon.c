@@ -1,9 +1,9 @@
 /* Start, loop and end of an OSD.
  *
  * Order of start: self-test of the codec, lilio.yaml, log and pid file, directory (lock,
- * superblock, store), sockets, rebuild, heartbeat. The end is the reverse; the worker threads go
- * first, because they talk to the owner thread and over its context, and the reply buffers last,
- * because ZeroMQ gives them back when the context ends.
+ * superblock, store), sockets, rebuild, repair, heartbeat. The end is the reverse; the worker
+ * threads go first, because they talk to the owner thread and over its context, and the reply
+ * buffers last, because ZeroMQ gives them back when the context ends.
  */
 #include "osd/daemon.h"
 
@@ -18,6 +18,7 @@
 #include "osd/limits.h"
 #include "osd/member.h"
 #include "osd/rebuild_run.h"
+#include "osd/repair.h"
 #include "osd/service.h"
 #include "proto/cluster_file.h"
 
@@ -45,6 +46,7 @@ struct parts {
     struct proto_server *server, *own_server;
     struct osd_rebuild *rebuild;
     struct osd_service *service;
+    struct osd_repair *repair;
     struct osd_member *member;
 };
 
@@ -162,10 +164,22 @@ static enum lilio_err service_start(struct parts *parts, struct lilio_errinfo *i
 
 static enum lilio_err member_start(struct parts *parts, struct lilio_errinfo *info)
 {
+    struct osd_repair_options repair = {
+        .node = parts->node,
+        .rebuild = parts->rebuild,
+        .context = parts->context,
+        .coordinators = parts->coordinators,
+        .coordinator_count = parts->file.coordinator_count,
+        .own_endpoint = parts->own_endpoint,
+    };
+    enum lilio_err err = osd_repair_start(&repair, &parts->repair);
+    if (err)
+        return no_memory(err, info);
     struct osd_member_options options = {
         .node = parts->node,
         .home = parts->home,
         .collector = parts->collector,
+        .repair = parts->repair,
         .context = parts->context,
         .coordinators = parts->coordinators,
         .coordinator_count = parts->file.coordinator_count,
@@ -213,8 +227,9 @@ static void stop(struct parts *parts)
 {
     if (parts->node)
         osd_node_stop(parts->node);
-    osd_rebuild_free(&parts->rebuild);
     osd_member_stop(&parts->member);
+    osd_repair_stop(&parts->repair);
+    osd_rebuild_free(&parts->rebuild);
     osd_service_free(&parts->service);
     proto_server_free(&parts->own_server);
     proto_server_free(&parts->server);

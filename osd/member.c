@@ -7,6 +7,7 @@
 
 #include "osd/limits.h"
 #include "osd/link.h"
+#include "osd/repair.h"
 
 #include "base/banned.h"
 
@@ -24,6 +25,7 @@ struct osd_member {
     char told[512];       /* why the last introduction led to nothing, as logged */
     uint32_t heartbeat_ms, backoff_ms;
     struct proto_collect_job done[OSD_COLLECT_REPORT_MAX];
+    struct osd_repair_news news;
 };
 
 enum osd_member_action osd_member_decide(const struct osd_member_case *facts,
@@ -289,6 +291,20 @@ static void take_orders(struct osd_member *member, const struct proto_osd_orders
         osd_collector_add(member->options.collector, &orders->collect[i]);
     if (orders->collect_count > 0)
         osd_node_owner_wake(member->options.node);
+    if (member->options.repair)
+        osd_repair_orders(member->options.repair, orders);
+}
+
+static void repair_tell(struct osd_member *member, struct proto_osd_heartbeat *heartbeat)
+{
+    struct osd_repair_news *news = &member->news;
+    osd_repair_news(member->options.repair, news);
+    heartbeat->repairing = news->repairing;
+    heartbeat->repairing_count = news->repairing_count;
+    heartbeat->repaired = news->repaired;
+    heartbeat->repaired_count = news->repaired_count;
+    heartbeat->repair_bytes = news->bytes;
+    heartbeat->clients = news->clients;
 }
 
 /* One heartbeat. *ret_more: there is more to report at once. */
@@ -309,6 +325,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
         .collected = member->done,
         .collected_count = osd_collector_done(member->options.collector, member->done),
     };
+    if (member->options.repair)
+        repair_tell(member, &heartbeat);
     if (!member->announced_blank) {
         heartbeat.disk_uuid = view.disk_uuid;
         heartbeat.incarnation = view.incarnation;
@@ -321,6 +339,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     if (!orders.known)
         return HELLO_AGAIN;
     osd_collector_confirmed(member->options.collector, member->done, heartbeat.collected_count);
+    if (member->options.repair)
+        osd_repair_confirmed(member->options.repair, &member->news);
     take_orders(member, &orders);
     *ret_more = heartbeat.collected_count == OSD_COLLECT_REPORT_MAX;
     return BEAT;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -25,6 +26,7 @@ struct osd_node {
     const struct base_clock *clock;
     struct base_log *log;
     int owner_fd, member_fd, stop_fd;
+    atomic_uint_fast64_t served;
 
     pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t changed; /* a call ended or a view was published */
@@ -282,4 +284,14 @@ void osd_node_stop(struct osd_node *node)
 int osd_node_stop_fd(const struct osd_node *node)
 {
     return node->stop_fd;
+}
+
+void osd_node_note_served(struct osd_node *node)
+{
+    atomic_fetch_add_explicit(&node->served, 1, memory_order_relaxed);
+}
+
+uint64_t osd_node_served(struct osd_node *node)
+{
+    return atomic_load_explicit(&node->served, memory_order_relaxed);
 }

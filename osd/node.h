@@ -60,6 +60,10 @@ struct proto_map_ref *osd_node_map_take(struct osd_node *node);
 /* 0 while there is no map. Cheap. */
 uint64_t osd_node_epoch(struct osd_node *node);
 
+/* A client's fragment was read or written here; how many there were. Cheap. */
+void osd_node_note_served(struct osd_node *node);
+uint64_t osd_node_served(struct osd_node *node);
+
 /* Runs fn on the owner thread and returns what it returned. Errors: CANCELLED (the owner stopped;
  * fn did not and will not run), and fn's. Never from the owner thread. */
 typedef enum lilio_err (*osd_node_fn)(void *context, struct lilio_errinfo *info);

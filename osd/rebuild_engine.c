@@ -169,6 +169,19 @@ static const struct codec_coder *coder_get(struct osd_engine *engine,
     return engine->coders[engine->coder_count++];
 }
 
+/* ---- pages ---- */
+
+void osd_page_drop(struct osd_page **page)
+{
+    struct osd_page *mine = *page;
+    *page = NULL;
+    if (!mine || --mine->references > 0)
+        return;
+    proto_reply_free(&mine->reply);
+    proto_arena_free(&mine->arena);
+    free(mine);
+}
+
 /* ---- life of a job ---- */
 
 static void sources_drop(struct osd_engine *engine, struct job *job)
@@ -367,6 +380,7 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
     struct proto_fragment_get get = {
         .key = wire_key(&job->key),
         .block_count = codec_block_count(job->length),
+        .repair = true,
     };
     get.key.index = (uint8_t)index;
     uint32_t osd = proto_fragment_osd(map_of(engine), row_of(job), job->task.stripe, index);
@@ -769,6 +783,16 @@ enum lilio_err osd_engine_add(struct osd_engine *engine, const struct osd_task *
     }
     ring_push(&engine->ask, job->serial);
     return LILIO_OK;
+}
+
+enum lilio_err osd_engine_step(struct osd_engine *engine, struct lilio_errinfo *info)
+{
+    return pump(engine, info);
+}
+
+bool osd_engine_busy(const struct osd_engine *engine)
+{
+    return engine->job_count > 0;
 }
 
 enum lilio_err osd_engine_drain(struct osd_engine *engine, struct lilio_errinfo *info)

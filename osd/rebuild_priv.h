@@ -85,6 +85,12 @@ void osd_engine_free(struct osd_engine **engine);
  * from storing anything (NO_SPACE, READ_ONLY, IO, UNAVAILABLE): then the rebuild is over. */
 LILIO_MUST_USE enum lilio_err osd_engine_add(struct osd_engine *engine, const struct osd_task *task,
                                              struct lilio_errinfo *info);
+/* One turn: what can go on does, then waits for an answer while there is anything under way. Errors
+ * as above. */
+LILIO_MUST_USE enum lilio_err osd_engine_step(struct osd_engine *engine,
+                                              struct lilio_errinfo *info);
+/* Whether any task is under way. */
+bool osd_engine_busy(const struct osd_engine *engine);
 /* Works until every task is done. Errors as above. */
 LILIO_MUST_USE enum lilio_err osd_engine_drain(struct osd_engine *engine,
                                                struct lilio_errinfo *info);

@@ -166,12 +166,17 @@ void osd_rebuild_add_failure(struct osd_rebuild *rebuild,
 
 /* ---- the owner thread ---- */
 
-enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild, struct lilio_errinfo *info)
+bool osd_rebuild_runs(struct osd_rebuild *rebuild)
 {
     pthread_mutex_lock(&rebuild->lock);
     bool running = rebuild->running;
     pthread_mutex_unlock(&rebuild->lock);
-    if (running)
+    return running;
+}
+
+enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild, struct lilio_errinfo *info)
+{
+    if (osd_rebuild_runs(rebuild))
         return LILIO_OK;
     thread_join(rebuild);
     clear_cancel(rebuild);

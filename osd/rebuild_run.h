@@ -28,6 +28,8 @@ void osd_rebuild_free(struct osd_rebuild **rebuild);
 /* Joins one that runs. Errors: NOMEM (no thread). */
 LILIO_MUST_USE enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild,
                                                 struct lilio_errinfo *info);
+/* Whether one runs now. Any thread. */
+bool osd_rebuild_runs(struct osd_rebuild *rebuild);
 /* Asks the worker to stop; what is verified stays. */
 void osd_rebuild_cancel(struct osd_rebuild *rebuild);
 /* The state and a page of failures; lists are in the arena. */

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "osd/limits.h"
+#include "osd/worker.h"
 
 #include "base/banned.h"
 
@@ -31,16 +32,11 @@ struct run {
     struct osd_rebuild *rebuild;
     const struct osd_rebuild_options *options;
     struct proto_rebuild *state;
-    struct osd_link *link;
-    struct proto_arena *arena;
+    struct osd_worker worker;
     struct proto_map_ref *map; /* pinned */
     struct osd_engine *engine;
     uint64_t scan_id, asked_ms, published_ms;
     uint64_t levels[OSD_LEVELS]; /* fragments at each */
-    struct proto_fragment_report reports[OSD_REBUILD_REPORTS];
-    size_t report_count;
-    struct base_oid asked_oid; /* the run last asked about, and whether it is gone */
-    bool asked_gone;
 };
 
 static struct osd_node *node_of(const struct run *run)
@@ -55,54 +51,17 @@ static uint64_t now_ms(const struct run *run)
 
 /* ---- the coordinator ---- */
 
-/* A call that outlasts a coordinator's restart. */
 static enum lilio_err call(struct run *run, const struct proto_type *type, const void *value,
                            const struct proto_type *reply_type, struct proto_arena *arena,
                            void *ret_value, struct lilio_errinfo *info)
 {
-    uint64_t until = now_ms(run) + OSD_REBUILD_COORDINATOR_MS;
-    if (arena == run->arena)
-        proto_arena_clear(arena);
-    while (true) {
-        enum lilio_err err =
-            osd_link_call(run->link, osd_node_epoch(node_of(run)), type, value, reply_type, arena,
-                          ret_value, OSD_COORDINATOR_TIMEOUT_MS, info);
-        if (osd_link_epoch(run->link) > osd_node_epoch(node_of(run)))
-            osd_node_member_wake(node_of(run), false); /* there is a newer map: fetch it */
-        if ((err != LILIO_E_UNAVAILABLE && err != LILIO_E_BUSY) || now_ms(run) >= until)
-            return err;
-        if (!osd_link_sleep(run->link, -1, OSD_BACKOFF_MS_MIN))
-            return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
-    }
-}
-
-/* Tells the maps what was found. They are told again by the next verification, so a failure here is
- * only logged. */
-static void reports_send(struct run *run)
-{
-    struct lilio_errinfo info = {0};
-    struct proto_report report = {.items = run->reports, .items_count = run->report_count};
-    if (run->report_count == 0)
-        return;
-    enum lilio_err err = call(run, &proto_type_report, &report, NULL, run->arena, NULL, &info);
-    if (err)
-        base_log_write(osd_node_log(node_of(run)), BASE_LOG_WARN, "rebuild", "report_failed",
-                       "reason=%s", info.text);
-    run->report_count = 0;
+    return osd_worker_call(&run->worker, type, value, reply_type, arena, ret_value, info);
 }
 
 static void report_add(struct run *run, const struct osd_task *task, uint32_t index, uint8_t kind)
 {
-    const struct proto_data_row *row = &task->row->data;
-    if (run->report_count == OSD_REBUILD_REPORTS)
-        reports_send(run);
-    run->reports[run->report_count++] = (struct proto_fragment_report){
-        .oid = row->oid,
-        .stripe = task->stripe,
-        .index = (uint8_t)index,
-        .kind = kind,
-        .osd = proto_fragment_osd(proto_map_ref_get(run->map), row, task->stripe, index),
-    };
+    osd_worker_report(&run->worker, proto_map_ref_get(run->map), &task->row->data, task->stripe,
+                      index, kind);
 }
 
 /* ---- what the pipeline tells ---- */
@@ -132,8 +91,6 @@ static void keep_failure(struct run *run, const struct osd_task *task, enum lili
     osd_rebuild_add_failure(run->rebuild, &failure);
 }
 
-enum { REPORT_GOOD = 0, REPORT_MISSING = 1, REPORT_CORRUPT = 3 };
-
 static void on_done(void *context, const struct osd_task *task, enum osd_task_outcome outcome,
                     uint32_t bytes, enum lilio_err err, const char *reason)
 {
@@ -142,9 +99,9 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     bool here = outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT;
     bool was_missing = proto_row_missing(&task->row->data, task->stripe) >> task->index & 1;
     if (here && was_missing)
-        report_add(run, task, task->index, REPORT_GOOD);
+        report_add(run, task, task->index, OSD_REPORT_GOOD);
     if (outcome == OSD_TASK_FAILED && !was_missing)
-        report_add(run, task, task->index, REPORT_MISSING);
+        report_add(run, task, task->index, OSD_REPORT_MISSING);
     if (task->newer) /* counted apart, by the last walk */
         return;
     state->done_bytes += bytes;
@@ -161,16 +118,7 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
 static bool on_gone(void *context, const struct osd_task *task)
 {
     struct run *run = context;
-    struct proto_data_get get = {.oid = task->row->data.oid};
-    if (base_oid_equal(run->asked_oid, get.oid))
-        return run->asked_gone;
-    struct lilio_errinfo info = {0};
-    enum lilio_err err = call(run, &proto_type_data_get, &get, NULL, run->arena, NULL, &info);
-    if (err && err != LILIO_E_NOT_FOUND)
-        return false; /* nobody knows: it stays a failure */
-    run->asked_oid = get.oid;
-    run->asked_gone = err == LILIO_E_NOT_FOUND;
-    return run->asked_gone;
+    return osd_worker_gone(&run->worker, task->row->data.oid);
 }
 
 static void on_bad_source(void *context, const struct osd_task *task, uint32_t index,
@@ -178,7 +126,7 @@ static void on_bad_source(void *context, const struct osd_task *task, uint32_t i
 {
     struct run *run = context;
     run->state->bad_sources++;
-    report_add(run, task, index, err == LILIO_E_MISSING ? REPORT_MISSING : REPORT_CORRUPT);
+    report_add(run, task, index, err == LILIO_E_MISSING ? OSD_REPORT_MISSING : OSD_REPORT_CORRUPT);
 }
 
 static void on_source_read(void *context, uint64_t bytes)
@@ -214,7 +162,7 @@ static enum lilio_err bind_disk(struct run *run, struct lilio_errinfo *info)
         .disk_uuid = join.uuid,
         .rebuild = true,
     };
-    err = call(run, &proto_type_osd_bind, &bind, NULL, run->arena, NULL, info);
+    err = call(run, &proto_type_osd_bind, &bind, NULL, run->worker.arena, NULL, info);
     return err ? lilio_prefix(info, err, "binding the disk") : LILIO_OK;
 }
 
@@ -271,24 +219,13 @@ static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
 
 /* ---- walks ---- */
 
-void osd_page_drop(struct osd_page **page)
-{
-    struct osd_page *mine = *page;
-    *page = NULL;
-    if (!mine || --mine->references > 0)
-        return;
-    proto_reply_free(&mine->reply);
-    proto_arena_free(&mine->arena);
-    free(mine);
-}
-
 static enum lilio_err scan_open(struct run *run, uint64_t *ret_index, uint64_t *ret_epoch,
                                 struct lilio_errinfo *info)
 {
     struct proto_scan_open open = {.bucket_id = 0};
     struct proto_scan scan;
     enum lilio_err err =
-        call(run, &proto_type_scan_open, &open, &proto_type_scan, run->arena, &scan, info);
+        call(run, &proto_type_scan_open, &open, &proto_type_scan, run->worker.arena, &scan, info);
     if (err)
         return lilio_prefix(info, err, "pinning the maps");
     run->scan_id = scan.id;
@@ -304,8 +241,8 @@ static void scan_close(struct run *run)
     struct lilio_errinfo info = {0};
     enum lilio_err err = LILIO_OK;
     if (run->scan_id)
-        err = osd_link_call(run->link, 0, &proto_type_scan_close, &close, NULL, run->arena, NULL,
-                            OSD_COORDINATOR_TIMEOUT_MS, &info);
+        err = osd_link_call(run->worker.link, 0, &proto_type_scan_close, &close, NULL,
+                            run->worker.arena, NULL, OSD_COORDINATOR_TIMEOUT_MS, &info);
     if (err)
         base_log_write(osd_node_log(node_of(run)), BASE_LOG_DEBUG, "rebuild", "scan_not_closed",
                        "reason=%s", info.text);
@@ -330,7 +267,7 @@ static enum lilio_err page_get(struct run *run, struct base_oid after, struct os
         osd_page_drop(&page);
         return lilio_prefix(info, err, "walking the maps");
     }
-    page->reply = osd_link_reply_take(run->link);
+    page->reply = osd_link_reply_take(run->worker.link);
     *ret_page = page;
     return LILIO_OK;
 }
@@ -477,7 +414,7 @@ static enum lilio_err pin_map(struct run *run, uint64_t epoch, struct lilio_erri
             return lilio_fail(info, LILIO_E_UNAVAILABLE, "no map of epoch %" PRIu64 " arrived",
                               epoch);
         osd_node_member_wake(node_of(run), /* again */ false);
-        if (!osd_link_sleep(run->link, -1, WAIT_STEP_MS))
+        if (!osd_link_sleep(run->worker.link, -1, WAIT_STEP_MS))
             return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
     }
     proto_map_ref_drop(&run->map);
@@ -572,7 +509,7 @@ static enum lilio_err prove(struct run *run, struct lilio_errinfo *info)
     };
     enum lilio_err err = osd_node_call(node_of(run), run_complete, run->options->home, info);
     if (!err)
-        err = call(run, &proto_type_osd_complete, &complete, NULL, run->arena, NULL, info);
+        err = call(run, &proto_type_osd_complete, &complete, NULL, run->worker.arena, NULL, info);
     return err ? lilio_prefix(info, err, "reporting the proof") : LILIO_OK;
 }
 
@@ -592,7 +529,7 @@ static enum lilio_err work(struct run *run, struct lilio_errinfo *info)
     err = look_at_newer(run, info);
     if (err)
         return err;
-    reports_send(run);
+    osd_worker_reports_send(&run->worker);
     if (state->failed > 0 || state->expected != state->verified + state->gone) {
         state->phase = OSD_PHASE_FAILURES;
         return LILIO_OK;
@@ -611,9 +548,7 @@ static enum lilio_err run_new(struct run *run, struct lilio_errinfo *info)
         .endpoint_count = run->options->coordinator_count,
         .stop_fds = {osd_rebuild_cancel_fd(run->rebuild), osd_node_stop_fd(node_of(run))},
     };
-    enum lilio_err err = osd_link_new(&link, &run->link);
-    if (!err)
-        err = proto_arena_new(&run->arena);
+    enum lilio_err err = osd_worker_init(&run->worker, node_of(run), "rebuild", &link);
     return err ? lilio_fail(info, err, "no memory for a rebuild") : LILIO_OK;
 }
 
@@ -635,9 +570,8 @@ void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state
         state->err = err;
     }
     osd_engine_free(&run.engine);
-    if (run.link)
+    if (run.worker.link)
         scan_close(&run);
-    osd_link_free(&run.link);
-    proto_arena_free(&run.arena);
+    osd_worker_release(&run.worker);
     proto_map_ref_drop(&run.map);
 }

@@ -212,6 +212,15 @@ static enum lilio_err intake_verify(struct osd_service *service,
     return err;
 }
 
+/* A client's, not our own worker's or a peer's that mends. */
+static bool is_clients(const struct osd_service *service, const struct work *work)
+{
+    if (work->request->type->number == PROTO_MSG_fragment_get)
+        return !work->get.repair;
+    return work->request->type->number == PROTO_MSG_fragment_put &&
+           work->server == service->options.servers[0];
+}
+
 static void intake_fragment(struct osd_service *service, struct proto_server *server,
                             struct proto_request **request)
 {
@@ -231,6 +240,8 @@ static void intake_fragment(struct osd_service *service, struct proto_server *se
     }
     if (service->map && (*request)->header.epoch > epoch_of(service))
         osd_node_member_wake(service->options.node, false); /* there is a newer map: fetch it */
+    if (!err && is_clients(service, work))
+        osd_node_note_served(service->options.node);
     if (!err)
         *request = NULL;
     else if (work)

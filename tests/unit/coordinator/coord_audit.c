@@ -6,6 +6,7 @@ struct audit {
     struct fx *fx;
     struct coord_view view;
     uint64_t objects, bytes, data, gc, gc_bytes, sessions, repair, buckets;
+    uint64_t levels[COORD_REPAIR_LEVELS];
 };
 
 typedef void (*row_fn)(struct audit *audit, struct base_slice key, struct base_slice value);
@@ -116,6 +117,10 @@ static void data(struct audit *audit, struct base_slice key, struct base_slice v
             least = good < least ? good : least;
         }
         assert_int_equal(repair.least_good, least);
+        assert_int_equal(repair.margin, least < 4 ? COORD_MARGIN_BELOW : least - 4);
+        struct coord_repair_key place = {repair.margin, repair.since_ms, oid};
+        assert_int_equal(rows_with(audit, COORD_REPAIR_QUEUE, coord_key_repair(&place)), 1);
+        audit->levels[coord_repair_level(repair.margin)]++;
     }
     audit->data++;
     audit->gc += !staged && !named; /* counted down by its gc row */
@@ -205,6 +210,9 @@ void coord_audit(struct fx *fx)
     assert_int_equal(row->gc_bytes, audit.gc_bytes);
     assert_int_equal(row->session_count, audit.sessions);
     assert_int_equal(row->repair_count, audit.repair);
+    assert_int_equal(fx_column_count(fx, COORD_REPAIR_QUEUE), audit.repair);
+    assert_int_equal(row->repair_levels_count, COORD_REPAIR_LEVELS);
+    assert_memory_equal(row->repair_levels, audit.levels, sizeof audit.levels);
     assert_int_equal(row->bucket_count, audit.buckets);
     assert_int_equal(row->bucket_count, fx_column_count(fx, COORD_BUCKET_NAMES));
     assert_int_equal(coord_state_osd_count(fx->state), fx_column_count(fx, COORD_OSDS));

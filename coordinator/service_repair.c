@@ -1,0 +1,593 @@
+/* Repair: from rows of the queue to leases of OSDs to what became of them.
+ *
+ *   row of repair_queue --an OSD that is up owns a bad fragment--> lease --its heartbeat--> job
+ *                                                                    |
+ *            the OSD reported its fragments good, then says so ------+--> ended
+ *            the OSD says why it could not ---------------------------+--> ended; the run waits
+ *            the OSD is not up, or names it no more for 60 s ---------+--> ended
+ *
+ * A walk goes over the queue in its order, in steps. Each run is leased to every OSD that is up,
+ * owns a missing or corrupt fragment of it and has room. Where an OSD had none, looking goes on
+ * from there as soon as a lease ends, beside the walk, so that neither waits for the other. The
+ * walk begins anew when a level before the place it is at has grown. A run that failed waits,
+ * longer each time, and all begin anew when the state of an OSD changes; so it never holds up the
+ * others.
+ *
+ * All of this is the leader's alone. The rows say what is damaged; with the leader only the leases
+ * are lost, and the next one gives them anew. An OSD takes a run it works on already under the new
+ * lease.
+ */
+#include "coordinator/service_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mark.h"
+
+#include "base/banned.h"
+
+enum {
+    STEP_MS = 50,     /* between two steps of a walk */
+    WALK_MS = 1000,   /* between two walks while runs come and go */
+    IDLE_MS = 30000,  /* while none do */
+    SAMPLE_MS = 2000, /* between two samples of the rate */
+    READ_KEYS = 64,
+    SHIFT_MAX = 6,     /* doublings of the wait: COORD_REPAIR_WAIT_MS_MAX is less */
+    FAILURES_TOLD = 64 /* in one answer, as in the schema */
+};
+
+static struct coord_table_key oid_key(struct base_oid oid)
+{
+    return (struct coord_table_key){oid.high, oid.low};
+}
+
+enum lilio_err service_repair_init(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    repair->failures = (struct coord_table){.value_size = sizeof(struct repair_failure),
+                                            .limit = COORD_REPAIR_FAILURES_MAX};
+    repair->leased = (struct coord_table){.value_size = sizeof(uint32_t),
+                                          .limit = COORD_OSDS_MAX * COORD_REPAIR_OPEN_MAX};
+    repair->leases = calloc(COORD_OSDS_MAX, sizeof *repair->leases);
+    return repair->leases ? LILIO_OK : LILIO_E_NOMEM;
+}
+
+void service_repair_drop(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    coord_table_release(&repair->failures);
+    coord_table_release(&repair->leased);
+    if (repair->leases)
+        memset(repair->leases, 0, COORD_OSDS_MAX * sizeof *repair->leases);
+    repair->lease_count = 0;
+}
+
+void service_repair_release(struct coord_service *service)
+{
+    service_repair_drop(service);
+    free(service->repair.leases);
+    service->repair.leases = NULL;
+}
+
+/* Ids of leases differ from those of the leader before us, whose jobs OSDs may still name. */
+void service_repair_lead(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    service_repair_drop(service);
+    repair->next_id = row->applied_index << 20 | 1;
+    repair->cursor = (struct coord_repair_key){0};
+    repair->walk_ms = repair->step_ms = 0;
+    repair->crowded = repair->freed = repair->moved = false;
+    repair->stuck = repair->walk_stuck = 0;
+    repair->epoch = row->epoch;
+    repair->mended = repair->mended_bytes = repair->runs_done = 0;
+    repair->sample_count = 0;
+    memset(repair->levels, 0, sizeof repair->levels);
+}
+
+/* ---- leases ---- */
+
+static bool is_ready(const struct coord_service *service, size_t place)
+{
+    return service->osds[place].heard &&
+           coord_state_osd_at(service->state, place)->state == PROTO_OSD_UP;
+}
+
+static struct repair_lease *lease_find(struct repair *repair, size_t place, struct base_oid oid)
+{
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX; i++)
+        if (repair->leases[place][i].id && base_oid_equal(repair->leases[place][i].oid, oid))
+            return &repair->leases[place][i];
+    return NULL;
+}
+
+static struct repair_lease *lease_room(struct repair *repair, size_t place)
+{
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX; i++)
+        if (!repair->leases[place][i].id)
+            return &repair->leases[place][i];
+    return NULL;
+}
+
+/* False if the OSD has no room for it. */
+static bool lease_give(struct coord_service *service, size_t place,
+                       const struct coord_repair_key *key)
+{
+    struct repair *repair = &service->repair;
+    struct repair_lease *lease = lease_room(repair, place);
+    uint32_t *count = lease ? coord_table_add(&repair->leased, oid_key(key->oid)) : NULL;
+    if (!count)
+        return false;
+    (*count)++;
+    *lease = (struct repair_lease){
+        .id = repair->next_id++,
+        .oid = key->oid,
+        .margin = key->margin,
+        .heard_ms = service_now_ms(service),
+    };
+    repair->lease_count++;
+    repair->moved = true;
+    return true;
+}
+
+/* True if it was the last one of its run. */
+static bool lease_end(struct repair *repair, struct repair_lease *lease)
+{
+    uint32_t *count = coord_table_find(&repair->leased, oid_key(lease->oid));
+    bool last = count && --*count == 0;
+    if (last)
+        coord_table_remove(&repair->leased, oid_key(lease->oid));
+    lease->id = 0;
+    repair->lease_count--;
+    repair->moved = repair->freed = true;
+    return last;
+}
+
+void service_repair_forget(struct coord_service *service, size_t place)
+{
+    struct repair *repair = &service->repair;
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX && repair->lease_count > 0; i++)
+        if (repair->leases[place][i].id)
+            (void)lease_end(repair, &repair->leases[place][i]); /* it will be leased again */
+}
+
+/* ---- runs that failed ---- */
+
+static void failure_note(struct coord_service *service, size_t place,
+                         const struct proto_repair_result *result)
+{
+    struct repair *repair = &service->repair;
+    struct repair_failure *failure = coord_table_add(&repair->failures, oid_key(result->oid));
+    if (!failure) {
+        LILIO_MARK("coordinator/repair_failures_full");
+        return;
+    }
+    uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
+    uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
+    wait = wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX;
+    failure->tries++;
+    failure->due_ms = service_now_ms(service) + wait;
+    failure->osd = coord_state_osd_at(service->state, place)->id;
+    failure->err = result->err;
+    failure->walk = repair->walk;
+    (void)snprintf(failure->reason, sizeof failure->reason, "%.*s", (int)result->reason.size,
+                   (const char *)result->reason.data); /* cutting a long one is fine */
+    base_log_write(service->options.log, BASE_LOG_WARN, "repair", "failed",
+                   "osd=%u oid=%016llx%016llx tries=%u err=%s reason=%s", failure->osd,
+                   (unsigned long long)result->oid.high, (unsigned long long)result->oid.low,
+                   failure->tries, lilio_err_name(failure->err), failure->reason);
+}
+
+static void failure_clear(struct coord_service *service, size_t place, struct base_oid oid)
+{
+    struct repair *repair = &service->repair;
+    const struct repair_failure *failure = coord_table_find(&repair->failures, oid_key(oid));
+    if (failure && failure->osd == coord_state_osd_at(service->state, place)->id)
+        coord_table_remove(&repair->failures, oid_key(oid));
+}
+
+/* What was out of reach may not be any more. */
+static void failures_retry(struct repair *repair)
+{
+    struct coord_table_key key;
+    struct repair_failure *failure;
+    for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));) {
+        failure->due_ms = 0;
+        failure->tries = 0;
+    }
+}
+
+/* After a walk over the whole queue: those it did not meet have no row any more. */
+static void failures_sweep(struct repair *repair)
+{
+    struct coord_table_key key;
+    const struct repair_failure *failure;
+    for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));) {
+        if (failure->walk == repair->walk)
+            continue;
+        coord_table_remove(&repair->failures, key);
+        cursor--;
+    }
+}
+
+/* ---- heartbeats ---- */
+
+static void result_note(struct coord_service *service, size_t place,
+                        const struct proto_repair_result *result)
+{
+    struct repair *repair = &service->repair;
+    struct repair_lease *lease = lease_find(repair, place, result->oid);
+    if (!lease || lease->id != result->id)
+        return; /* of the leader before us, or it ran out */
+    bool last = lease_end(repair, lease);
+    repair->mended += result->mended;
+    repair->mended_bytes += result->bytes;
+    if (result->err) {
+        failure_note(service, place, result);
+        return;
+    }
+    failure_clear(service, place, result->oid);
+    repair->runs_done += last;
+}
+
+static bool is_named(const struct proto_osd_heartbeat *beat, uint64_t id)
+{
+    for (size_t i = 0; i < beat->repairing_count; i++)
+        if (beat->repairing[i] == id)
+            return true;
+    return false;
+}
+
+void service_repair_note(struct coord_service *service, size_t place,
+                         const struct proto_osd_heartbeat *beat)
+{
+    struct repair *repair = &service->repair;
+    if (!service->leads || repair->lease_count == 0)
+        return;
+    for (size_t i = 0; i < beat->repaired_count; i++)
+        result_note(service, place, &beat->repaired[i]);
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX; i++) {
+        struct repair_lease *lease = &repair->leases[place][i];
+        if (is_named(beat, lease->id))
+            lease->heard_ms = service_now_ms(service);
+        else
+            lease->handed = false; /* its answer was lost, or the OSD began anew: once more */
+    }
+}
+
+/* ---- the walk ---- */
+
+/* The OSDs whose slots hold missing or corrupt fragments of the run, by place. */
+static void owners_find(const struct coord_service *service, const struct proto_data_row *row,
+                        uint64_t *ret_words)
+{
+    const struct proto_placement *placement = coord_state_placement(service->state, row->placement);
+    memset(ret_words, 0, OSD_WORDS * sizeof *ret_words);
+    for (size_t i = 0; i < row->exceptions_count && placement; i++) {
+        const struct proto_exception *exception = &row->exceptions[i];
+        for (uint32_t n = 0; n < exception->stripe_count; n++) {
+            uint32_t partition =
+                proto_partition(placement->partition_bits, row->oid, exception->first_stripe + n);
+            size_t place = coord_state_osd_find(
+                service->state, proto_slot_osd(placement, partition, exception->index));
+            if (place != SIZE_MAX)
+                ret_words[place / 64] |= UINT64_C(1) << place % 64;
+        }
+    }
+}
+
+static bool is_before(const struct coord_repair_key *a, const struct coord_repair_key *b)
+{
+    if (a->margin != b->margin)
+        return a->margin < b->margin;
+    if (a->since_ms != b->since_ms)
+        return a->since_ms < b->since_ms;
+    return a->oid.high != b->oid.high ? a->oid.high < b->oid.high : a->oid.low < b->oid.low;
+}
+
+static void note_crowded(struct repair *repair, const struct coord_repair_key *key)
+{
+    if (!repair->crowded || is_before(key, &repair->front))
+        repair->front = *key;
+    repair->crowded = true;
+}
+
+/* Leases the run to whoever can mend some of it now. */
+static void run_lease(struct coord_service *service, const struct coord_repair_key *key,
+                      const struct proto_data_row *row)
+{
+    struct repair *repair = &service->repair;
+    uint64_t owners[OSD_WORDS];
+    bool ready = false;
+    owners_find(service, row, owners);
+    for (size_t word = 0; word < OSD_WORDS; word++) {
+        for (uint64_t left = owners[word]; left; left &= left - 1) {
+            size_t place = 64 * word + (size_t)__builtin_ctzll(left);
+            if (!is_ready(service, place))
+                continue;
+            ready = true;
+            if (!lease_find(repair, place, key->oid) && !lease_give(service, place, key))
+                note_crowded(repair, key);
+        }
+    }
+    repair->walk_stuck += !ready;
+}
+
+/* Bytes of rows that were read for it. */
+static size_t key_look(struct coord_service *service, const struct coord_repair_key *key)
+{
+    struct repair *repair = &service->repair;
+    struct repair_failure *failure = coord_table_find(&repair->failures, oid_key(key->oid));
+    if (failure) {
+        failure->walk = repair->walk;
+        if (service_now_ms(service) < failure->due_ms)
+            return 0;
+    }
+    struct proto_data_row row;
+    struct lilio_errinfo info = {0};
+    struct coord_view view = service_view(service, NULL);
+    proto_arena_clear(service->arena);
+    enum lilio_err err = coord_read_data(&view, key->oid, &row, &info);
+    if (err) {
+        base_log_write(service->options.log, BASE_LOG_ERROR, "repair", "row_not_read",
+                       "err=%s text=%s", lilio_err_name(err), info.text);
+        return 0;
+    }
+    run_lease(service, key, &row);
+    return row.checksums.size;
+}
+
+/* Looks at rows from a key on and moves it past them; false at the end of the queue. */
+static bool rows_look(struct coord_service *service, struct coord_repair_key *from)
+{
+    struct coord_repair_key keys[READ_KEYS];
+    size_t seen = 0, bytes = 0, count = READ_KEYS;
+    struct lilio_errinfo info = {0};
+    for (; count == READ_KEYS && seen < COORD_REPAIR_WALK_MAX && bytes < COORD_REPAIR_WALK_BYTES;
+         seen += count) {
+        struct coord_view view = service_view(service, NULL);
+        proto_arena_clear(service->arena);
+        if (coord_read_repair(&view, from, keys, READ_KEYS, &count, &info)) {
+            base_log_write(service->options.log, BASE_LOG_ERROR, "repair", "queue_not_read",
+                           "text=%s", info.text);
+            count = 0;
+        }
+        for (size_t i = 0; i < count; i++)
+            bytes += key_look(service, &keys[i]);
+        if (count > 0)
+            *from = keys[count - 1];
+        if (count > 0 && ++from->oid.low == 0)
+            from->oid.high++;
+    }
+    return count == READ_KEYS;
+}
+
+/* What had no room may have it now. */
+static void front_step(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    struct coord_repair_key from = repair->front;
+    LILIO_MARK("coordinator/repair_front");
+    repair->crowded = repair->freed = false;
+    if (rows_look(service, &from) && !repair->crowded)
+        note_crowded(repair, &from); /* nobody is short of room so far: on from here */
+}
+
+static void walk_begin(struct repair *repair)
+{
+    repair->cursor = (struct coord_repair_key){0};
+    repair->walk_stuck = 0;
+}
+
+static void walk_step(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    if (rows_look(service, &repair->cursor))
+        return;
+    failures_sweep(repair);
+    repair->stuck = repair->walk_stuck;
+    repair->walk_ms = service_now_ms(service) + (repair->moved ? WALK_MS : IDLE_MS);
+    repair->moved = false;
+    repair->walk++;
+    walk_begin(repair);
+}
+
+/* Begins anew if something more urgent than what the walk is at came up, and wakes a walk that
+ * sleeps if there is something new. */
+static void walk_look(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    size_t at = coord_repair_level(repair->cursor.margin);
+    bool before = false, more = false;
+    for (size_t i = 0; i < COORD_REPAIR_LEVELS; i++) {
+        bool grew = row->repair_levels[i] > repair->levels[i];
+        more |= grew;
+        before |= grew && i < at;
+        repair->levels[i] = row->repair_levels[i];
+    }
+    if (repair->epoch != row->epoch) {
+        repair->epoch = row->epoch;
+        failures_retry(repair);
+        before = more = true;
+    }
+    if (before)
+        walk_begin(repair);
+    if (more)
+        repair->walk_ms = 0;
+    else if (repair->moved && repair->walk_ms > service_now_ms(service) + WALK_MS)
+        repair->walk_ms = service_now_ms(service) + WALK_MS;
+}
+
+static void walk_go_on(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    uint64_t now = service_now_ms(service);
+    if (coord_state_row(service->state)->repair_count == 0) {
+        repair->stuck = 0;
+        coord_table_release(&repair->failures);
+        return;
+    }
+    if (now < repair->step_ms)
+        return;
+    repair->step_ms = now + STEP_MS;
+    walk_look(service);
+    if (repair->crowded && repair->freed)
+        front_step(service);
+    if (now >= repair->walk_ms)
+        walk_step(service);
+}
+
+size_t service_repair_hand(struct coord_service *service, size_t place,
+                           struct proto_repair_job *ret)
+{
+    struct repair *repair = &service->repair;
+    size_t count = 0;
+    walk_go_on(service);
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX && repair->lease_count > 0; i++) {
+        struct repair_lease *lease = &repair->leases[place][i];
+        if (!lease->id || lease->handed)
+            continue;
+        lease->handed = true;
+        ret[count++] = (struct proto_repair_job){
+            .id = lease->id,
+            .oid = lease->oid,
+            .margin = lease->margin,
+            .lease_ms = COORD_REPAIR_LEASE_MS,
+        };
+    }
+    return count;
+}
+
+uint32_t service_repair_share(const struct coord_service *service)
+{
+    static const uint32_t shares[] = {
+        [COORD_PRIORITY_LOW] = 5,
+        [COORD_PRIORITY_NORMAL] = 15,
+        [COORD_PRIORITY_HIGH] = 50,
+        [COORD_PRIORITY_MAX] = 100,
+    };
+    return shares[coord_state_dial(service->state)->priority];
+}
+
+/* ---- time ---- */
+
+static void leases_expire(struct coord_service *service, size_t place)
+{
+    struct repair *repair = &service->repair;
+    uint64_t now = service_now_ms(service);
+    bool ready = is_ready(service, place);
+    for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX; i++) {
+        struct repair_lease *lease = &repair->leases[place][i];
+        if (!lease->id || (ready && now - lease->heard_ms < COORD_REPAIR_LEASE_MS))
+            continue;
+        if (ready)
+            LILIO_MARK("coordinator/repair_lease_ran_out");
+        (void)lease_end(repair, lease); /* the run keeps its row */
+    }
+}
+
+static void sample_take(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    uint64_t now = service_now_ms(service);
+    size_t last = (repair->sample_count + REPAIR_SAMPLES - 1) % REPAIR_SAMPLES;
+    if (repair->sample_count > 0 && now - repair->samples[last].ms < SAMPLE_MS)
+        return;
+    repair->samples[repair->sample_count++ % REPAIR_SAMPLES] =
+        (struct repair_sample){now, repair->runs_done, repair->mended_bytes};
+}
+
+void service_repair_tick(struct coord_service *service)
+{
+    sample_take(service);
+    for (size_t i = 0; i < coord_state_osd_count(service->state) && service->repair.lease_count > 0;
+         i++)
+        leases_expire(service, i);
+}
+
+/* ---- what is told ---- */
+
+/* Rates over the samples there are. */
+static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_per_s,
+                       uint64_t *ret_eta_ms)
+{
+    const struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    *ret_bytes_per_s = *ret_eta_ms = 0;
+    if (repair->sample_count == 0)
+        return;
+    const struct repair_sample *first =
+        &repair->samples[repair->sample_count < REPAIR_SAMPLES
+                             ? 0
+                             : repair->sample_count % REPAIR_SAMPLES];
+    uint64_t ms = service_now_ms(service) - first->ms;
+    uint64_t runs = repair->runs_done - first->runs, waiting = repair->failures.count;
+    waiting += repair->stuck;
+    uint64_t left = row->repair_count > waiting ? row->repair_count - waiting : 0;
+    if (ms > 0)
+        *ret_bytes_per_s = (repair->mended_bytes - first->bytes) * 1000 / ms;
+    if (runs > 0)
+        *ret_eta_ms = left * ms / runs;
+}
+
+void service_repair_status(const struct coord_service *service, struct proto_status *ret)
+{
+    const struct repair *repair = &service->repair;
+    uint64_t rate;
+    if (!service->leads)
+        return;
+    ret->repair_running = repair->leased.count;
+    ret->repair_failed = repair->failures.count;
+    rates_find(service, &rate, &ret->repair_eta_ms);
+}
+
+static bool failures_list(struct coord_service *service, struct proto_repair *ret)
+{
+    struct repair *repair = &service->repair;
+    struct coord_view view = service_view(service, NULL);
+    struct coord_table_key key;
+    const struct repair_failure *failure;
+    uint64_t now = service_now_ms(service);
+    ret->failures = proto_arena_take(service->arena, FAILURES_TOLD * sizeof *ret->failures);
+    for (size_t cursor = 0; ret->failures && ret->failures_count < FAILURES_TOLD &&
+                            (failure = coord_table_next(&repair->failures, &cursor, &key));) {
+        struct proto_repair_failure *told = &ret->failures[ret->failures_count++];
+        *told = (struct proto_repair_failure){
+            .oid = {key.a, key.b},
+            .osd = failure->osd,
+            .err = failure->err,
+            .reason = base_slice_str(failure->reason),
+            .tries = failure->tries,
+            .wait_ms = failure->due_ms > now ? failure->due_ms - now : 0,
+        };
+        if (coord_read_names(&view, told->oid, &told->names, &told->names_count, NULL))
+            told->names_count = 0; /* it is told without its names */
+        if (!proto_utf8_valid(told->reason))
+            told->reason = base_slice_str(lilio_err_text(failure->err));
+    }
+    return ret->failures != NULL;
+}
+
+void service_repair_read(struct coord_service *service, const struct coord_request *request)
+{
+    struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    struct proto_repair reply = {
+        .rows = row->repair_count,
+        .levels = row->repair_levels,
+        .levels_count = row->repair_levels_count,
+        .running = repair->leased.count,
+        .failed = repair->failures.count,
+        .priority = coord_state_dial(service->state)->priority,
+        .mended = repair->mended,
+        .mended_bytes = repair->mended_bytes,
+        .runs_done = repair->runs_done,
+    };
+    rates_find(service, &reply.bytes_per_s, &reply.eta_ms);
+    if (failures_list(service, &reply))
+        service_reply(service, request, &proto_type_repair, &reply);
+    else
+        service_refuse(service, request, LILIO_E_NOMEM, NULL);
+}

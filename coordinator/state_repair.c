@@ -1,0 +1,157 @@
+/* What waits for repair, in the order in which it is to be done, and how much repair may take.
+ *
+ * `repair` has a row for each run with known missing or corrupt fragments, `repair_queue` the same
+ * runs by (margin, since, oid): what the next loss would kill comes first, then what waits longest.
+ * Runs of which too few fragments are known good come last: they wait for OSDs to come back. Both
+ * change in the batch that changes the exceptions, and so do the counters by level.
+ */
+#include "coordinator/state_priv.h"
+
+#include "base/banned.h"
+
+static struct coord_key dial_key(void)
+{
+    return coord_key_text(base_slice_str("dial"));
+}
+
+uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count)
+{
+    return least_good < data_count ? COORD_MARGIN_BELOW : (uint8_t)(least_good - data_count);
+}
+
+size_t coord_repair_level(uint8_t margin)
+{
+    return margin < COORD_REPAIR_LEVELS - 1 ? margin : COORD_REPAIR_LEVELS - 1;
+}
+
+static struct coord_key queue_key(const struct proto_repair_row *row)
+{
+    return coord_key_repair(&(struct coord_repair_key){row->margin, row->since_ms, row->oid});
+}
+
+static void queue_take(struct coord_state *state, const struct proto_repair_row *row)
+{
+    struct coord_key key = queue_key(row);
+    coord_delete(state, COORD_REPAIR_QUEUE, &key);
+    state->repair_levels[coord_repair_level(row->margin)]--;
+}
+
+static void queue_add(struct coord_state *state, const struct proto_repair_row *row)
+{
+    struct coord_key key = queue_key(row);
+    base_kv_batch_put(state->batch, COORD_REPAIR_QUEUE, coord_key_slice(&key), base_slice(NULL, 0));
+    state->repair_levels[coord_repair_level(row->margin)]++;
+}
+
+void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
+                         uint8_t data_count, uint8_t total)
+{
+    struct coord_state *state = command->state;
+    struct proto_repair_row row = {0};
+    struct coord_key key = coord_key_oid(oid);
+    enum lilio_err err = coord_get(command, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+    if (err && err != LILIO_E_NOT_FOUND)
+        return;
+    bool there = err == LILIO_OK, wanted = least_good < total;
+    if (there == wanted && (!there || row.least_good == least_good))
+        return;
+    if (there)
+        queue_take(state, &row);
+    else
+        row = (struct proto_repair_row){.oid = oid, .since_ms = state->row.cluster_ms};
+    state->row.repair_count += wanted;
+    state->row.repair_count -= there;
+    if (!wanted) {
+        coord_delete(state, COORD_REPAIR, &key);
+        return;
+    }
+    row.least_good = least_good;
+    row.margin = coord_repair_margin(least_good, data_count);
+    queue_add(state, &row);
+    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+}
+
+/* ---- opening ---- */
+
+/* One row of maps that had no queue. */
+static enum lilio_err queue_make_row(struct coord_state *state, struct base_slice value,
+                                     struct lilio_errinfo *info)
+{
+    struct proto_repair_row row;
+    struct proto_data_row data;
+    struct coord_view view = coord_state_view(state, NULL, state->arena);
+    enum lilio_err err = coord_view_unpack(&view, &proto_type_repair_row, value, &row, info);
+    struct coord_key key = coord_key_oid(row.oid);
+    if (!err)
+        err = coord_view_get(&view, COORD_DATA, &key, &proto_type_data_row, &data, info);
+    if (err)
+        return err;
+    row.margin = coord_repair_margin(row.least_good, data.profile.data_count);
+    queue_add(state, &row);
+    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+    proto_arena_clear(state->arena);
+    return state->failed;
+}
+
+/* Maps written before there was a queue get one. It is not synced: behind a crash it is made anew
+ * from the same rows. */
+static enum lilio_err queue_make(struct coord_state *state, struct lilio_errinfo *info)
+{
+    struct base_kv_iter *iter = NULL;
+    enum lilio_err err = base_kv_iter_new(state->kv, NULL, NULL, COORD_REPAIR, &iter);
+    if (err)
+        return lilio_fail(info, err, "%s", lilio_err_text(err));
+    for (base_kv_iter_seek(iter, base_slice(NULL, 0)); base_kv_iter_valid(iter) && !err;
+         base_kv_iter_next(iter))
+        err = queue_make_row(state, base_kv_iter_value(iter), info);
+    if (!err)
+        err = base_kv_iter_error(iter, info);
+    base_kv_iter_free(&iter);
+    struct coord_key key = coord_key_text(base_slice_str("state"));
+    if (!err)
+        coord_put(state, COORD_META, &key, &proto_type_state_row, &state->row);
+    if (!err)
+        err = coord_state_commit(state, /* sync */ false, info);
+    return err ? lilio_prefix(info, err, "making the repair queue") : LILIO_OK;
+}
+
+enum lilio_err coord_repair_load(struct coord_state *state, struct lilio_errinfo *info)
+{
+    struct coord_view view = coord_state_view(state, NULL, state->arena);
+    struct coord_key key = dial_key();
+    size_t count = state->row.repair_levels_count;
+    for (size_t i = 0; i < count && i < COORD_REPAIR_LEVELS; i++)
+        state->repair_levels[i] = state->row.repair_levels[i];
+    state->row.repair_levels = state->repair_levels;
+    state->row.repair_levels_count = COORD_REPAIR_LEVELS;
+    enum lilio_err err =
+        coord_view_get(&view, COORD_META, &key, &proto_type_dial_row, &state->dial, info);
+    if (err == LILIO_E_NOT_FOUND)
+        err = LILIO_OK;
+    if (state->dial.priority < COORD_PRIORITY_LOW || state->dial.priority > COORD_PRIORITY_MAX)
+        state->dial.priority = COORD_PRIORITY_NORMAL; /* never set, or by a newer program */
+    if (!err && count == 0 && state->row.repair_count > 0)
+        err = queue_make(state, info);
+    return err;
+}
+
+/* ---- the dial ---- */
+
+enum lilio_err coord_apply_repair_set(struct coord_command *command)
+{
+    struct proto_repair_set set;
+    enum lilio_err err = coord_body(command, &proto_type_repair_set, &set);
+    if (err)
+        return err;
+    if (set.priority < COORD_PRIORITY_LOW || set.priority > COORD_PRIORITY_MAX)
+        return coord_refuse(command, LILIO_E_INVALID, "repair knows no priority %u", set.priority);
+    struct coord_key key = dial_key();
+    command->state->dial.priority = set.priority;
+    coord_put(command->state, COORD_META, &key, &proto_type_dial_row, &command->state->dial);
+    return coord_reply_ok(command);
+}
+
+const struct proto_dial_row *coord_state_dial(const struct coord_state *state)
+{
+    return &state->dial;
+}

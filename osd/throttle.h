@@ -1,0 +1,46 @@
+/* How fast an OSD may mend while it serves clients: a share of the rate it reaches while nobody
+ * asks it anything. Pure, time comes in; one thread.
+ *
+ * The idle rate is measured in windows in which no client was served and the engine never ran dry.
+ * While clients are served, each task that begins sets back the next one by the time its bytes take
+ * at the share of that rate.
+ */
+#ifndef OSD_THROTTLE_H
+#define OSD_THROTTLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    OSD_THROTTLE_SHARE = 15,              /* percent, until orders say otherwise */
+    OSD_THROTTLE_CLIENTS_MS = 1000,       /* after the last request clients count as served */
+    OSD_THROTTLE_WINDOW_MS = 500,         /* of one measurement */
+    OSD_THROTTLE_IDLE_DEFAULT = 64 << 20, /* bytes a second, before anything was measured */
+    OSD_THROTTLE_IDLE_MIN = 1 << 20,      /* a slower measurement is not believed */
+};
+
+/* Zero-initialise. */
+struct osd_throttle {
+    uint32_t share;     /* percent; 0 = OSD_THROTTLE_SHARE, 100 = never held back */
+    uint64_t idle_rate; /* bytes a second; 0 = not measured yet */
+    bool served;        /* clients were, ever */
+    uint64_t served_ns; /* when last */
+    uint64_t next_ns;   /* while clients are served nothing begins before */
+    bool measuring;
+    uint64_t window_ns, window_bytes;
+};
+
+/* A client was served. */
+void osd_throttle_served(struct osd_throttle *throttle, uint64_t now_ns);
+/* Whether clients are served these days. */
+bool osd_throttle_clients(const struct osd_throttle *throttle, uint64_t now_ns);
+/* How long the next task has to wait. */
+uint64_t osd_throttle_wait_ns(const struct osd_throttle *throttle, uint64_t now_ns);
+/* A task of so many bytes begins. */
+void osd_throttle_begin(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
+/* One ended. */
+void osd_throttle_done(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
+/* There is nothing to do: what is under way measures no rate. */
+void osd_throttle_dry(struct osd_throttle *throttle);
+
+#endif

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
+beyond saving is named and holds up nothing else."""
+import os
+import random
+import time
+
+from lilio import DAMAGED, KIB, LOST, MIB, OK, ClusterTest, content, main, wait_until
+
+SEED = int(os.environ.get("LILIO_SEED", "1"))
+
+
+def overwrite(path, marker, count=1):
+    """Flips a bit in each of `count` places where marker is found. True if there were that many."""
+    with open(path, "r+b") as f:
+        data, at, done = f.read(), -1, 0
+        while done < count and (at := data.find(marker, at + 1)) >= 0:
+            f.seek(at)
+            f.write(bytes([data[at] ^ 1]))
+            done += 1
+    return done == count
+
+
+class Heal(ClusterTest):
+    options = {"coordinators": 3, "osds": 6}
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.run("mb", "b")
+
+    def healed(self, rows=0, seconds=60):
+        """Repair came to its end by itself, and every fragment proves it."""
+        c = self.cluster
+        wait_until(lambda: c.status()["repair_rows"] == rows, seconds, "the repair rows to go")
+
+    def verified(self):
+        verify = self.cluster.run("verify", "--json").json
+        self.assertEqual(verify["fragments"], verify["fragments_good"])
+        return verify
+
+    def leader(self):
+        return next(x["id"] for x in self.cluster.status()["coordinators"] if x["role"] == "leader")
+
+    def fill(self, count, size, seed):
+        objects = {f"b/{seed}.{i}": content(size, seed * 1000 + i) for i in range(count)}
+        for name, data in objects.items():
+            self.cluster.put_bytes(data, name)
+        return objects
+
+    def check_all(self, objects):
+        for name, data in objects.items():
+            self.assertEqual(self.cluster.get_bytes(name), data, name)
+
+    def test_puts_without_one_osd(self):
+        c = self.cluster
+        c.kill_osds(2)
+        objects = self.fill(12, 300 * KIB, SEED)
+        objects |= self.fill(2, 9 * MIB + 5, SEED + 1)
+        self.assertEqual(c.status()["repair_rows"], 14)
+        c.up()
+        self.healed()
+        self.verified()
+        self.check_all(objects)
+
+    def test_leader_killed_meanwhile(self):
+        c = self.cluster
+        c.kill_osds(4)
+        objects = self.fill(40, 100 * KIB, SEED + 2)
+        c.up()
+        c.kill(f"coordinator.{self.leader()}")
+        self.healed()
+        c.up()
+        self.verified()
+        self.check_all(objects)
+
+    def test_reader_meets_flipped_bits(self):
+        c = self.cluster
+        data = content(64 * KIB, SEED + 5)  # fragment 0 of a stripe of 4+2 begins with its bytes
+        c.put_bytes(data, "b/flipped")
+        objects = self.fill(5, 64 * KIB, SEED + 6)
+        hit = [osd for osd in range(6) if any(overwrite(s, data[:64]) for s in c.segments(osd))]
+        self.assertEqual(len(hit), 1)
+        self.assertEqual(c.get_bytes("b/flipped"), data)
+        self.healed()
+        self.verified()
+        self.check_all(objects | {"b/flipped": data})
+
+
+if __name__ == "__main__":
+    main()
