@@ -446,7 +446,7 @@ static void start_again(struct sim_faults *f, struct sim_node *node)
 {
     ward(f, node)->start_at = 0;
     ward(f, node)->ended_at = 0;
-    ward(f, node)->soiled = false;
+    ward(f, node)->soiled &= ward(f, node)->disk_well_at != 0; /* it sees the fault, too */
     ward(f, node)->resume_at = 0;
     if (sim_node_kind(node) == SIM_CLIENT)
         sim_workload_start(f->options.workload, sim_node_id(node));
