@@ -250,10 +250,12 @@ static enum lilio_err save(struct coord_replica *replica, uint64_t term, uint64_
                            struct lilio_errinfo *info)
 {
     struct coord_home *home = replica->home;
-    home->vote = (struct raft_vote){.term = term, .vote = vote};
-    enum lilio_err err =
-        raft_vote_save(home->disk, home->cluster_id, home->member, home->vote, info);
-    return err ? lilio_prefix(info, err, "the vote cannot be written") : LILIO_OK;
+    struct raft_vote saved = {.term = term, .vote = vote};
+    enum lilio_err err = raft_vote_save(home->disk, home->cluster_id, home->member, saved, info);
+    if (err)
+        return lilio_prefix(info, err, "the vote cannot be written");
+    home->vote = saved;
+    return LILIO_OK;
 }
 
 static enum lilio_err carry_out(struct coord_replica *replica, const struct raft_action *action,

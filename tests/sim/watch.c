@@ -47,10 +47,13 @@ static bool serves(const struct sim_node *node)
 
 /* ---- looking ---- */
 
+/* Of a term nobody knows before it is saved: the power may fail first. */
 static void look(struct seat *seat)
 {
     struct raft *raft = coord_replica_raft(seat->replica);
-    demand(check_raft_looked(check, seat->member, raft_term(raft), raft_role(raft) == RAFT_LEADER,
+    uint64_t saved = seat->home->vote.term;
+    demand(check_raft_looked(check, seat->member, saved,
+                             raft_role(raft) == RAFT_LEADER && raft_term(raft) == saved,
                              seat->replica->commit));
 }
 
