@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/mark.h"
 #include "tests/sim/nodes.h"
 
 #if LILIO_SANITIZED
@@ -197,17 +196,16 @@ static void unready(struct sim_fiber *fiber)
     last->place = fiber->place;
 }
 
-/* For people: a loop that does not wait shows up in the trace and among the marks. */
+/* A loop that does not wait would burn a core of a user's. */
 static void note_busy(struct sim_fiber *fiber)
 {
     if (sim_now() - fiber->busy_since > busy_ns) {
         fiber->busy_since = sim_now();
         fiber->busy_steps = 0;
     }
-    if (++fiber->busy_steps != BUSY_STEPS)
-        return;
-    LILIO_MARK("sim/busy_loop");
-    sim_event("busy: fiber %u of %s does not wait", fiber->number, sim_node_name(fiber->node));
+    if (++fiber->busy_steps == BUSY_STEPS)
+        sim_fail(SIM_STUCK, "fiber %u of %s does not wait", fiber->number,
+                 sim_node_name(fiber->node));
 }
 
 bool sim_fibers_step(struct sim_stream *stream, struct sim_node **ret_node)
