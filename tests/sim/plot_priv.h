@@ -38,6 +38,8 @@ bool operator_replace(unsigned coordinator);
 void check_end_converged(void);
 void check_end_readable(const char *when);
 void check_end_redundant(void);
+/* In check_lease.c. */
+void check_end_leased(void);
 void check_end_collected(void);
 /* Outside of the cluster: what the history proves. */
 void check_end_history(void);
