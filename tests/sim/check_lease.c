@@ -78,7 +78,7 @@ static void read(struct slow *slow)
     slow->at = 0;
     enum lilio_err err = lilio_get(slow->lilio, SIM_BUCKET, key, &sink, &all, &result, &info);
     if (err != LILIO_OK || slow->at != slow->size)
-        sim_fail(lilio_err_class(err) == LILIO_CLASS_RETRY ? SIM_STUCK : SIM_WRONG,
+        sim_fail(err == LILIO_E_TIMEOUT || err == LILIO_E_UNAVAILABLE ? SIM_STUCK : SIM_WRONG,
                  "a slow reader got %llu of %llu bytes of a deleted object: %s: %s",
                  (unsigned long long)slow->at, (unsigned long long)slow->size, lilio_err_name(err),
                  info.text);
