@@ -186,7 +186,6 @@ void sim_socket_signal(struct sim_socket *socket)
     sim_fd_readable(socket->fd, true);
 }
 
-/* Reading the events takes the signal away, as with ZeroMQ's descriptor. */
 /* Links that are cut have no retransmissions here. */
 enum lilio_err proto_socket_hurry(struct proto_socket *socket, const char *endpoint)
 {
@@ -194,6 +193,7 @@ enum lilio_err proto_socket_hurry(struct proto_socket *socket, const char *endpo
     return LILIO_OK;
 }
 
+/* Reading the events takes the signal away, as with ZeroMQ's descriptor. */
 unsigned proto_socket_events(struct proto_socket *socket)
 {
     const struct sim_socket *mine = socket_of(socket);
