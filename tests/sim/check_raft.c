@@ -12,13 +12,18 @@ struct slot {
     uint64_t term; /* 0 = not known */
     uint8_t type;  /* likewise */
 };
+struct read {
+    uint64_t token, committed; /* when it was asked for */
+};
 struct member {
     uint64_t id, term, commit, persisted;
     bool leads;
     uint64_t durable;                /* as persisted, but what harm to the disk took still counts */
     uint64_t saved_term, saved_vote; /* said to be durable */
     uint64_t counted, counted_term;  /* as leader: committed last, in which term */
-    struct slot *slots;              /* the log by index */
+    struct read *reads;              /* under way */
+    size_t read_count, read_room;
+    struct slot *slots; /* the log by index */
     size_t room;
     uint64_t last;
 };
@@ -72,8 +77,10 @@ void check_raft_free(struct check_raft **check)
     struct check_raft *mine = *check;
     if (!mine)
         return;
-    for (size_t i = 0; i < mine->member_count; i++)
+    for (size_t i = 0; i < mine->member_count; i++) {
         free(mine->members[i].slots);
+        free(mine->members[i].reads);
+    }
     for (size_t i = 0; i < mine->place_room; i++)
         while (mine->places[i].entries) {
             struct entry *entry = mine->places[i].entries;
@@ -321,6 +328,35 @@ bool check_raft_started(struct check_raft *check, uint64_t id, uint64_t term, ui
                    M(id), M(member->saved_vote), U(member->saved_term), U(term), U(vote));
     member->term = member->saved_term = term;
     member->saved_vote = vote;
+    member->read_count = 0;
+    return true;
+}
+
+/* ---- reads ---- */
+
+void check_raft_read_asked(struct check_raft *check, uint64_t id, uint64_t token)
+{
+    struct member *member = member_of(check, id);
+    member->reads =
+        sim_grow(member->reads, &member->read_room, member->read_count + 1, sizeof *member->reads);
+    member->reads[member->read_count++] = (struct read){token, check->committed};
+}
+
+bool check_raft_read_decided(struct check_raft *check, uint64_t id, uint64_t token, uint64_t index,
+                             bool ok)
+{
+    struct member *member = member_of(check, id);
+    for (size_t i = 0; i < member->read_count; i++) {
+        struct read read = member->reads[i];
+        if (read.token != token)
+            continue;
+        member->reads[i] = member->reads[--member->read_count];
+        if (ok && index < read.committed)
+            return bad(check,
+                       "coordinator.%u (%u) reads at %llu, but %llu was committed before that",
+                       M(id), U(index), U(read.committed));
+        return true;
+    }
     return true;
 }
 

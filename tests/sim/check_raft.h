@@ -11,6 +11,7 @@
  *    the vote too
  *  - what a leader commits is of its own term and durable on a majority of the voters (3.6.2)
  *  - the configuration in use is an entry of the log (4.1)
+ *  - a read sees all that was committed anywhere before it was asked for (6.4)
  *
  * Pure: events go in; each answers false when something is wrong, with a sentence in text. Members
  * are named by their raft ids, so a member that lost its disk is another one.
@@ -31,6 +32,12 @@ bool check_raft_opened(struct check_raft *check, uint64_t member, const struct r
                        bool damaged);
 bool check_raft_appended(struct check_raft *check, uint64_t member,
                          const struct raft_entry *entries, size_t count);
+/* A read waits for its index; what was committed anywhere before it was asked for has to be seen.
+ */
+void check_raft_read_asked(struct check_raft *check, uint64_t member, uint64_t token);
+/* ok: it may be answered once index is applied. */
+bool check_raft_read_decided(struct check_raft *check, uint64_t member, uint64_t token,
+                             uint64_t index, bool ok);
 /* A pulled state was installed: the log is empty behind (index, term). */
 bool check_raft_reset(struct check_raft *check, uint64_t member, uint64_t index, uint64_t term);
 bool check_raft_persisted(struct check_raft *check, uint64_t member, uint64_t index, uint64_t term);

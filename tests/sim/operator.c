@@ -223,6 +223,7 @@ static void finish(void)
 {
     check_end_converged();
     check_end_readable("before the rebuilds");
+    check_end_known();
     check_end_redundant();
     check_end_readable("after the rebuilds");
     check_end_leased();

@@ -37,6 +37,7 @@ bool operator_replace(unsigned coordinator);
 
 void check_end_converged(void);
 void check_end_readable(const char *when);
+void check_end_known(void);
 void check_end_redundant(void);
 /* In check_lease.c. */
 void check_end_leased(void);

@@ -81,7 +81,7 @@ static void compare_maps(struct seat *seat)
 {
     uint64_t digest;
     struct lilio_errinfo info = {0};
-    const struct coord_state *state = seat->home->state;
+    struct coord_state *state = seat->home->state;
     if (coord_state_digest(state, &digest, &info) != LILIO_OK)
         return; /* the disk fails it */
     demand(check_raft_maps(check, seat->member, coord_state_row(state)->applied_index, digest));
@@ -203,6 +203,28 @@ enum lilio_err __wrap_raft_log_reset(struct raft_log *log, uint64_t index, uint6
     if (err == LILIO_OK && check)
         demand(check_raft_reset(check, seat_self()->member, index, term));
     return err;
+}
+
+enum lilio_err __real_raft_read(struct raft *raft, uint64_t token);
+enum lilio_err __wrap_raft_read(struct raft *raft, uint64_t token);
+enum lilio_err __wrap_raft_read(struct raft *raft, uint64_t token)
+{
+    enum lilio_err err = __real_raft_read(raft, token);
+    if (err == LILIO_OK && check)
+        check_raft_read_asked(check, raft_id(raft), token);
+    return err;
+}
+
+void __real_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok);
+void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok);
+void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok)
+{
+    if (check)
+        demand(check_raft_read_decided(check, raft_id(replica->raft), token, index, ok));
+    __real_replica_read_decided(replica, token, index, ok);
 }
 
 enum lilio_err __real_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,

@@ -293,6 +293,22 @@ static void members_of_a_lost_entry(void **unused)
     assert_false(check_raft_configured(check, 2, 3));
 }
 
+static void reads_see_what_was_committed(void **unused)
+{
+    (void)unused;
+    begin();
+    check_raft_read_asked(check, 3, 7);
+    check_raft_read_asked(check, 3, 8);
+    check_raft_read_asked(check, 3, 9);
+    assert_true(append(1, 3, 1, "c"));
+    assert_true(check_raft_looked(check, 1, 1, true, 3));
+    check_raft_read_asked(check, 3, 10);
+    assert_true(check_raft_read_decided(check, 3, 7, 2, true));
+    assert_true(check_raft_read_decided(check, 3, 8, 0, false));
+    assert_false(check_raft_read_decided(check, 3, 9, 1, true));
+    assert_false(check_raft_read_decided(check, 3, 10, 2, true));
+}
+
 static void state_of_another_past(void **unused)
 {
     (void)unused;
@@ -325,6 +341,7 @@ int main(void)
         T(commit_is_counted),
         T(old_term_is_counted),
         T(members_of_a_lost_entry),
+        T(reads_see_what_was_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
