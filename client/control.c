@@ -89,18 +89,18 @@ static enum lilio_err silence(const struct client_control *control, const struct
                       timeout_ms / 1e3);
 }
 
-static struct proto_header make_header(struct client_control *control,
-                                       const struct client_call *call)
+struct proto_header client_control_header(struct client_control *control,
+                                          const struct client_ticket *ticket)
 {
     struct lilio_client *client = control->client;
     struct proto_header header = {
         .epoch = atomic_load(&client->seen_epoch),
         .trace = client->trace_base + atomic_fetch_add(&client->trace_count, 1),
     };
-    if (call->ticket) {
-        header.session = call->ticket->session;
-        header.sequence = call->ticket->sequence;
-        header.answered_below = call->ticket->answered_below;
+    if (ticket) {
+        header.session = ticket->session;
+        header.sequence = ticket->sequence;
+        header.answered_below = ticket->answered_below;
     } else {
         header.sequence = ++control->sequence;
     }
@@ -113,7 +113,7 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
 {
     uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : control->client->timeout_ms;
     struct proto_line_call request = {
-        .header = make_header(control, call),
+        .header = client_control_header(control, call->ticket),
         .type = call->type,
         .value = call->value,
         .reply_type = call->reply_type,

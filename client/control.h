@@ -37,6 +37,9 @@ void client_answer_release(struct client_answer *answer);
 struct client_ticket {
     uint64_t session, sequence, answered_below;
 };
+/* The header of the next request; without a ticket it is a read. */
+struct proto_header client_control_header(struct client_control *control,
+                                          const struct client_ticket *ticket);
 struct client_call {
     const struct proto_type *type;
     const void *value;

@@ -127,6 +127,37 @@ LILIO_MUST_USE enum lilio_err lilio_put(struct lilio_client *client, const char 
                                         struct lilio_put_result *ret_result,
                                         struct lilio_errinfo *info);
 
+/* Up to so many bytes the coordinators keep themselves; 0: everything goes into fragments. */
+LILIO_MUST_USE enum lilio_err lilio_inline_max(struct lilio_client *client, uint32_t *ret_bytes,
+                                               struct lilio_errinfo *info);
+
+enum { LILIO_IN_FLIGHT_MAX = 256 };
+/* An object in memory. key and data are borrowed until done() was called for it. */
+struct lilio_small {
+    const char *key;
+    const void *data;
+    size_t size;
+    void *tag; /* the caller's */
+};
+struct lilio_put_stream {
+    /* The next object; false: there are no more. Asked when fewer than in_flight are under way. */
+    bool (*next)(void *context, struct lilio_small *ret_object);
+    /* What became of one, in any order: as the answer of lilio_put. result is set when err is OK.
+     */
+    void (*done)(void *context, const struct lilio_small *object, enum lilio_err err,
+                 const struct lilio_put_result *result, const struct lilio_errinfo *info);
+    void *context;
+    uint32_t in_flight; /* 1 .. LILIO_IN_FLIGHT_MAX */
+};
+/* Puts many small objects over one connection, several at a time, callbacks on the caller's thread;
+ * each one is a put of its own. What is larger than lilio_inline_max is put alone while the others
+ * wait. Returns when there are no more and done() was called for each that next() gave. Errors
+ * (then, too): INVALID, CANCELLED, and why there is no bucket or session; what is wrong with single
+ * objects is told to done(). */
+LILIO_MUST_USE enum lilio_err lilio_put_many(struct lilio_client *client, const char *bucket,
+                                             const struct lilio_put_stream *stream,
+                                             struct lilio_errinfo *info);
+
 struct lilio_object {
     char *bucket, *key;
     struct lilio_version version;

@@ -64,11 +64,11 @@ static enum lilio_err check_quorum(struct client_putter *put)
             client_lane_settle(put->lane);
             settled = true;
         }
+        for (size_t i = 0; i < put->lane->link_count; i++) /* all, or waiting ends at once */
+            (void)client_lane_look(put->lane, &put->lane->links[i]); /* nothing is under way yet */
         for (uint32_t i = 0; i < put->total_count; i++) {
             struct client_link *link = client_lane_find(put->lane, places[i].osd);
             possible += places[i].err == LILIO_OK;
-            if (places[i].err == LILIO_OK && link->channel)
-                (void)client_lane_look(put->lane, link); /* nothing is under way yet */
             there += places[i].err == LILIO_OK && link->ready;
         }
         bool late = client_now_ms(put->client) - start_ms >= CLIENT_PATIENCE_MS;

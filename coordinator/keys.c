@@ -3,7 +3,6 @@
 #include "base/banned.h"
 
 enum {
-    VERSION_BYTES = 12,
     CACHE_BYTES = 16 << 20,
     WRITE_BUFFER_BYTES = 16 << 20,
     BLOB_MIN_BYTES = 1 << 10, /* small objects: compaction leaves their bytes where they are */
@@ -97,21 +96,12 @@ struct coord_key coord_key_names(uint64_t bucket_id, struct base_slice text)
     return key;
 }
 
-/* The NUL that ends a name sorts before every byte a longer name may go on with. */
-struct coord_key coord_key_versions(uint64_t bucket_id, struct base_slice name)
+/* The NUL that ends a name sorts before every byte a longer name may go on with. The version's id
+ * is in the row only, so that the version that is there now is found by its name alone. */
+struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name)
 {
     struct coord_key key = coord_key_names(bucket_id, name);
     add_bytes(&key, "", 1);
-    return key;
-}
-
-/* Inverted, so that the newest version of a name comes first. */
-struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name,
-                                   struct proto_version version)
-{
-    struct coord_key key = coord_key_versions(bucket_id, name);
-    add_u64(&key, ~version.index);
-    add_u32(&key, ~version.ordinal);
     return key;
 }
 
@@ -173,20 +163,12 @@ static struct base_oid oid_at(const uint8_t *bytes)
 }
 
 bool coord_key_version_parse(struct base_slice key, uint64_t *ret_bucket_id,
-                             struct base_slice *ret_name, struct proto_version *ret_version)
+                             struct base_slice *ret_name)
 {
-    if (key.size < 8 + 1 + VERSION_BYTES)
-        return false;
-    size_t name_size = key.size - 8 - 1 - VERSION_BYTES;
-    const uint8_t *end = key.data + 8 + name_size;
-    if (*end != 0)
+    if (key.size < 8 + 1 || memchr(key.data + 8, 0, key.size - 8) != key.data + key.size - 1)
         return false;
     *ret_bucket_id = base_be64_get(key.data);
-    *ret_name = base_slice(key.data + 8, name_size);
-    *ret_version = (struct proto_version){
-        .index = ~base_be64_get(end + 1),
-        .ordinal = ~base_be32_get(end + 9),
-    };
+    *ret_name = base_slice(key.data + 8, key.size - 8 - 1);
     return true;
 }
 

@@ -42,10 +42,8 @@ struct coord_key coord_key_u32(uint32_t id);
 struct coord_key coord_key_u64(uint64_t id);
 struct coord_key coord_key_oid(struct base_oid oid);
 struct coord_key coord_key_text(struct base_slice text);
-struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name,
-                                   struct proto_version version);
-/* All versions of a name start with this. */
-struct coord_key coord_key_versions(uint64_t bucket_id, struct base_slice name);
+/* Of the version of a name that is there now. */
+struct coord_key coord_key_version(uint64_t bucket_id, struct base_slice name);
 /* Keys of a bucket that begin with text start with this. */
 struct coord_key coord_key_names(uint64_t bucket_id, struct base_slice text);
 struct coord_key coord_key_ref(struct base_oid oid, uint64_t bucket_id, struct base_slice name);
@@ -66,7 +64,7 @@ bool coord_key_has_prefix(struct base_slice key, const struct coord_key *prefix)
 
 /* Take a key apart; the name is borrowed from it. False if it is no such key. */
 bool coord_key_version_parse(struct base_slice key, uint64_t *ret_bucket_id,
-                             struct base_slice *ret_name, struct proto_version *ret_version);
+                             struct base_slice *ret_name);
 bool coord_key_ref_parse(struct base_slice key, struct base_oid *ret_oid, uint64_t *ret_bucket_id,
                          struct base_slice *ret_name);
 bool coord_key_oid_parse(struct base_slice key, struct base_oid *ret_oid);

@@ -4,7 +4,7 @@
 #define COORDINATOR_LIMITS_H
 
 enum {
-    COORD_FORMAT = 1, /* of the rows in the maps */
+    COORD_FORMAT = 2, /* of the rows in the maps */
 
     /* one entry of the log; entries whose outcome is waited for, while the next one gathers */
     COORD_ROUNDS_MAX = 2,

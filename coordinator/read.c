@@ -144,7 +144,7 @@ static enum lilio_err token_seek(struct walk *walk)
         return lilio_fail(walk->info, LILIO_E_INVALID, "the token is not one of this bucket");
     struct base_slice text = base_slice(token.data + TOKEN_HEAD, token.size - TOKEN_HEAD);
     struct coord_key at = token.data[8] == TOKEN_PREFIX ? coord_key_names(walk->bucket.id, text)
-                                                        : coord_key_versions(walk->bucket.id, text);
+                                                        : coord_key_version(walk->bucket.id, text);
     if (!coord_key_after_prefix(&at))
         return lilio_fail(walk->info, LILIO_E_INVALID, "the token is not one of this bucket");
     if (memcmp(at.bytes, walk->prefix.bytes,
@@ -216,17 +216,13 @@ static enum lilio_err line_add(struct walk *walk, struct base_slice name)
     if (err)
         return err;
     walk->page->entries_count++;
-    struct coord_key next = line->is_prefix ? coord_key_names(walk->bucket.id, line->key)
-                                            : coord_key_versions(walk->bucket.id, line->key);
-    if (!line->is_prefix)
-        base_kv_iter_next(
-            walk->iter); /* the usual case: one version, the next row is the next name */
-    if (coord_key_after_prefix(&next) && base_kv_iter_valid(walk->iter)) {
-        struct base_slice at = base_kv_iter_key(walk->iter);
-        size_t least = at.size < next.size ? at.size : next.size;
-        if (memcmp(at.data, next.bytes, least) < 0)
-            base_kv_iter_seek(walk->iter, coord_key_slice(&next));
+    if (!line->is_prefix) {
+        base_kv_iter_next(walk->iter);
+        return LILIO_OK;
     }
+    struct coord_key next = coord_key_names(walk->bucket.id, line->key);
+    (void)coord_key_after_prefix(&next); /* no bucket id is all ones */
+    base_kv_iter_seek(walk->iter, coord_key_slice(&next));
     return LILIO_OK;
 }
 
@@ -251,10 +247,9 @@ static enum lilio_err walk_page(struct walk *walk)
     while (!err && base_kv_iter_valid(walk->iter)) {
         uint64_t bucket_id;
         struct base_slice key = base_kv_iter_key(walk->iter), name;
-        struct proto_version version;
         if (!coord_key_has_prefix(key, &walk->prefix))
             break;
-        if (!coord_key_version_parse(key, &bucket_id, &name, &version))
+        if (!coord_key_version_parse(key, &bucket_id, &name))
             return lilio_fail(walk->info, LILIO_E_CORRUPT, "a version has an impossible key");
         if (walk->page->entries_count == walk->limit)
             return token_make(walk);

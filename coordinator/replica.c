@@ -4,9 +4,9 @@
  * piece of what is committed. Each event of raft is followed by its actions at once, because what
  * an event borrowed lives until then.
  *
- * An entry is appended here, written by the writer's thread while the next one gathers, and counts
- * as durable when the writer says so. Should the process die in between, the entry is in the log or
- * not, and nobody was told anything about it.
+ * An entry is appended and sent, then written: here while the disk is quick, else by the writer's
+ * thread while the next one gathers. It counts as durable when that is done. Should the process die
+ * in between, the entry is in the log or not, and nobody was told anything about it.
  */
 #include "coordinator/replica.h"
 
@@ -22,14 +22,23 @@
 enum {
     MESSAGES_PER_STEP = 256,
     LOG_WAITING_BYTES_MAX = 16 << 20, /* appended and not durable: no more is proposed */
+    QUICK_WRITE_NS = 1000000,         /* a write of the log that takes less needs no thread */
+    MARK_AFTER_MS = 20,               /* without a write, then the mark of the last one */
     APPLIED_TWICE = 64,
 };
 
 /* ---- life ---- */
 
+/* Called by the owner, or in the writer's thread while the owner leaves these fields alone. */
 static enum lilio_err write_log(void *context, struct lilio_errinfo *info)
 {
-    return raft_log_write(((struct coord_replica *)context)->home->log, info);
+    struct coord_replica *replica = context;
+    bool entries = raft_log_waiting_bytes(replica->home->log) > 0;
+    uint64_t began_ns = base_now_ns(replica->clock);
+    enum lilio_err err = raft_log_write(replica->home->log, info);
+    if (entries)
+        replica->write_ns = base_now_ns(replica->clock) - began_ns;
+    return err;
 }
 
 static enum lilio_err flush_maps(void *context, struct lilio_errinfo *info)
@@ -101,6 +110,7 @@ enum lilio_err coord_replica_new(const struct coord_replica_options *options,
     replica->log = options->service.log;
     replica->clock = options->service.clock;
     replica->now_ms = replica->started_ms = replica->flush_begun_ms = base_now_ms(replica->clock);
+    replica->write_ns = UINT64_MAX;
     replica->view = raft_log_view(replica->home->log);
     replica->applied = replica->commit = replica->flushed =
         coord_state_row(replica->home->state)->applied_index;
@@ -250,10 +260,12 @@ static enum lilio_err save(struct coord_replica *replica, uint64_t term, uint64_
                            struct lilio_errinfo *info)
 {
     struct coord_home *home = replica->home;
-    home->vote = (struct raft_vote){.term = term, .vote = vote};
-    enum lilio_err err =
-        raft_vote_save(home->disk, home->cluster_id, home->member, home->vote, info);
-    return err ? lilio_prefix(info, err, "the vote cannot be written") : LILIO_OK;
+    struct raft_vote saved = {.term = term, .vote = vote};
+    enum lilio_err err = raft_vote_save(home->disk, home->cluster_id, home->member, saved, info);
+    if (err)
+        return lilio_prefix(info, err, "the vote cannot be written");
+    home->vote = saved;
+    return LILIO_OK;
 }
 
 static enum lilio_err carry_out(struct coord_replica *replica, const struct raft_action *action,
@@ -288,18 +300,15 @@ enum lilio_err replica_carry_out(struct coord_replica *replica, struct lilio_err
             return err;
         }
     }
-    if (!coord_worker_busy(replica->writer) && raft_log_waiting(replica->home->log))
-        coord_worker_start(replica->writer);
     return LILIO_OK;
 }
 
-/* ---- events ---- */
+/* ---- the log ---- */
 
-static enum lilio_err take_written(struct coord_replica *replica, struct lilio_errinfo *info)
+static enum lilio_err written(struct coord_replica *replica, enum lilio_err err,
+                              struct lilio_errinfo *info)
 {
-    enum lilio_err err = LILIO_OK;
-    if (!coord_worker_take(replica->writer, &err, info))
-        return LILIO_OK;
+    replica->written_ms = replica->now_ms;
     if (err) {
         LILIO_MARK("replica/disk_failed");
         raft_fail(replica->raft);
@@ -310,6 +319,31 @@ static enum lilio_err take_written(struct coord_replica *replica, struct lilio_e
     raft_persisted(replica->raft, index, term);
     return replica_carry_out(replica, info);
 }
+
+static enum lilio_err take_written(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    enum lilio_err err = LILIO_OK;
+    return coord_worker_take(replica->writer, &err, info) ? written(replica, err, info) : LILIO_OK;
+}
+
+/* As long as the disk is quick, entries are written right here: the way to a thread and back costs
+ * more than the write. One slow write, and the thread does it until one is quick again. */
+static enum lilio_err write_waiting(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    struct raft_log *log = replica->home->log;
+    if (coord_worker_busy(replica->writer))
+        return LILIO_OK;
+    if (raft_log_waiting_bytes(log) > 0 && replica->write_ns < QUICK_WRITE_NS) {
+        LILIO_MARK("replica/written_inline");
+        return written(replica, write_log(replica, info), info);
+    }
+    bool quiet = replica->now_ms - replica->written_ms >= MARK_AFTER_MS;
+    if (raft_log_due(log) || (quiet && raft_log_waiting(log)))
+        coord_worker_start(replica->writer);
+    return LILIO_OK;
+}
+
+/* ---- events ---- */
 
 static enum lilio_err take_messages(struct coord_replica *replica, struct lilio_errinfo *info)
 {
@@ -383,6 +417,8 @@ enum lilio_err coord_replica_step(struct coord_replica *replica, struct lilio_er
     if (!err)
         err = take_messages(replica, info);
     if (!err)
+        err = write_waiting(replica, info); /* who waits for it should not wait for apply, too */
+    if (!err)
         err = replica_snapshot_step(replica, info);
     if (!err)
         err = replica_apply(replica, info);
@@ -393,6 +429,8 @@ enum lilio_err coord_replica_step(struct coord_replica *replica, struct lilio_er
     coord_service_tick(replica->service);
     if (!err)
         err = take_rounds(replica, info);
+    if (!err)
+        err = write_waiting(replica, info);
     replica_reads_answer(replica);
     if (!err)
         err = replica_flush(replica, info);

@@ -41,6 +41,7 @@ struct coord_replica {
     struct base_log *log;
     const struct base_clock *clock;
     struct coord_worker *writer, *flusher;
+    uint64_t write_ns, written_ms; /* how long the last write of entries took; when the last was */
 
     uint64_t now_ms, started_ms;
     uint64_t applied, commit; /* of raft: what may be applied */

@@ -166,9 +166,19 @@ static void batch_close(struct coord_service *service, struct coord_round *round
         LILIO_MARK("coordinator/rounds_all_under_way");
 }
 
+/* A second round is begun when it is as large as the one that is under way, or that is done: many
+ * small ones would cost more than they bring. */
+static bool worth_a_round(struct coord_service *service)
+{
+    size_t count = gathering(service)->count;
+    if (service->under_way == 0)
+        return count > 0;
+    return service->under_way < COORD_ROUNDS_MAX && count >= oldest(service)->count;
+}
+
 bool coord_service_round(struct coord_service *service, struct coord_round *ret)
 {
-    bool commands = service_gathers(service) && service->under_way < COORD_ROUNDS_MAX;
+    bool commands = worth_a_round(service);
     bool reads = reads_gather(service);
     if (!commands && !reads)
         return false;

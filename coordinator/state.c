@@ -46,9 +46,9 @@ static enum lilio_err load_state(struct coord_state *state, struct lilio_errinfo
     state->initialised = err == LILIO_OK;
     if (err && err != LILIO_E_NOT_FOUND)
         return err;
-    if (state->cluster.format > COORD_FORMAT)
+    if (state->initialised && state->cluster.format != COORD_FORMAT)
         return lilio_fail(info, LILIO_E_FORMAT,
-                          "the object maps have format %u, this program knows up to %d",
+                          "the object maps have format %u, this program knows %d",
                           state->cluster.format, COORD_FORMAT);
     err = load_row(state, "state", &proto_type_state_row, &state->row, info);
     if (err == LILIO_E_NOT_FOUND && state->initialised)

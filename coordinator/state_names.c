@@ -24,22 +24,10 @@ enum lilio_err coord_current(const struct coord_view *view, uint64_t bucket_id,
                              struct base_slice name, struct proto_version_row *ret,
                              struct lilio_errinfo *info)
 {
-    struct coord_key first = coord_key_versions(bucket_id, name);
-    struct base_kv_iter *iter = NULL;
+    struct coord_key key = coord_key_version(bucket_id, name);
     enum lilio_err err =
-        base_kv_iter_new(view->kv, view->snapshot, view->batch, COORD_VERSIONS, &iter);
-    if (err)
-        return lilio_fail(info, err, "%s", lilio_err_text(err));
-    base_kv_iter_seek(iter, coord_key_slice(&first));
-    if (base_kv_iter_valid(iter) && coord_key_has_prefix(base_kv_iter_key(iter), &first)) {
-        err = coord_view_unpack(view, &proto_type_version_row, base_kv_iter_value(iter), ret, info);
-    } else {
-        err = base_kv_iter_error(iter, info);
-        if (!err)
-            err = lilio_fail(info, LILIO_E_NO_KEY, "no such key");
-    }
-    base_kv_iter_free(&iter);
-    return err;
+        coord_view_get(view, COORD_VERSIONS, &key, &proto_type_version_row, ret, info);
+    return err == LILIO_E_NOT_FOUND ? lilio_fail(info, LILIO_E_NO_KEY, "no such key") : err;
 }
 
 enum lilio_err coord_current_get(struct coord_command *command, uint64_t bucket_id,
@@ -109,27 +97,35 @@ static void run_release(struct coord_command *command, const struct proto_extent
 
 /* ---- versions ---- */
 
-void coord_version_drop(struct coord_command *command, uint64_t bucket_id, struct base_slice name,
-                        const struct proto_version_row *row, uint8_t reason)
+/* All that goes with a version's row. */
+static void version_release(struct coord_command *command, uint64_t bucket_id,
+                            struct base_slice name, const struct proto_version_row *row,
+                            uint8_t reason)
 {
-    struct coord_key key = coord_key_version(bucket_id, name, row->version);
-    coord_delete(command->state, COORD_VERSIONS, &key);
     for (size_t i = 0; i < row->extents_count && !command->state->failed; i++)
         if (ref_drop(command, row->extents[i].oid, bucket_id, name))
             run_release(command, &row->extents[i], row->version, reason);
     coord_bucket_adjust(command, bucket_id, -1, -(int64_t)row->logical_size);
 }
 
+void coord_version_drop(struct coord_command *command, uint64_t bucket_id, struct base_slice name,
+                        const struct proto_version_row *row, uint8_t reason)
+{
+    struct coord_key key = coord_key_version(bucket_id, name);
+    coord_delete(command->state, COORD_VERSIONS, &key);
+    version_release(command, bucket_id, name, row, reason);
+}
+
 void coord_version_add(struct coord_command *command, uint64_t bucket_id, struct base_slice name,
                        const struct proto_version_row *row, const struct proto_version_row *old)
 {
-    struct coord_key key = coord_key_version(bucket_id, name, row->version);
+    struct coord_key key = coord_key_version(bucket_id, name);
     coord_put(command->state, COORD_VERSIONS, &key, &proto_type_version_row, row);
     for (size_t i = 0; i < row->extents_count && !command->state->failed; i++)
         ref_add(command, row->extents[i].oid, bucket_id, name);
     coord_bucket_adjust(command, bucket_id, 1, (int64_t)row->logical_size);
     if (old)
-        coord_version_drop(command, bucket_id, name, old, COORD_GC_SUPERSEDED);
+        version_release(command, bucket_id, name, old, COORD_GC_SUPERSEDED);
 }
 
 /* ---- delete ---- */

@@ -175,8 +175,8 @@ enum lilio_err coord_current(const struct coord_view *view, uint64_t bucket_id,
 enum lilio_err coord_current_get(struct coord_command *command, uint64_t bucket_id,
                                  struct base_slice name, struct proto_version_row *ret,
                                  bool *ret_found);
-/* Writes a version row, its references and counters, and drops the one that was there (NULL: none).
- */
+/* Writes a version row, its references and counters, in the place of the one that was there (NULL:
+ * none). */
 void coord_version_add(struct coord_command *command, uint64_t bucket_id, struct base_slice name,
                        const struct proto_version_row *row, const struct proto_version_row *old);
 /* Removes a version row, its references and counters; runs that nothing names go to gc. */

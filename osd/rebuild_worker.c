@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/planted.h"
 #include "osd/limits.h"
 #include "osd/worker.h"
 
@@ -383,6 +384,37 @@ static enum lilio_err each_count(struct run *run, const struct osd_task *task, u
     return LILIO_OK;
 }
 
+struct discard_call {
+    struct osd_home *home;
+    struct base_fragment_key key;
+};
+
+static enum lilio_err run_discard(void *context, struct lilio_errinfo *info)
+{
+    struct discard_call *discard = context;
+    struct osd_store *store = osd_home_store(discard->home);
+    return store ? store->ops->remove(store, &discard->key, 1, info) : LILIO_OK;
+}
+
+/* A planted bug: what is going to be written is made room for, whether it is good or not. */
+static void discard(struct run *run, const struct osd_task *task)
+{
+    const struct proto_data_row *row = &task->row->data;
+    const struct proto_placement *placement =
+        proto_map_placement(proto_map_ref_get(run->map), row->placement);
+    struct discard_call call = {
+        .home = run->options->home,
+        .key = {
+            .placement = row->placement,
+            .partition = proto_partition(placement->partition_bits, row->oid, task->stripe),
+            .oid = row->oid,
+            .stripe = task->stripe,
+            .index = task->index,
+        }};
+    if (osd_node_call(node_of(run), run_discard, &call, NULL))
+        return; /* it is a bug anyway */
+}
+
 /* The level of the walk under way is the lowest whose fragments are not all handed in yet. */
 static enum lilio_err each_mend(struct run *run, const struct osd_task *task, unsigned level,
                                 struct lilio_errinfo *info)
@@ -390,6 +422,8 @@ static enum lilio_err each_mend(struct run *run, const struct osd_task *task, un
     unsigned worst = 0;
     while (worst < OSD_LEVELS && run->levels[worst] == 0)
         worst++;
+    if (level == worst && LILIO_PLANTED("rebuild_discards_good"))
+        discard(run, task);
     return level == worst ? osd_engine_add(run->engine, task, info) : LILIO_OK;
 }
 

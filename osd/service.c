@@ -605,10 +605,19 @@ static bool idle(const struct osd_service *service)
     return !service->put_queue.first && !service->get_queue.first && !service->verify_queue.first;
 }
 
-static void collect(struct osd_service *service)
+/* NULL: there is none that can be written. */
+static struct osd_store *healthy_store(const struct osd_service *service)
 {
     struct osd_store *store = osd_home_store(service->options.home);
-    if (!store || !service->map || store->ops->health(store) ||
+    return store && !store->ops->health(store) ? store : NULL;
+}
+
+static void collect(struct osd_service *service)
+{
+    struct osd_store *store = healthy_store(service);
+    if (!store || !service->map)
+        service->collect_more = false; /* nothing that could be gone on with */
+    if (!store || !service->map ||
         (!service->collect_more && service->now_ms < service->collect_ms))
         return;
     struct lilio_errinfo info = {0};
@@ -628,23 +637,27 @@ static void collect(struct osd_service *service)
 
 static void housekeeping(struct osd_service *service)
 {
-    struct osd_store *store = osd_home_store(service->options.home);
     if (service->now_ms >= service->second_ms) {
         service->second_ms = service->now_ms + SECOND_MS;
         service->told_corrupt = false;
         if (osd_home_intact(service->options.home, /* full */ true))
             osd_home_publish(service->options.home);
     }
-    bool due = service->now_ms >= service->tick_ms;
-    if (store && !store->ops->health(store) && ((service->tick_more && idle(service)) || due)) {
-        struct lilio_errinfo info = {0};
-        service->tick_ms = service->now_ms + TICK_MS;
+    struct osd_store *store = healthy_store(service);
+    bool more = service->tick_more && idle(service);
+    if (!store)
         service->tick_more = false;
-        enum lilio_err err = store->ops->tick(store, &service->tick_more, &info);
-        if (err)
-            base_log_write(osd_node_log(service->options.node), BASE_LOG_WARN, "store",
-                           "housekeeping_failed", "reason=%s", info.text);
-    }
+    if (!store || (!more && service->now_ms < service->tick_ms))
+        return;
+    struct lilio_errinfo info = {0};
+    service->tick_ms = service->now_ms + TICK_MS;
+    service->tick_more = false;
+    enum lilio_err err = store->ops->tick(store, &service->tick_more, &info);
+    if (!err)
+        return;
+    service->tick_more = false; /* not at once: it would fail again */
+    base_log_write(osd_node_log(service->options.node), BASE_LOG_WARN, "store",
+                   "housekeeping_failed", "reason=%s", info.text);
 }
 
 /* ---- rounds ---- */

@@ -158,6 +158,8 @@ bool proto_channel_ready(struct proto_channel *channel)
 void proto_channel_one_way(struct proto_channel *channel)
 {
     channel->one_way = true;
+    if (!channel->is_inproc)
+        (void)!proto_socket_hurry(&channel->socket, channel->endpoint); /* down: it is revived */
 }
 
 uint64_t proto_channel_refused(const struct proto_channel *channel)

@@ -104,8 +104,9 @@ LILIO_MUST_USE enum lilio_err proto_channel_send(struct proto_channel *channel,
                                                  const struct proto_header *header,
                                                  const struct proto_type *type, const void *value,
                                                  const struct proto_payload *payload);
-/* For messages that are never answered: none counts as under way, so that a break loses nothing
- * anybody waits for, and a full queue is UNAVAILABLE. */
+/* For messages that are never answered and may be lost: none counts as under way, so that a break
+ * loses nothing anybody waits for, and a full queue is UNAVAILABLE. A connection that takes nothing
+ * for a second is given up for a new one. For a channel on which nothing was sent yet. */
 void proto_channel_one_way(struct proto_channel *channel);
 /* The next reply, or NULL when none waits; malformed ones are dropped and counted. */
 struct proto_reply *proto_channel_receive(struct proto_channel *channel);

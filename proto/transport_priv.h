@@ -47,6 +47,9 @@ LILIO_MUST_USE enum lilio_err proto_socket_endpoint(struct proto_socket *socket,
 LILIO_MUST_USE enum lilio_err
 proto_socket_connect(struct proto_socket *socket, const char *endpoint, struct lilio_errinfo *info);
 void proto_socket_disconnect(struct proto_socket *socket, const char *endpoint);
+/* Connects anew, and from now on gives a connection that is silent up after a second. Errors:
+ * NOMEM, ADDRESS. */
+LILIO_MUST_USE enum lilio_err proto_socket_hurry(struct proto_socket *socket, const char *endpoint);
 unsigned proto_socket_events(struct proto_socket *socket);
 
 /* ---- messages ---- */

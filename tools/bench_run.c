@@ -140,6 +140,13 @@ static enum lilio_err one_operation(struct shared *shared, uint64_t number,
     return one_get(plan, plan->op == TOOLS_BENCH_MIXED ? number / 2 : number, result, info);
 }
 
+static void note_error(struct tools_bench_result *result, enum lilio_err err,
+                       const struct lilio_errinfo *info)
+{
+    if (result->errors++ == 0)
+        result->first_error = info->text[0] ? *info : (struct lilio_errinfo){.err = err};
+}
+
 static void *work(void *context)
 {
     struct worker *worker = context;
@@ -158,8 +165,7 @@ static void *work(void *context)
             atomic_store(&shared->cancelled, true);
         } else if (err) {
             in_a_row++;
-            if (result->errors++ == 0)
-                result->first_error = info.text[0] ? info : (struct lilio_errinfo){.err = err};
+            note_error(result, err, &info);
         } else {
             in_a_row = 0;
             result->operations++;
@@ -177,13 +183,107 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
 }
 
+/* ---- small puts: one thread, many under way ---- */
+
+struct small_put {
+    char key[TOOLS_BENCH_KEY];
+    uint8_t *data;
+    uint64_t began_ns;
+    struct small_put *next_idle;
+};
+struct small_puts {
+    struct shared *shared;
+    struct tools_bench_result *result;
+    struct small_put *idle;
+    unsigned in_a_row; /* errors */
+};
+
+static bool small_next(void *context, struct lilio_small *ret)
+{
+    struct small_puts *puts = context;
+    const struct tools_bench_plan *plan = puts->shared->plan;
+    uint64_t now_ns = base_now_ns(base_clock_system());
+    uint64_t number = atomic_load(&puts->shared->next);
+    if (now_ns >= puts->shared->end_ns || number >= plan->count ||
+        puts->in_a_row >= ERRORS_IN_A_ROW_MAX)
+        return false;
+    atomic_store(&puts->shared->next, number + 1);
+    atomic_store(&puts->shared->puts, number + 1);
+    struct small_put *put = puts->idle;
+    puts->idle = put->next_idle;
+    put->began_ns = now_ns;
+    tools_bench_key(plan->data->seed, plan->first_object + number, put->key);
+    tools_bench_data_fill(plan->data, plan->first_object + number, 0, put->data,
+                          (size_t)plan->size);
+    *ret = (struct lilio_small){
+        .key = put->key, .data = put->data, .size = (size_t)plan->size, .tag = put};
+    return true;
+}
+
+static void small_done(void *context, const struct lilio_small *object, enum lilio_err err,
+                       const struct lilio_put_result *stored, const struct lilio_errinfo *info)
+{
+    struct small_puts *puts = context;
+    struct small_put *put = object->tag;
+    (void)stored;
+    if (err == LILIO_E_CANCELLED) {
+        atomic_store(&puts->shared->cancelled, true);
+    } else if (err) {
+        puts->in_a_row++;
+        note_error(puts->result, err, info);
+    } else {
+        puts->in_a_row = 0;
+        puts->result->operations++;
+        puts->result->put_bytes += object->size;
+        tools_histogram_add(&puts->result->latency_us,
+                            (base_now_ns(base_clock_system()) - put->began_ns) / 1000);
+    }
+    put->next_idle = puts->idle;
+    puts->idle = put;
+}
+
+static enum lilio_err run_small(struct shared *shared, struct tools_bench_result *result,
+                                struct lilio_errinfo *info)
+{
+    const struct tools_bench_plan *plan = shared->plan;
+    struct small_put *all = calloc(plan->concurrency, sizeof *all);
+    uint8_t *data = malloc(plan->concurrency * (size_t)plan->size + 1);
+    struct small_puts puts = {.shared = shared, .result = result};
+    enum lilio_err err = all && data ? LILIO_OK : tools_no_memory(info);
+    for (unsigned i = 0; !err && i < plan->concurrency; i++) {
+        all[i].data = data + i * (size_t)plan->size;
+        all[i].next_idle = puts.idle;
+        puts.idle = &all[i];
+    }
+    struct lilio_put_stream stream = {
+        .next = small_next, .done = small_done, .context = &puts, .in_flight = plan->concurrency};
+    if (!err)
+        err = lilio_put_many(plan->client, plan->bucket, &stream, info);
+    if (err && err != LILIO_E_CANCELLED && err != LILIO_E_NOMEM) {
+        note_error(result, err, info);
+        err = LILIO_OK;
+    }
+    free(data);
+    free(all);
+    return err;
+}
+
+/* Objects that the coordinators keep. */
+static bool all_small(const struct tools_bench_plan *plan)
+{
+    uint32_t most = 0;
+    return plan->op == TOOLS_BENCH_PUT && plan->concurrency <= LILIO_IN_FLIGHT_MAX &&
+           !lilio_inline_max(plan->client, &most, NULL) && most > 0 && plan->size <= most;
+}
+
+/* ---- a run ---- */
+
 static void result_merge(struct tools_bench_result *into, const struct tools_bench_result *from)
 {
     tools_histogram_merge(&into->latency_us, &from->latency_us);
     into->operations += from->operations;
     into->put_bytes += from->put_bytes;
     into->get_bytes += from->get_bytes;
-    into->bytes = into->put_bytes + into->get_bytes;
     into->degraded_stripes += from->degraded_stripes;
     into->bad_fragments += from->bad_fragments;
     if (into->errors == 0 && from->errors > 0)
@@ -191,10 +291,34 @@ static void result_merge(struct tools_bench_result *into, const struct tools_ben
     into->errors += from->errors;
 }
 
+static enum lilio_err run_threads(struct shared *shared, struct tools_bench_result *result,
+                                  struct lilio_errinfo *info)
+{
+    unsigned count = shared->plan->concurrency, started = 0;
+    struct worker *workers = calloc(count, sizeof *workers);
+    if (!workers)
+        return tools_no_memory(info);
+    for (; started < count; started++) {
+        workers[started].shared = shared;
+        if (pthread_create(&workers[started].thread, NULL, work, &workers[started]) != 0)
+            break;
+    }
+    if (started < count)
+        atomic_store(&shared->cancelled, true);
+    for (unsigned i = 0; i < started; i++) {
+        (void)pthread_join(workers[i].thread, NULL); /* fails only for threads that are not ours */
+        result_merge(result, &workers[i].result);
+    }
+    free(workers);
+    return started < count ? lilio_fail(info, LILIO_E_NOMEM, "cannot start %u threads", count)
+                           : LILIO_OK;
+}
+
 enum lilio_err tools_bench_run(const struct tools_bench_plan *plan, struct tools_bench_result *ret,
                                struct lilio_errinfo *info)
 {
     const struct base_clock *clock = base_clock_system();
+    bool small = all_small(plan);
     uint64_t began_ns = base_now_ns(clock);
     double cpu_began = cpu_seconds();
     struct shared shared = {
@@ -202,29 +326,13 @@ enum lilio_err tools_bench_run(const struct tools_bench_plan *plan, struct tools
         .end_ns =
             plan->duration_ms == UINT64_MAX ? UINT64_MAX : began_ns + plan->duration_ms * 1000000u,
     };
-    struct worker *workers = calloc(plan->concurrency, sizeof *workers);
-    unsigned started = 0;
-    if (!workers)
-        return tools_no_memory(info);
-    for (; started < plan->concurrency; started++) {
-        workers[started].shared = &shared;
-        if (pthread_create(&workers[started].thread, NULL, work, &workers[started]) != 0)
-            break;
-    }
-    if (started < plan->concurrency)
-        atomic_store(&shared.cancelled, true);
     *ret = (struct tools_bench_result){0};
-    for (unsigned i = 0; i < started; i++) {
-        (void)pthread_join(workers[i].thread, NULL); /* fails only for threads that are not ours */
-        result_merge(ret, &workers[i].result);
-    }
+    enum lilio_err err = small ? run_small(&shared, ret, info) : run_threads(&shared, ret, info);
+    ret->bytes = ret->put_bytes + ret->get_bytes;
     ret->puts = atomic_load(&shared.puts);
     ret->elapsed_us = (base_now_ns(clock) - began_ns) / 1000;
     ret->cpu_s = cpu_seconds() - cpu_began;
-    free(workers);
-    if (started < plan->concurrency)
-        return lilio_fail(info, LILIO_E_NOMEM, "cannot start %u threads", plan->concurrency);
-    if (atomic_load(&shared.cancelled))
-        return lilio_fail(info, LILIO_E_CANCELLED, "interrupted");
-    return LILIO_OK;
+    if (!err && atomic_load(&shared.cancelled))
+        err = lilio_fail(info, LILIO_E_CANCELLED, "interrupted");
+    return err;
 }

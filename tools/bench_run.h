@@ -1,5 +1,6 @@
-/* One stretch of a benchmark: threads that put, get or delete numbered objects until a count is
- * reached or the time is over. Everything goes through the public client library. */
+/* One stretch of a benchmark: threads that put, get or delete numbered objects, or one that puts
+ * small ones, until a count is reached or the time is over. Everything goes through the public
+ * client library. */
 #ifndef TOOLS_BENCH_RUN_H
 #define TOOLS_BENCH_RUN_H
 

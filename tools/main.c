@@ -16,7 +16,7 @@ static const char issue_hint[] = "Exit codes: 0 done, 1 failure, 2 usage or bad 
 
 static const struct tools_command commands[] = {
     {"up", "--dir DIR", "start a local cluster, or what is missing of it", tools_cmd_up},
-    {"down", "--dir DIR", "stop it", tools_cmd_down},
+    {"down", "[--dir DIR]", "stop it", tools_cmd_down},
     {"mb", "BUCKET", "make a bucket", tools_cmd_mb},
     {"rb", "BUCKET", "remove an empty bucket", tools_cmd_rb},
     {"put", "FILE|- BUCKET/KEY", "store a file", tools_cmd_put},

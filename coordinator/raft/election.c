@@ -5,6 +5,8 @@
  *  - A leader that a majority did not answer for an election timeout steps down (6.2).
  *  - A leader may tell another member to campaign at once (3.10); that one's votes are marked, and
  *    are granted in spite of the leader.
+ *  - Who is no member here may be one of a configuration that is still to come (4.1), or nobody: it
+ *    is listened to only when there is no leader who would have told of it.
  */
 #include "coordinator/raft/raft.h"
 
@@ -62,6 +64,14 @@ static bool hears_leader(const struct raft *raft)
 {
     return raft->role == RAFT_LEADER ||
            (raft->leader && raft->now_ms - raft->leader_heard_ms < raft->election_ms);
+}
+
+bool raft_listens_to(const struct raft *raft, uint64_t from)
+{
+    bool member = from == raft->leader || !raft->newest.config.members_count;
+    for (size_t i = 0; i < raft->peer_count && !member; i++)
+        member = raft->peers[i].id == from;
+    return member || !hears_leader(raft);
 }
 
 /* The election restriction (3.6.1). */

@@ -43,6 +43,23 @@ static enum lilio_err agrees(struct raft *raft, uint64_t index, uint64_t term, b
     return err;
 }
 
+static bool differs(struct raft *raft, uint64_t index, uint64_t term)
+{
+    uint64_t there;
+    return index <= raft->commit && !raft_log_term(raft, index, &there) && there != term;
+}
+
+/* No leader has anything else where this log is committed, unless members came back with older
+ * copies of their disks and elected it, or the message is forged. Who follows it would give wrong
+ * answers. */
+static bool contradicts(struct raft *raft, const struct raft_message *message)
+{
+    bool found = differs(raft, message->index, message->log_term);
+    for (size_t i = 0; i < message->count && !found; i++)
+        found = differs(raft, message->entries[i].index, message->entries[i].term);
+    return found;
+}
+
 /* Says where the logs may agree: behind everything here that is newer than what was asked for. */
 static void refuse(struct raft *raft, const struct raft_message *message)
 {
@@ -101,7 +118,7 @@ bool raft_on_append(struct raft *raft, const struct raft_message *message)
 {
     if (message->term < raft->term)
         return refuse_old_term(raft, message);
-    if (message->term == raft->term && raft->role == RAFT_LEADER)
+    if ((message->term == raft->term && raft->role == RAFT_LEADER) || contradicts(raft, message))
         return false;
     raft_follow(raft, message->term, message->from);
     bool asked = message->sequence > raft->echo;

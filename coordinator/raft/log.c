@@ -401,12 +401,20 @@ void raft_log_durable(struct raft_log *log, uint64_t *ret_index, uint64_t *ret_t
     pthread_mutex_unlock(&log->lock);
 }
 
+bool raft_log_due(struct raft_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    bool due = !log->failed && (log->unwritten <= log->table.last || log_chores_due(log));
+    pthread_mutex_unlock(&log->lock);
+    return due;
+}
+
 bool raft_log_waiting(struct raft_log *log)
 {
     pthread_mutex_lock(&log->lock);
-    bool waiting = !log->failed && (log->unwritten <= log->table.last || log_chores_due(log));
+    bool mark = !log->failed && log->mark_due;
     pthread_mutex_unlock(&log->lock);
-    return waiting;
+    return mark || raft_log_due(log);
 }
 
 size_t raft_log_waiting_bytes(struct raft_log *log)

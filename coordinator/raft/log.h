@@ -61,6 +61,8 @@ void raft_log_durable(struct raft_log *log, uint64_t *ret_index, uint64_t *ret_t
 /* Something waits for raft_log_write: entries, or chores (log_write.c) that a call does one at a
  * time when it finds no entries. */
 bool raft_log_waiting(struct raft_log *log);
+/* Something waits that is due now: anything but the mark, which is for a log that rests. */
+bool raft_log_due(struct raft_log *log);
 /* Bytes that are appended and not durable: the caller stops proposing above its bound. */
 size_t raft_log_waiting_bytes(struct raft_log *log);
 /* Entries up to index are not needed any more (they are in the flushed state, and nobody pulls from

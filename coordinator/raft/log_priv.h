@@ -109,7 +109,7 @@ LILIO_MUST_USE enum lilio_err log_recover(struct raft_log *log, bool create,
 LILIO_MUST_USE enum lilio_err log_write_batch(struct raft_log *log, struct log_batch_header *header,
                                               struct log_place *ret_place,
                                               struct lilio_errinfo *info);
-/* Under the lock. */
+/* Other than the mark. Under the lock. */
 bool log_chores_due(const struct raft_log *log);
 
 /* ---- log.c ---- */

@@ -181,7 +181,7 @@ static bool segment_due(const struct raft_log *log)
 
 bool log_chores_due(const struct raft_log *log)
 {
-    return log->mark_due || zeros_due(log) || segment_due(log) || log->segments.pool > LOG_POOL_MAX;
+    return zeros_due(log) || segment_due(log) || log->segments.pool > LOG_POOL_MAX;
 }
 
 static enum lilio_err write_mark(struct raft_log *log, struct lilio_errinfo *info)

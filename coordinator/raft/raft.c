@@ -12,6 +12,9 @@ enum { ELECTION_MS = 300, HEARTBEAT_MS = 50 };
 
 /* No member ever counts that far: terms and indexes beyond are forged or damaged. */
 static const uint64_t NUMBER_MAX = (uint64_t)1 << 62;
+/* Nor is one ever so many elections behind. Taken over, a forged term near the end of the numbers
+ * would be the last one: it is saved, and nobody could be elected in the next. */
+static const uint64_t TERM_STEP_MAX = (uint64_t)1 << 32;
 
 /* ---- life ---- */
 
@@ -256,8 +259,10 @@ static bool entries_well_formed(struct raft *raft, const struct raft_message *me
 bool raft_receive(struct raft *raft, const struct raft_message *message)
 {
     if (raft->failed || message->to != raft->id || message->from == raft->id || !message->from ||
-        !message->term || message->term >= NUMBER_MAX || !entries_well_formed(raft, message) ||
-        (message->count && message->type != RAFT_APPEND))
+        !message->term || message->term >= NUMBER_MAX ||
+        (message->term > raft->term && message->term - raft->term > TERM_STEP_MAX) ||
+        !entries_well_formed(raft, message) || (message->count && message->type != RAFT_APPEND) ||
+        !raft_listens_to(raft, message->from))
         return false;
     switch ((enum raft_message_type)message->type) {
     case RAFT_PRE_VOTE: return raft_on_pre_vote(raft, message);

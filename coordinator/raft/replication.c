@@ -192,12 +192,16 @@ static void accepted(struct raft *raft, struct raft_peer *peer, uint64_t match)
 static void refused(struct raft *raft, struct raft_peer *peer, uint64_t refused, uint64_t hint,
                     uint64_t hint_term)
 {
-    if (peer->mode == RAFT_MODE_SNAPSHOT || refused <= peer->match ||
+    if (peer->mode == RAFT_MODE_SNAPSHOT || !refused || refused < peer->match ||
         (peer->mode == RAFT_MODE_PROBE && (!peer->waiting || refused != peer->probe)) ||
         (peer->mode == RAFT_MODE_REPLICATE && refused >= peer->next)) {
         LILIO_MARK("raft/refusal_late");
         return;
     }
+    /* Asked for just what it acknowledged, and refused: it came back with an older copy of its
+     * disk. It is not counted until it has it again. */
+    if (refused == peer->match && peer->mode == RAFT_MODE_PROBE)
+        peer->match = 0;
     if (hint >= refused)
         hint = refused - 1;
     for (; hint > peer->match; hint--) {

@@ -13,6 +13,7 @@ over sockets in a temporary folder. Exit code 1: the history is wrong, or someth
 """
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -188,6 +189,11 @@ def failovers(faults, ops):
     return found
 
 
+def summary(times):
+    times = sorted(times)
+    return {"count": len(times), "median": statistics.median(times), "p95": times[math.ceil(len(times) * 0.95) - 1], "max": times[-1]}
+
+
 def report(options, faults, missed, ops, wrong, code):
     times = failovers(faults, ops)
     counts = {}
@@ -196,18 +202,14 @@ def report(options, faults, missed, ops, wrong, code):
     every = [t for list_ in times.values() for t in list_]
     result = {"faults": len(faults), "missed": missed, "operations": counts, "wrong": wrong[:20], "linearizable": not wrong,
               "all_read_at_the_end": code == 0,
-              "failover_ms": {kind: {"median": statistics.median(list_), "max": max(list_), "count": len(list_)}
-                              for kind, list_ in times.items()},
-              "failover_ms_median": statistics.median(every) if every else None}
+              "failover_ms": {kind: summary(list_) for kind, list_ in [*sorted(times.items()), ("all", every)] if list_}}
     if options.json:
         print(json.dumps(result))
         return
     print(f"{len(faults)} leaders lost ({missed} times nobody led, or it went on leading); operations: {counts}")
-    for kind, list_ in sorted(times.items()):
-        print(f"  {kind}: first write acknowledged after {statistics.median(list_):.0f} ms (median), {max(list_):.0f} ms at most, "
-              f"{len(list_)} times")
-    if every:
-        print(f"  all: {statistics.median(every):.0f} ms (median)")
+    for kind, it in result["failover_ms"].items():
+        print(f"  {kind}: first write acknowledged after {it['median']:.0f} ms (median), {it['p95']:.0f} ms (p95), "
+              f"{it['max']:.0f} ms at most, {it['count']} times")
     print("history: " + ("linearizable" if not wrong else f"WRONG, {len(wrong)} times:\n  " + "\n  ".join(wrong[:20])))
     print("each key was read at the end" if code == 0 else "NOT every key could be read at the end")
 

@@ -15,7 +15,8 @@ import tempfile
 import time
 import unittest
 
-BIN = os.environ.get("LILIO_BIN", "build/release/bin")
+BIN = os.path.abspath(os.environ.get("LILIO_BIN", "build/release/bin"))
+os.environ.pop("LILIO_CONFIG", None)  # tests name their own cluster
 OK, FAILURE, USAGE, NOT_FOUND, EXISTS, UNAVAILABLE, UNKNOWN, DAMAGED, LOST = range(9)
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 
-from lilio import BIN, FAILURE, KIB, MIB, OK, USAGE, Cluster, ClusterTest, alive, content, main, wait_until
+from lilio import BIN, FAILURE, KIB, MIB, NOT_FOUND, OK, USAGE, Cluster, ClusterTest, alive, content, main, wait_until
 
 UP = os.path.join(BIN, "lilio-ec")
 
@@ -216,6 +216,25 @@ class Fresh(ClusterTest):
         with open(c.path("lilio.yaml"), "w") as f:
             f.write("{")
         c.run("down", "--dir", c.dir, config=False)
+        self.assertEqual(daemons_below(c.home), [])
+
+    def test_down_finds_the_cluster_like_the_other_commands(self):
+        c = self.cluster
+        c.up()
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(c.home)
+        self.assertIn("no cluster", c.run("down", config=False, code=NOT_FOUND).err)
+        self.assertEqual(len(c.run("down", "--json").json["stopped"]), 7)  # --config
+        self.assertEqual(daemons_below(c.home), [])
+        c.up()
+        os.chdir(c.dir)
+        self.assertEqual(len(c.run("down", "--json", config=False).json["stopped"]), 7)  # ./lilio.yaml
+        c.up()
+        os.environ["LILIO_CONFIG"] = c.path("lilio.yaml")
+        self.addCleanup(os.environ.pop, "LILIO_CONFIG")
+        os.chdir(before)
+        self.assertEqual(len(c.run("down", "--json", config=False).json["stopped"]), 7)
         self.assertEqual(daemons_below(c.home), [])
 
     def test_a_path_too_long_for_sockets(self):

@@ -92,6 +92,37 @@ void check_end_readable(const char *when)
         sim_fail(SIM_STUCK, "no listing %s: %s", when, info.text);
 }
 
+/* ---- the maps know what is missing ---- */
+
+static void report_unknown(void *context, const struct lilio_verify_object *object)
+{
+    (void)context;
+    for (size_t i = 0; i < object->bad_count; i++) {
+        const struct lilio_fragment *bad = &object->bad[i];
+        if ((bad->err == LILIO_E_MISSING || bad->err == LILIO_E_CORRUPT) && !bad->known_missing &&
+            !sim_faults_osd_hurt(plot.faults, bad->osd))
+            sim_fail(SIM_WRONG,
+                     "%s/%s stripe %llu fragment %u is %s on osd.%u, which is whole, and the maps "
+                     "do not know",
+                     object->bucket, object->key, (unsigned long long)bad->stripe, bad->index,
+                     lilio_err_name(bad->err), bad->osd);
+    }
+}
+
+void check_end_known(void)
+{
+    struct lilio_verify_result result = {0};
+    struct lilio_errinfo info = {0};
+    plot.stage = "the maps know what is missing";
+    if (sim_faults_beyond(plot.faults))
+        return;
+    for (int i = 0; i < TRIES; i++, sim_sleep(500 * SIM_MS))
+        if (lilio_verify(plot.lilio, NULL, NULL, false, report_unknown, NULL, NULL, &result,
+                         &info) == LILIO_OK)
+            return;
+    sim_fail(SIM_STUCK, "no verification before the rebuilds: %s", info.text);
+}
+
 /* ---- all redundancy is back ---- */
 
 static void rebuild(unsigned osd)

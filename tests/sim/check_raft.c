@@ -8,10 +8,22 @@
 
 enum { MEMBERS_MAX = 256 };
 
+struct slot {
+    uint64_t term; /* 0 = not known */
+    uint8_t type;  /* likewise */
+};
+struct read {
+    uint64_t token, committed; /* when it was asked for */
+};
 struct member {
-    uint64_t id, term, commit, persisted, persisted_term;
+    uint64_t id, term, commit, persisted;
     bool leads;
-    uint64_t *terms; /* of the entries by index; 0 = not known */
+    uint64_t durable;                /* as persisted, but what harm to the disk took still counts */
+    uint64_t saved_term, saved_vote; /* said to be durable */
+    uint64_t counted, counted_term;  /* as leader: committed last, in which term */
+    struct read *reads;              /* under way */
+    size_t read_count, read_room;
+    struct slot *slots; /* the log by index */
     size_t room;
     uint64_t last;
 };
@@ -65,8 +77,10 @@ void check_raft_free(struct check_raft **check)
     struct check_raft *mine = *check;
     if (!mine)
         return;
-    for (size_t i = 0; i < mine->member_count; i++)
-        free(mine->members[i].terms);
+    for (size_t i = 0; i < mine->member_count; i++) {
+        free(mine->members[i].slots);
+        free(mine->members[i].reads);
+    }
     for (size_t i = 0; i < mine->place_room; i++)
         while (mine->places[i].entries) {
             struct entry *entry = mine->places[i].entries;
@@ -116,14 +130,14 @@ static struct place *place_at(struct check_raft *check, uint64_t index)
 
 static uint64_t term_at(const struct member *member, uint64_t index)
 {
-    return index <= member->last && index < member->room ? member->terms[index] : 0;
+    return index <= member->last && index < member->room ? member->slots[index].term : 0;
 }
 
-static void set_term(struct member *member, uint64_t index, uint64_t term)
+static void set_slot(struct member *member, uint64_t index, uint64_t term, uint8_t type)
 {
-    member->terms =
-        grow_zero(member->terms, &member->room, (size_t)index + 1, sizeof *member->terms);
-    member->terms[index] = term;
+    member->slots =
+        grow_zero(member->slots, &member->room, (size_t)index + 1, sizeof *member->slots);
+    member->slots[index] = (struct slot){term, type};
     member->last = index;
 }
 
@@ -197,10 +211,12 @@ bool check_raft_appended(struct check_raft *check, uint64_t id, const struct raf
                            U(entry->index), U(entry->term));
             if (entry->index <= member->persisted)
                 member->persisted = entry->index - 1;
+            if (entry->index <= member->durable)
+                member->durable = entry->index - 1;
         }
         if (!matches(check, member, entry, term_at(member, entry->index - 1)))
             return false;
-        set_term(member, entry->index, entry->term);
+        set_slot(member, entry->index, entry->term, entry->type);
     }
     return true;
 }
@@ -216,9 +232,9 @@ bool check_raft_reset(struct check_raft *check, uint64_t id, uint64_t index, uin
         return bad(check, "coordinator.%u (%u) installs a state at %llu, older than its own %llu",
                    M(id), U(index), U(member->commit));
     if (member->room)
-        memset(member->terms, 0, member->room * sizeof *member->terms);
-    set_term(member, index, term);
-    member->persisted = index;
+        memset(member->slots, 0, member->room * sizeof *member->slots);
+    set_slot(member, index, term, 0);
+    member->persisted = member->durable = index;
     return true;
 }
 
@@ -228,6 +244,8 @@ bool check_raft_persisted(struct check_raft *check, uint64_t id, uint64_t index,
     if (index == 0 || term_at(member, index) != term || index <= member->persisted)
         return true; /* replaced meanwhile, or nothing new */
     member->persisted = index;
+    if (index > member->durable)
+        member->durable = index;
     return true;
 }
 
@@ -239,7 +257,7 @@ static bool read_back(struct check_raft *check, struct member *member,
         size_t count = 0;
         if (log->read(log->context, index, 16, 1 << 20, entries, &count) != LILIO_OK || !count) {
             for (; index <= last; index++) /* the disk fails; what is there is not known */
-                set_term(member, index, 0);
+                set_slot(member, index, 0, 0);
             return true;
         }
         for (size_t i = 0; i < count; i++) {
@@ -248,7 +266,7 @@ static bool read_back(struct check_raft *check, struct member *member,
                 before = 0; /* cut off */
             if (!matches(check, member, &entries[i], before))
                 return false;
-            set_term(member, entries[i].index, entries[i].term);
+            set_slot(member, entries[i].index, entries[i].term, entries[i].type);
         }
         index += count;
     }
@@ -275,12 +293,85 @@ bool check_raft_opened(struct check_raft *check, uint64_t id, const struct raft_
     if (first > 1) {
         uint64_t term = 0;
         if (log->term(log->context, first - 1, &term) == LILIO_OK)
-            set_term(member, first - 1, term);
+            set_slot(member, first - 1, term, 0);
     }
     bool good = read_back(check, member, log, first ? first : 1, last);
     member->last = last;
     member->persisted = last;
+    if (!damaged || member->durable < last)
+        member->durable = last;
     return good;
+}
+
+/* ---- votes ---- */
+
+bool check_raft_saved(struct check_raft *check, uint64_t id, uint64_t term, uint64_t vote)
+{
+    struct member *member = member_of(check, id);
+    if (term == member->saved_term && member->saved_vote && vote != member->saved_vote)
+        return bad(check, "coordinator.%u (%u) votes twice in term %llu", M(id), U(term));
+    member->saved_term = term;
+    member->saved_vote = vote;
+    return true;
+}
+
+bool check_raft_started(struct check_raft *check, uint64_t id, uint64_t term, uint64_t vote,
+                        bool damaged)
+{
+    struct member *member = member_of(check, id);
+    bool forgot_vote =
+        term == member->saved_term && member->saved_vote != 0 && vote != member->saved_vote;
+    if (!damaged && (term < member->saved_term || forgot_vote))
+        return bad(check,
+                   "coordinator.%u (%u) forgot that it voted for coordinator.%u (%u) in term "
+                   "%llu: it starts in term %llu with a vote for %llu",
+                   M(id), M(member->saved_vote), U(member->saved_term), U(term), U(vote));
+    member->term = member->saved_term = term;
+    member->saved_vote = vote;
+    member->read_count = 0;
+    return true;
+}
+
+/* ---- reads ---- */
+
+void check_raft_read_asked(struct check_raft *check, uint64_t id, uint64_t token)
+{
+    struct member *member = member_of(check, id);
+    member->reads =
+        sim_grow(member->reads, &member->read_room, member->read_count + 1, sizeof *member->reads);
+    member->reads[member->read_count++] = (struct read){token, check->committed};
+}
+
+bool check_raft_read_decided(struct check_raft *check, uint64_t id, uint64_t token, uint64_t index,
+                             bool ok)
+{
+    struct member *member = member_of(check, id);
+    for (size_t i = 0; i < member->read_count; i++) {
+        struct read read = member->reads[i];
+        if (read.token != token)
+            continue;
+        member->reads[i] = member->reads[--member->read_count];
+        if (ok && index < read.committed)
+            return bad(check,
+                       "coordinator.%u (%u) reads at %llu, but %llu was committed before that",
+                       M(id), U(index), U(read.committed));
+        return true;
+    }
+    return true;
+}
+
+/* ---- the configuration in use ---- */
+
+bool check_raft_configured(struct check_raft *check, uint64_t id, uint64_t index)
+{
+    const struct member *member = member_of(check, id);
+    uint8_t type = index <= member->last && index < member->room ? member->slots[index].type : 0;
+    if (index <= member->last && (type == 0 || type == RAFT_ENTRY_CONFIG))
+        return true;
+    return bad(check,
+               "coordinator.%u (%u) goes by the members of %llu, which its log does not "
+               "have (any more)",
+               M(id), U(index));
 }
 
 /* ---- terms, leaders, commitment ---- */
@@ -358,6 +449,39 @@ bool check_raft_looked(struct check_raft *check, uint64_t id, uint64_t term, boo
     if (commit > member->commit && !commits(check, member, commit))
         return false;
     return !news || leads_now(check, member);
+}
+
+static bool has_durable(struct check_raft *check, uint64_t id, uint64_t index, uint64_t term)
+{
+    const struct member *member = member_of(check, id);
+    uint64_t there = term_at(member, index);
+    return index <= member->durable && (there == term || there == 0);
+}
+
+bool check_raft_counted(struct check_raft *check, uint64_t id, uint64_t term, uint64_t commit,
+                        const uint64_t *voters, size_t count)
+{
+    struct member *leader = member_of(check, id);
+    bool news = leader->counted_term == term && commit > leader->counted;
+    leader->counted_term = term;
+    leader->counted = commit;
+    uint64_t of = term_at(leader, commit);
+    if (!news || of == 0)
+        return true;
+    if (of != term)
+        return bad(check,
+                   "coordinator.%u (%u) leads term %llu and commits %llu of term %llu by "
+                   "counting",
+                   M(id), U(term), U(commit), U(of));
+    size_t durable = 0;
+    for (size_t i = 0; i < count; i++)
+        durable += has_durable(check, voters[i], commit, of);
+    if (count && durable <= count / 2)
+        return bad(check,
+                   "coordinator.%u (%u) commits %llu of term %llu, which is durable on %zu "
+                   "of %zu voters",
+                   M(id), U(commit), U(of), durable, count);
+    return true;
 }
 
 void check_raft_stopped(struct check_raft *check, uint64_t id)

@@ -7,6 +7,7 @@
 
 #include "base/mark.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/intruder.h"
 #include "tests/sim/net.h"
 #include "tests/sim/watch.h"
 
@@ -17,10 +18,11 @@
 /* What the supervisor knows of a node; times are true ones, 0 = nothing planned. */
 struct ward {
     uint64_t start_at, resume_at, disk_well_at, cut_until, harm_until;
-    bool hurt, lost; /* lost: a coordinator without its disk */
-    bool soiled;     /* calls of its disk failed: a process that saw it wants to be restarted */
-    uint64_t mark;   /* counts harms */
-    char join[24];   /* a coordinator that came in the place of another: as which member */
+    uint64_t dead_until; /* its disk answers with errors only, and is replaced then */
+    bool hurt, lost;     /* lost: a coordinator without its disk */
+    bool soiled;         /* calls of its disk failed: a process that saw it wants to be restarted */
+    uint64_t mark;       /* counts harms */
+    char join[24];       /* a coordinator that came in the place of another: as which member */
     uint64_t ended_at;
 };
 
@@ -151,6 +153,16 @@ static void clog_link(struct sim_faults *f)
         return;
     LILIO_MARK("fault/clog");
     sim_net_clog(from, to, cut_time(f));
+}
+
+static void break_link(struct sim_faults *f)
+{
+    sim_net_break(any_node(f), any_server(f));
+}
+
+static void intrude(struct sim_faults *f)
+{
+    sim_intrude(&f->random, any_server(f));
 }
 
 /* ---- processes ---- */
@@ -312,34 +324,35 @@ static void flip(struct sim_faults *f)
         (void)sim_disk_flip(sim_node_disk(node), prefix);
 }
 
-static void wrong_for_a_while(struct sim_faults *f, struct sim_disk_faults faults)
+static bool wrong_for_a_while(struct sim_faults *f, struct sim_disk_faults faults)
 {
     struct sim_node *node = any_to_harm(f);
     if (!node)
-        return;
+        return false;
     disk_faults(f, node, &faults);
     ward(f, node)->harm_until = ward(f, node)->disk_well_at;
+    return true;
 }
 
 static void read_flip(struct sim_faults *f)
 {
-    LILIO_MARK("fault/read_flip");
-    wrong_for_a_while(f, (struct sim_disk_faults){
-                             .read_flip_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+    uint32_t ppm = (uint32_t)sim_between(&f->random, 1000, 200000);
+    if (wrong_for_a_while(f, (struct sim_disk_faults){.read_flip_ppm = ppm}))
+        LILIO_MARK("fault/read_flip");
 }
 
 static void write_flip(struct sim_faults *f)
 {
-    LILIO_MARK("fault/write_flip");
-    wrong_for_a_while(f, (struct sim_disk_faults){
-                             .write_flip_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+    uint32_t ppm = (uint32_t)sim_between(&f->random, 1000, 200000);
+    if (wrong_for_a_while(f, (struct sim_disk_faults){.write_flip_ppm = ppm}))
+        LILIO_MARK("fault/write_flip");
 }
 
 static void misdirect(struct sim_faults *f)
 {
-    LILIO_MARK("fault/misdirect");
-    wrong_for_a_while(f, (struct sim_disk_faults){
-                             .misdirect_ppm = (uint32_t)sim_between(&f->random, 1000, 200000)});
+    uint32_t ppm = (uint32_t)sim_between(&f->random, 1000, 200000);
+    if (wrong_for_a_while(f, (struct sim_disk_faults){.misdirect_ppm = ppm}))
+        LILIO_MARK("fault/misdirect");
 }
 
 static void replace_disk(struct sim_faults *f, struct sim_node *node)
@@ -348,7 +361,7 @@ static void replace_disk(struct sim_faults *f, struct sim_node *node)
         sim_node_kill(node);
     sim_disk_replace(sim_node_disk(node));
     ward(f, node)->disk_well_at = 0;
-    ward(f, node)->harm_until = 0;
+    ward(f, node)->harm_until = ward(f, node)->dead_until = 0;
     goes_down(f, node);
 }
 
@@ -358,7 +371,12 @@ static void lose_disk(struct sim_faults *f)
     if (!harm(f, node))
         return;
     LILIO_MARK("fault/disk_replace");
-    replace_disk(f, node);
+    if (sim_below(&f->random, 2)) {
+        replace_disk(f, node);
+        return;
+    }
+    sim_disk_kill(sim_node_disk(node));
+    ward(f, node)->dead_until = ward(f, node)->harm_until = disk_time(f);
 }
 
 static void lose_coordinator(struct sim_faults *f)
@@ -395,6 +413,8 @@ static const struct kind {
     K(one_way_ms, one_way),
     K(isolate_ms, isolate),
     K(clog_ms, clog_link),
+    K(break_ms, break_link),
+    K(intruder_ms, intrude),
     K(kill_ms, kill_one),
     K(power_ms, power_off),
     K(power_in_write_ms, power_off_in_write),
@@ -446,7 +466,7 @@ static void start_again(struct sim_faults *f, struct sim_node *node)
 {
     ward(f, node)->start_at = 0;
     ward(f, node)->ended_at = 0;
-    ward(f, node)->soiled = false;
+    ward(f, node)->soiled &= ward(f, node)->disk_well_at != 0; /* it sees the fault, too */
     ward(f, node)->resume_at = 0;
     if (sim_node_kind(node) == SIM_CLIENT)
         sim_workload_start(f->options.workload, sim_node_id(node));
@@ -489,6 +509,8 @@ static void look_after(struct sim_faults *f, struct sim_node *node)
         sim_disk_heal(sim_node_disk(node));
         restart_soiled(f, node);
     }
+    if (w->dead_until && now >= w->dead_until)
+        replace_disk(f, node);
     bool up = sim_node_state(node) == SIM_UP;
     bool never = sim_node_kind(node) == SIM_CLIENT && sim_node_life(node) == 0;
     if (up || never || left_to_operator(f, node))
@@ -602,6 +624,8 @@ void sim_faults_stop(struct sim_faults *f)
             sim_disk_heal(sim_node_disk(node));
             restart_soiled(f, node);
         }
+        if (w->dead_until)
+            replace_disk(f, node);
         w->resume_at = w->disk_well_at = w->harm_until = 0;
         if (w->start_at > sim_now() + 100 * SIM_MS)
             w->start_at = sim_now() + 100 * SIM_MS;

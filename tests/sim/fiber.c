@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/mark.h"
 #include "tests/sim/nodes.h"
 
 #if LILIO_SANITIZED
@@ -47,7 +46,7 @@ struct sim_fiber {
     struct sim_fiber *joiner;
     void *(*fn)(void *argument);
     void *argument, *result;
-    struct sim_fiber *next; /* of all */
+    struct sim_fiber *before, *next; /* of all */
 };
 
 static struct {
@@ -197,17 +196,25 @@ static void unready(struct sim_fiber *fiber)
     last->place = fiber->place;
 }
 
-/* For people: a loop that does not wait shows up in the trace and among the marks. */
+/* Forgets a fiber that has ended. Its stack goes back when nobody stands on it. */
+static void fiber_free(struct sim_fiber *fiber)
+{
+    *(fiber->before ? &fiber->before->next : &fibers.all) = fiber->next;
+    if (fiber->next)
+        fiber->next->before = fiber->before;
+    free(fiber);
+}
+
+/* A loop that does not wait would burn a core of a user's. */
 static void note_busy(struct sim_fiber *fiber)
 {
     if (sim_now() - fiber->busy_since > busy_ns) {
         fiber->busy_since = sim_now();
         fiber->busy_steps = 0;
     }
-    if (++fiber->busy_steps != BUSY_STEPS)
-        return;
-    LILIO_MARK("sim/busy_loop");
-    sim_event("busy: fiber %u of %s does not wait", fiber->number, sim_node_name(fiber->node));
+    if (++fiber->busy_steps == BUSY_STEPS)
+        sim_fail(SIM_STUCK, "fiber %u of %s does not wait", fiber->number,
+                 sim_node_name(fiber->node));
 }
 
 bool sim_fibers_step(struct sim_stream *stream, struct sim_node **ret_node)
@@ -224,6 +231,8 @@ bool sim_fibers_step(struct sim_stream *stream, struct sim_node **ret_node)
     switch_from_loop(fiber);
     if (fiber->state == ENDED && fiber->stack.bottom)
         stack_give(&fiber->stack);
+    if (fiber->state == ENDED && fiber->detached)
+        fiber_free(fiber);
     return true;
 }
 
@@ -248,21 +257,13 @@ struct sim_fiber *sim_fiber_new(struct sim_node *node, void *(*fn)(void *argumen
     fiber->fn = fn;
     fiber->argument = argument;
     fiber->next = fibers.all;
+    if (fibers.all)
+        fibers.all->before = fiber;
     fiber->paused = sim_node_paused(node);
     fibers.all = fiber;
     stack_take(&fiber->stack);
     make_ready(fiber);
     return fiber;
-}
-
-/* Forgets a fiber that has ended. Its stack goes back when nobody stands on it. */
-static void fiber_free(struct sim_fiber *fiber)
-{
-    struct sim_fiber **at = &fibers.all;
-    while (*at != fiber)
-        at = &(*at)->next;
-    *at = fiber->next;
-    free(fiber);
 }
 
 struct sim_fiber *sim_fiber_self(void)
@@ -316,7 +317,7 @@ bool sim_fiber_join(struct sim_fiber *fiber, void **ret_result)
 
 void sim_fiber_let_go(struct sim_fiber *fiber)
 {
-    fiber->detached = true; /* its few bytes stay: a run is short */
+    fiber->detached = true;
 }
 
 void sim_fibers_kill(struct sim_node *node)

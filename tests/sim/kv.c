@@ -231,7 +231,9 @@ static enum lilio_err store_make(struct sim_disk *disk, const char *name,
     struct store *store = &stores.list[stores.count];
     *store = (struct store){
         .disk = disk, .folder = crash_disk_number(inner, name), .no_log = options->no_log};
-    err = base_kv_open_memory(options, &store->kv, info);
+    struct base_kv_options in_memory = *options;
+    in_memory.must_exist = false; /* what has to exist are the files it is loaded from */
+    err = base_kv_open_memory(&in_memory, &store->kv, info);
     if (err)
         return err;
     if (!stores.memory)

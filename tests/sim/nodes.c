@@ -45,6 +45,7 @@ static struct {
     struct sim_node list[SIM_NODES_MAX];
     unsigned count;
     char folder[PATH_ROOM], config[PATH_ROOM + 16];
+    struct base_uuid cluster_id;
 } nodes;
 
 /* ---- the cluster ---- */
@@ -107,7 +108,7 @@ static void config_write(void)
         .coordinator_count = options->coordinator_count,
         .osd_count = options->osd_count,
     };
-    file.cluster_id = base_uuid_new(base_random_system());
+    file.cluster_id = nodes.cluster_id = base_uuid_new(base_random_system());
     file.coordinators = calloc(file.coordinator_count, sizeof *file.coordinators);
     file.osds = calloc(file.osd_count, sizeof *file.osds);
     SIM_ASSERT(file.coordinators && file.osds);
@@ -157,6 +158,11 @@ void sim_cluster_new(const struct sim_cluster_options *options)
 const struct sim_cluster_options *sim_cluster_options(void)
 {
     return &nodes.options;
+}
+
+struct base_uuid sim_cluster_id(void)
+{
+    return nodes.cluster_id;
 }
 
 const char *sim_cluster_config(void)
@@ -252,6 +258,12 @@ struct sim_clock *sim_node_clock(struct sim_node *node)
     return &node->clock;
 }
 
+void sim_node_endpoint(const struct sim_node *node, bool peer, char ret[SIM_ENDPOINT_ROOM])
+{
+    (void)snprintf(ret, SIM_ENDPOINT_ROOM, "tcp://127.0.0.1:%u",
+                   PORT_FIRST + node->index + (peer ? SIM_NODES_MAX : 0));
+}
+
 struct sim_node *sim_node_of_endpoint(const char *endpoint)
 {
     const char *colon = strrchr(endpoint, ':');
@@ -294,6 +306,8 @@ static void *daemon_main(void *argument)
             .join = node->start.join ? strtoull(node->start.join, NULL, 10) : 0,
             .suspect_ms = nodes.options.suspect_ms,
             .down_ms = nodes.options.down_ms,
+            .log_segment_bytes = nodes.options.log_segment_bytes,
+            .flush_ms = nodes.options.flush_ms,
             .out_ms = nodes.options.out_ms,
             .election_ms = nodes.options.election_ms,
             .heartbeat_ms = nodes.options.heartbeat_ms,

@@ -32,6 +32,7 @@ struct sim_cluster_options {
     uint64_t gc_grace_ms;
     uint64_t suspect_ms, down_ms, out_ms; /* 0: the coordinator's defaults */
     uint64_t election_ms, heartbeat_ms;   /* 0: Raft's defaults */
+    uint64_t log_segment_bytes, flush_ms; /* 0: the coordinator's defaults */
 };
 /* Makes nodes, disks and lilio.yaml (a file in a temporary folder, removed at the end); starts
  * nothing. Once per run, after sim_world_init. */
@@ -39,6 +40,11 @@ void sim_cluster_new(const struct sim_cluster_options *options);
 const struct sim_cluster_options *sim_cluster_options(void);
 /* Of lilio.yaml, for lilio_open(). */
 const char *sim_cluster_config(void);
+struct base_uuid sim_cluster_id(void);
+
+enum { SIM_ENDPOINT_ROOM = 64 };
+/* Where a coordinator or an OSD is reached; peer: a coordinator by other coordinators. */
+void sim_node_endpoint(const struct sim_node *node, bool peer, char ret[SIM_ENDPOINT_ROOM]);
 
 struct sim_node *sim_coordinator(unsigned i);
 struct sim_node *sim_osd(unsigned i);

@@ -223,8 +223,10 @@ static void finish(void)
 {
     check_end_converged();
     check_end_readable("before the rebuilds");
+    check_end_known();
     check_end_redundant();
     check_end_readable("after the rebuilds");
+    check_end_leased();
     check_end_collected();
     check_end_readable("after the collection");
     check_end_redundant();

@@ -65,6 +65,8 @@ static void heal(void)
         if (sim_now() >= end)
             sim_fail(SIM_STUCK, "nothing is committed any more although all faults ended");
     }
+    plot.calls_of_work = after.calls;
+    plot.work_ended = sim_now();
     sim_workload_stop(plot.workload);
     for (uint64_t end = sim_now() + 300 * SIM_S; !sim_workload_idle(plot.workload);) {
         if (sim_now() >= end)
@@ -89,12 +91,14 @@ static void summary(void)
 {
     struct sim_workload_counts counts;
     sim_workload_counts(plot.workload, &counts);
-    double seconds = (double)(plot.faults_ended - plot.faults_began) / 1e9;
+    double faults = (double)(plot.faults_ended - plot.faults_began) / 1e9;
+    double work = (double)(plot.work_ended - plot.faults_began) / 1e9;
     printf("%" PRIu64 " calls (%.1f/s under faults), %" PRIu64 " commits, %" PRIu64
            " unknown, %" PRIu64 " failed; %" PRIu64 " rebuilds, %" PRIu64 " coordinators replaced, "
-           "%" PRIu64 " terms\n",
-           counts.calls, seconds > 0 ? (double)plot.calls_in_faults / seconds : 0.0, counts.commits,
-           counts.unknown, counts.failed, plot.rebuilds, plot.replaced, sim_watch_terms());
+           "%" PRIu64 " terms; %.1f calls/s of work\n",
+           plot.calls_of_work, faults > 0 ? (double)plot.calls_in_faults / faults : 0.0,
+           counts.commits, counts.unknown, counts.failed, plot.rebuilds, plot.replaced,
+           sim_watch_terms(), (double)plot.calls_of_work / work);
     printf("errors:");
     for (int i = 0; i < 64; i++)
         if (counts.errors[i])
@@ -143,6 +147,8 @@ void sim_plot_start(const struct sim_arguments *arguments)
         .gc_grace_ms = w->gc_grace_ms,
         .suspect_ms = w->suspect_ms,
         .down_ms = w->down_ms,
+        .log_segment_bytes = w->log_kib << 10,
+        .flush_ms = w->flush_ms,
         .out_ms = w->out_ms,
     };
     sim_cluster_new(&cluster);

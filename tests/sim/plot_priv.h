@@ -14,9 +14,9 @@ struct plot {
     struct sim_faults *faults;
     enum plot_phase phase;
     const char *stage; /* what is being waited for */
-    uint64_t faults_began, faults_ended;
-    uint64_t calls_in_faults;
-    struct lilio_client *lilio; /* the operator's */
+    uint64_t faults_began, faults_ended, work_ended;
+    uint64_t calls_in_faults, calls_of_work; /* the latter from the first one to the calm's end */
+    struct lilio_client *lilio;              /* the operator's */
     uint64_t rebuilds, replaced, transferred;
 };
 extern struct plot plot;
@@ -37,7 +37,10 @@ bool operator_replace(unsigned coordinator);
 
 void check_end_converged(void);
 void check_end_readable(const char *when);
+void check_end_known(void);
 void check_end_redundant(void);
+/* In check_lease.c. */
+void check_end_leased(void);
 void check_end_collected(void);
 /* Outside of the cluster: what the history proves. */
 void check_end_history(void);

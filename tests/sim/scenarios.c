@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "tests/sim/found.h"
 #include "tests/sim/plot.h"
 #include "tests/sim/smoke.h"
 
@@ -12,5 +13,7 @@ const struct sim_scenario sim_scenarios[] = {
      sim_plot_start},
     {"smoke", "a few clients put and get without and with faults", sim_smoke_start},
     {"pace", "the same without faults, for measuring", sim_pace_start},
+    {"waiting-put", "found by a seed: a put that waits for its quorum does not burn its core",
+     sim_found_waiting_put_start},
     {NULL, NULL, NULL},
 };

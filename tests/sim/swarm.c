@@ -50,7 +50,7 @@ static void draw_topology(struct sim_swarm *w, struct sim_stream *s)
     uint64_t least = w->data + w->parity > 6 ? w->data + w->parity : 6;
     w->osds = sim_below(s, 4) ? sim_between(s, least, least + 3) : sim_between(s, least, 20);
     w->clients = sim_between(s, 1, 10);
-    w->workers = w->clients < 4 ? sim_between(s, 2, 6) : sim_between(s, 1, 2);
+    w->workers = sim_between(s, 20, 50) / w->clients;
     /* Mostly data + 1; all fragments; just the data. */
     uint64_t kind = sim_below(s, 10);
     w->quorum = kind < 7 ? 0 : kind < 9 ? w->data + w->parity : w->data;
@@ -72,11 +72,13 @@ static void draw_times(struct sim_swarm *w, struct sim_stream *s)
     w->sync_us = ONE_OF(s, 200, 500, 1000, 4000);
     w->preempt_ppm = ONE_OF(s, 0, 1000, 10000, 100000);
     w->drift_ppm = ONE_OF(s, 0, 100, 1000, 20000);
+    w->log_kib = ONE_OF(s, 0, 128, 128, 1024);
+    w->flush_ms = ONE_OF(s, 0, 1000, 5000);
 }
 
 static void draw_workload(struct sim_swarm *w, struct sim_stream *s)
 {
-    w->rate = sim_between(s, 75, 130);
+    w->rate = sim_between(s, 65, 105);
     w->keys = ONE_OF(s, 5, 20, 60, 150);
     w->hot_percent = ONE_OF(s, 0, 20, 60);
     w->put = sim_between(s, 20, 60);
@@ -107,7 +109,8 @@ static void draw_network(struct sim_swarm *w, struct sim_stream *s)
     w->isolate_ms = distance(s, 40, 3000, 30000);
     w->clog_ms = distance(s, 30, 2000, 20000);
     w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
-    w->intruder_ms = distance(s, 10, 1000, 10000);
+    w->intruder_ms = distance(s, 15, 1000, 10000);
+    w->break_ms = distance(s, 20, 1000, 10000);
 }
 
 static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
@@ -124,7 +127,7 @@ static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
     w->wall_jump_ms = distance(s, 20, 2000, 20000);
     w->leader_percent = ONE_OF(s, 0, 30, 60);
     w->transfer_ms = distance(s, 30, 2000, 20000);
-    w->member_ms = distance(s, 12, 15000, 40000);
+    w->member_ms = distance(s, 25, 8000, 30000);
 }
 
 static void draw_disks(struct sim_swarm *w, struct sim_stream *s)

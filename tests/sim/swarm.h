@@ -18,7 +18,7 @@
     X(coordinators, 1, 9)                                                                      \
     X(osds, 1, 24)                                                                             \
     X(clients, 1, 16)                                                                          \
-    X(workers, 1, 8) /* calls under way per client */                                          \
+    X(workers, 1, 64) /* calls under way per client */                                         \
     X(data, 1, 16)                                                                             \
     X(parity, 0, 8)                                                                            \
     X(quorum, 0, 24) /* of the bucket; 0 = default */                                          \
@@ -30,6 +30,8 @@
     X(suspect_ms, 100, 1000000)                                                                \
     X(down_ms, 100, 1000000)                                                                   \
     X(out_ms, 100, 100000000)                                                                  \
+    X(log_kib, 0, 1000000)    /* a segment of the coordinators' log; 0 = default */            \
+    X(flush_ms, 0, 1000000)   /* of the coordinators' maps; 0 = default */                     \
     X(timeout_ms, 200, 60000) /* of the clients' calls */                                      \
     X(latency_us, 0, 1000000)                                                                  \
     X(spread_us, 0, 1000000)                                                                   \
@@ -66,6 +68,7 @@
     X(isolate_ms, 0, 100000000)                                                                \
     X(clog_ms, 0, 100000000)                                                                   \
     X(cut_for_ms, 1, 1000000)                                                                  \
+    X(break_ms, 0, 100000000)    /* connections of two nodes break */                          \
     X(intruder_ms, 0, 100000000) /* messages from strangers */                                 \
     /* faults of processes */                                                                  \
     X(kill_ms, 0, 100000000)                                                                   \

@@ -30,9 +30,22 @@ void sim_value_fill(uint64_t id, uint64_t offset, void *ret_bytes, size_t size)
     while (size) {
         uint64_t word = word_at(id, offset / 8);
         size_t from = offset % 8, n = 8 - from < size ? 8 - from : size;
-        memcpy(to, (const uint8_t *)&word + from, n);
+        if (n == 8)
+            memcpy(to, &word, 8); /* a move instead of a call */
+        else
+            memcpy(to, (const uint8_t *)&word + from, n);
         to += n, offset += n, size -= n;
     }
+}
+
+static bool same(const uint8_t *bytes, const uint8_t *want, size_t size)
+{
+    uint64_t a, b;
+    if (size != 8)
+        return memcmp(bytes, want, size) == 0;
+    memcpy(&a, bytes, 8); /* moves instead of a call */
+    memcpy(&b, want, 8);
+    return a == b;
 }
 
 bool sim_value_matches(uint64_t id, uint64_t offset, const void *bytes, size_t size, size_t *ret_at)
@@ -42,7 +55,7 @@ bool sim_value_matches(uint64_t id, uint64_t offset, const void *bytes, size_t s
         uint64_t word = word_at(id, (offset + done) / 8);
         size_t from = (offset + done) % 8, n = 8 - from < size - done ? 8 - from : size - done;
         const uint8_t *want = (const uint8_t *)&word + from;
-        if (memcmp(at + done, want, n) != 0) {
+        if (!same(at + done, want, n)) {
             for (size_t i = 0; ret_at && i < n; i++)
                 if (at[done + i] != want[i]) {
                     *ret_at = done + i;

@@ -18,6 +18,7 @@ struct seat {
     struct coord_replica *replica;
     struct coord_home *home;
     uint64_t maps_at;
+    uint64_t counted; /* commit index of the leader when it was looked at last */
     bool damaged;
 };
 static struct seat seats[SIM_NODES_MAX];
@@ -47,10 +48,32 @@ static bool serves(const struct sim_node *node)
 
 /* ---- looking ---- */
 
+/* Of a term nobody knows before it is saved: the power may fail first. */
+/* Voters of a leader, none while they are being changed. */
+static size_t voters_of(const struct raft *raft, uint64_t ret_voters[RAFT_MEMBERS_MAX])
+{
+    uint64_t index;
+    bool committed;
+    size_t count = 0;
+    const struct proto_raft_config *config = raft_config(raft, &index, &committed);
+    for (size_t i = 0; i < config->members_count && committed; i++)
+        if (config->members[i].kind == RAFT_VOTER)
+            ret_voters[count++] = config->members[i].id;
+    return count;
+}
+
 static void look(struct seat *seat)
 {
+    uint64_t voters[RAFT_MEMBERS_MAX];
     struct raft *raft = coord_replica_raft(seat->replica);
-    demand(check_raft_looked(check, seat->member, raft_term(raft), raft_role(raft) == RAFT_LEADER,
+    if (raft_role(raft) == RAFT_LEADER && raft_commit(raft) != seat->counted) {
+        seat->counted = raft_commit(raft);
+        demand(check_raft_counted(check, seat->member, raft_term(raft), seat->counted, voters,
+                                  voters_of(raft, voters)));
+    }
+    uint64_t saved = seat->home->vote.term;
+    demand(check_raft_looked(check, seat->member, saved,
+                             raft_role(raft) == RAFT_LEADER && raft_term(raft) == saved,
                              seat->replica->commit));
 }
 
@@ -58,7 +81,7 @@ static void compare_maps(struct seat *seat)
 {
     uint64_t digest;
     struct lilio_errinfo info = {0};
-    const struct coord_state *state = seat->home->state;
+    struct coord_state *state = seat->home->state;
     if (coord_state_digest(state, &digest, &info) != LILIO_OK)
         return; /* the disk fails it */
     demand(check_raft_maps(check, seat->member, coord_state_row(state)->applied_index, digest));
@@ -182,12 +205,55 @@ enum lilio_err __wrap_raft_log_reset(struct raft_log *log, uint64_t index, uint6
     return err;
 }
 
+enum lilio_err __real_raft_read(struct raft *raft, uint64_t token);
+enum lilio_err __wrap_raft_read(struct raft *raft, uint64_t token);
+enum lilio_err __wrap_raft_read(struct raft *raft, uint64_t token)
+{
+    enum lilio_err err = __real_raft_read(raft, token);
+    if (err == LILIO_OK && check)
+        check_raft_read_asked(check, raft_id(raft), token);
+    return err;
+}
+
+void __real_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok);
+void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok);
+void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index,
+                                 bool ok)
+{
+    if (check)
+        demand(check_raft_read_decided(check, raft_id(replica->raft), token, index, ok));
+    __real_replica_read_decided(replica, token, index, ok);
+}
+
+enum lilio_err __real_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
+                                     uint64_t member, struct raft_vote vote,
+                                     struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
+                                     uint64_t member, struct raft_vote vote,
+                                     struct lilio_errinfo *info);
+enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
+                                     uint64_t member, struct raft_vote vote,
+                                     struct lilio_errinfo *info)
+{
+    enum lilio_err err = __real_raft_vote_save(disk, cluster_id, member, vote, info);
+    if (err == LILIO_OK && check)
+        demand(check_raft_saved(check, member, vote.term, vote.vote));
+    return err;
+}
+
 void __real_raft_persisted(struct raft *raft, uint64_t index, uint64_t term);
 void __wrap_raft_persisted(struct raft *raft, uint64_t index, uint64_t term);
 void __wrap_raft_persisted(struct raft *raft, uint64_t index, uint64_t term)
 {
-    if (check)
+    uint64_t config_index;
+    bool committed;
+    if (check) {
         demand(check_raft_persisted(check, raft_id(raft), index, term));
+        (void)raft_config(raft, &config_index, &committed);
+        demand(check_raft_configured(check, raft_id(raft), config_index));
+    }
     __real_raft_persisted(raft, index, term);
 }
 
@@ -205,8 +271,11 @@ enum lilio_err __wrap_coord_replica_new(const struct coord_replica_options *opti
     if (err != LILIO_OK || !check)
         return err;
     struct seat *seat = seat_self();
+    demand(check_raft_started(check, seat->member, options->home->vote.term,
+                              options->home->vote.vote, seat->damaged));
     seat->replica = *ret_replica;
     seat->home = options->home;
+    seat->counted = 0;
     seat->life = sim_node_life(sim_node_self());
     return err;
 }
@@ -218,6 +287,24 @@ void __wrap_coord_replica_free(struct coord_replica **replica)
     if (*replica && check)
         seat_self()->replica = NULL;
     __real_coord_replica_free(replica);
+}
+
+/* Cluster time never goes back, and never runs ahead of true time by more than the clocks drift. */
+static void check_time(uint64_t before_ms, uint64_t after_ms)
+{
+    enum { DRIFT_PERCENT = 6, SLACK_MS = 1000 };
+    static uint64_t first_ms, first_ns;
+    if (first_ns == 0) {
+        first_ms = after_ms;
+        first_ns = sim_now();
+    }
+    uint64_t true_ms = (sim_now() - first_ns) / SIM_MS;
+    if (after_ms < before_ms)
+        sim_fail(SIM_WRONG, "cluster time goes back from %llu ms to %llu",
+                 (unsigned long long)before_ms, (unsigned long long)after_ms);
+    if (after_ms > first_ms + true_ms + true_ms * DRIFT_PERCENT / 100 + SLACK_MS)
+        sim_fail(SIM_WRONG, "cluster time went on by %llu ms, true time by %llu",
+                 (unsigned long long)(after_ms - first_ms), (unsigned long long)true_ms);
 }
 
 static uint64_t digest_of(const struct base_slice *commands, size_t count)
@@ -263,5 +350,10 @@ enum lilio_err __wrap_coord_state_apply(struct coord_state *state, uint64_t inde
                                         struct lilio_errinfo *info)
 {
     applied(index, term, digest_of(commands, count));
-    return __real_coord_state_apply(state, index, term, commands, count, ret_results, info);
+    uint64_t before_ms = coord_state_row(state)->cluster_ms;
+    enum lilio_err err =
+        __real_coord_state_apply(state, index, term, commands, count, ret_results, info);
+    if (err == LILIO_OK && check)
+        check_time(before_ms, coord_state_row(state)->cluster_ms);
+    return err;
 }

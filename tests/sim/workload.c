@@ -6,7 +6,9 @@
 
 #include "base/banned.h"
 
-#define BACKLOG_NS (3 * SIM_S) /* how far a worker may be behind its schedule */
+#define BACKLOG_NS (60 * SIM_S) /* how far a client may be behind its schedule */
+#define POLL_NS    (100 * SIM_MS)
+#define FULL_NS    (10 * SIM_MS) /* between looks for a worker that is free */
 
 struct sim_workload *sim_workload_new(const struct sim_swarm *swarm)
 {
@@ -46,28 +48,37 @@ void sim_workload_keys(const struct sim_workload *workload, uint32_t *ret_below,
     *ret_copies_below = workload->copy_key;
 }
 
-static void worker(void *context)
+static void call(void *context)
 {
     struct workload_life *life = context;
+    workload_call(life);
+    life->under_way--;
+}
+
+/* Begins calls when they are due. What cannot be begun, because all workers wait, is made up for:
+ * the rate holds over outages. */
+static void schedule(struct workload_life *life)
+{
     struct sim_workload *workload = life->workload;
     const struct sim_swarm *swarm = workload->swarm;
-    uint64_t mean_ns = SIM_S * swarm->clients * swarm->workers / swarm->rate;
+    uint64_t mean_ns = SIM_S * swarm->clients / swarm->rate;
     uint64_t at = sim_now() + sim_about(&life->random, mean_ns);
     while (!workload->stopped) {
         uint64_t now = sim_now();
         if (at > now) {
-            sim_sleep(at - now < SIM_S / 10 ? at - now : SIM_S / 10);
-            continue;
+            sim_sleep(at - now < POLL_NS ? at - now : POLL_NS);
+        } else if (life->under_way == swarm->workers) {
+            sim_sleep(FULL_NS);
+        } else {
+            life->under_way++;
+            sim_client_start(sim_client(life->client), call, life);
+            at += sim_about(&life->random, mean_ns);
+            if (at + BACKLOG_NS < now)
+                at = now - BACKLOG_NS;
         }
-        workload_call(life);
-        at += sim_about(&life->random, mean_ns);
-        if (at + BACKLOG_NS < sim_now())
-            at = sim_now() - BACKLOG_NS;
     }
-    if (--life->workers > 0)
-        return;
-    lilio_close(&life->lilio);
-    free(life);
+    while (life->under_way > 0)
+        sim_sleep(POLL_NS);
 }
 
 static void process(void *context)
@@ -81,9 +92,9 @@ static void process(void *context)
     struct lilio_errinfo info = {0};
     if (lilio_open(&options, &life->lilio, &info) != LILIO_OK)
         sim_fail(SIM_WRONG, "a client cannot open: %s", info.text);
-    for (uint64_t i = 1; i < life->workload->swarm->workers; i++)
-        sim_client_start(sim_client(life->client), worker, life);
-    worker(life);
+    schedule(life);
+    lilio_close(&life->lilio);
+    free(life);
 }
 
 void sim_workload_start(struct sim_workload *workload, unsigned i)
@@ -96,7 +107,6 @@ void sim_workload_start(struct sim_workload *workload, unsigned i)
     life->client = i;
     life->writer = ++workload->writers;
     life->random.state = sim_u64(&workload->random);
-    life->workers = (unsigned)workload->swarm->workers;
     sim_client_start(sim_client(i), process, life);
 }
 

@@ -1,9 +1,10 @@
 /* What the clients do: random calls of client/lilio.h on one bucket, every one recorded, every byte
  * that comes back looked at.
  *
- * Each client is a process with some fibers ("workers") that share one lilio_client. They keep to a
- * schedule of their own, so a slow call is followed by a burst, up to a bound. A client may be
- * killed at any time: its calls stay open in the history, and its next life is another writer.
+ * Each client is a process whose calls share one lilio_client. They begin when a schedule says so,
+ * some ("workers") at a time at most; what could not begin in time is made up for in a burst. A
+ * client may be killed at any time: its calls stay open in the history, and its next life is
+ * another writer.
  *
  * Wrong bytes end the run at once (SIM_WRONG), and so do errors that no fault explains; everything
  * else is for the history's checkers. Objects are copied to keys of their own, from SIM_COPY_KEY

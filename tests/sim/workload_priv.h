@@ -38,7 +38,7 @@ struct workload_life {
     uint32_t writer;
     struct sim_stream random;
     struct lilio_client *lilio;
-    unsigned workers; /* that have not ended */
+    uint64_t under_way;
     struct workload_known known[1024];
 };
 

@@ -2,11 +2,30 @@
 
 #include <stdlib.h>
 
+#include "coordinator/replica_priv.h"
 #include "tests/support/temp_dir.h"
 
 #include "base/banned.h"
 
-enum { ELECTION_MS = 150, HEARTBEAT_MS = 30, PATIENCE_MS = 30000, TURN_MS = 20 };
+enum {
+    ELECTION_MS = 150,
+    HEARTBEAT_MS = 30,
+    PATIENCE_MS = 30000,
+    LEAP_MS = 10,   /* of the clock, at most */
+    IDLE_MS = 1,    /* really: nothing came for so long, so nothing is on its way */
+    WORKER_MS = 20, /* really: looked at again even so */
+};
+#define NS_PER_MS UINT64_C(1000000)
+
+static uint64_t monotonic_ns(void *context)
+{
+    return ((struct quorum *)context)->now_ns;
+}
+
+static uint64_t wall_ms(void *context)
+{
+    return FX_WALL_MS + ((struct quorum *)context)->now_ns / NS_PER_MS;
+}
 
 /* ---- life ---- */
 
@@ -17,6 +36,8 @@ struct quorum *quorum_new(uint32_t first)
     assert_non_null(quorum);
     quorum->folder = temp_dir_new();
     quorum->first = first;
+    quorum->now_ns = PATIENCE_MS * NS_PER_MS;
+    quorum->clock = (struct base_clock){monotonic_ns, wall_ms, quorum};
     assert_int_equal(proto_context_new(1, &quorum->context), LILIO_OK);
     assert_int_equal(proto_arena_new(&quorum->arena), LILIO_OK);
     for (uint32_t i = 0; i < QUORUM_MAX; i++) {
@@ -24,7 +45,7 @@ struct quorum *quorum_new(uint32_t first)
         node->quorum = quorum;
         node->id = i;
         (void)snprintf(node->endpoint, sizeof node->endpoint, "inproc://coordinator.%u", i);
-        (void)snprintf(node->peer, sizeof node->peer, "ipc://%s/peer.%u", quorum->folder, i);
+        (void)snprintf(node->peer, sizeof node->peer, "inproc://peer.%u", i);
         (void)snprintf(node->dir, sizeof node->dir, "%s/coordinator.%u", quorum->folder, i);
         quorum->coordinators[i] = (struct proto_cluster_node){
             .id = i, .endpoint = node->endpoint, .peer = node->peer, .dir = node->dir};
@@ -115,7 +136,7 @@ static void start_replica(struct quorum_node *node)
         .endpoint = node->peer,
         .cluster_id = quorum->file.cluster_id,
         .member = node->home.member,
-        .clock = base_clock_system(),
+        .clock = &quorum->clock,
         .find = find_peer,
         .find_context = node,
     };
@@ -129,7 +150,7 @@ static void start_replica(struct quorum_node *node)
             {
                 .port = {port_reply, port_reply_packed, port_map_bytes, port_space,
                          port_coordinators, port_quorum, node},
-                .clock = base_clock_system(),
+                .clock = &quorum->clock,
                 .random = base_random_system(),
                 .id = node->id,
                 .address = node->endpoint,
@@ -176,11 +197,21 @@ void quorum_kill(struct quorum *quorum, uint32_t id)
 
 /* ---- all of them ---- */
 
+/* Its threads will have something to say, however long that takes. */
+static bool works(const struct coord_replica *replica)
+{
+    return coord_worker_busy(replica->writer) || coord_worker_busy(replica->flusher) ||
+           replica->pull;
+}
+
+/* One step of each. Time goes on only if nothing is under way: to the next thing somebody wants to
+ * do by itself. */
 static void turn(struct quorum *quorum)
 {
     struct proto_wait_item items[QUORUM_MAX * COORD_REPLICA_ITEMS];
     size_t count = 0;
-    int wait_ms = TURN_MS;
+    int leap_ms = LEAP_MS;
+    bool busy = false;
     for (uint32_t i = 0; i < QUORUM_MAX; i++) {
         struct quorum_node *node = &quorum->nodes[i];
         if (!node->up)
@@ -190,19 +221,21 @@ static void turn(struct quorum *quorum)
             fail_msg("coordinator.%u: %s", i, info.text);
         count += coord_replica_items(node->replica, items + count);
         int node_ms = coord_replica_wait_ms(node->replica);
-        wait_ms = node_ms < wait_ms ? node_ms : wait_ms;
+        leap_ms = node_ms < leap_ms ? node_ms : leap_ms;
+        busy = busy || works(node->replica);
     }
-    (void)proto_wait(items, count, wait_ms); /* all are looked at anyway */
+    if (leap_ms > 0 && proto_wait(items, count, busy ? WORKER_MS : IDLE_MS) == 0 && !busy)
+        quorum->now_ns += (uint64_t)leap_ms * NS_PER_MS;
 }
 
 bool quorum_run(struct quorum *quorum, int ms, bool (*done)(void *context), void *context)
 {
-    uint64_t until = base_now_ms(base_clock_system()) + (uint64_t)ms;
+    uint64_t until = base_now_ms(&quorum->clock) + (uint64_t)ms;
     do {
         turn(quorum);
         if (done && done(context))
             return true;
-    } while (base_now_ms(base_clock_system()) < until);
+    } while (base_now_ms(&quorum->clock) < until);
     return false;
 }
 

@@ -1,5 +1,7 @@
-/* Several replicas in one process: real directories, logs and stores, messages over sockets in a
- * folder, real time with short timeouts. One thread turns all their loops. */
+/* Several replicas in one process: real directories, logs and stores, messages over inproc sockets.
+ * One thread turns all their loops. The clock is the quorum's own: it stands still while there is
+ * anything to do and then leaps on, so nobody is deposed because a disk or the machine is slow, and
+ * nothing waits for time to go by. */
 #ifndef TESTS_COORD_QUORUM_H
 #define TESTS_COORD_QUORUM_H
 
@@ -23,6 +25,8 @@ struct quorum_node {
 struct quorum {
     char *folder;
     struct proto_context *context;
+    uint64_t now_ns;
+    struct base_clock clock; /* reads now_ns */
     struct proto_cluster_file file;
     struct proto_cluster_node coordinators[QUORUM_MAX], osds[2];
     struct quorum_node nodes[QUORUM_MAX];
@@ -46,7 +50,7 @@ enum lilio_err quorum_start(struct quorum *quorum, uint32_t id, bool init,
                             struct lilio_errinfo *info);
 /* Lets go of everything at once: nothing is flushed or answered. */
 void quorum_kill(struct quorum *quorum, uint32_t id);
-/* Turns all loops for so long, or until done() says so (then true). */
+/* Turns all loops for so long on the quorum's clock, or until done() says so (then true). */
 bool quorum_run(struct quorum *quorum, int ms, bool (*done)(void *context), void *context);
 /* The one that leads and serves; waits for it. */
 struct quorum_node *quorum_leader(struct quorum *quorum);

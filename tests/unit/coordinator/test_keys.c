@@ -1,5 +1,5 @@
 /* Aim: row keys sort as the maps rely on and come apart as they were put together.
- * Method: names that are prefixes of each other, versions around their limits, prefixes that end in
+ * Method: names that are prefixes of each other, names of every length, prefixes that end in
  * ff. */
 #include "coord_fixture.h"
 
@@ -17,27 +17,14 @@ static void names_sort_like_memcmp(void **unused)
     (void)unused;
     static const char *const names[] = {
         "a", "a!", "a/", "a/b", "aa", "ab", "b", "\xc3\xa4", "\xf0\x9f\x98\x80"};
-    struct proto_version old = {.index = 1}, new = {.index = UINT64_MAX, .ordinal = UINT32_MAX};
     for (size_t i = 0; i + 1 < sizeof names / sizeof *names; i++) {
-        struct coord_key a = coord_key_version(1, fx_text(names[i]), old);
-        struct coord_key b = coord_key_version(1, fx_text(names[i + 1]), new);
+        struct coord_key a = coord_key_version(1, fx_text(names[i]));
+        struct coord_key b = coord_key_version(1, fx_text(names[i + 1]));
         assert_true(order(&a, &b) < 0);
     }
-    struct coord_key last = coord_key_version(1, fx_text("\xf0\x9f\x98\x80"), old);
-    struct coord_key next = coord_key_version(2, fx_text("a"), old);
+    struct coord_key last = coord_key_version(1, fx_text("\xf0\x9f\x98\x80"));
+    struct coord_key next = coord_key_version(2, fx_text("a"));
     assert_true(order(&last, &next) < 0);
-}
-
-static void newest_version_comes_first(void **unused)
-{
-    (void)unused;
-    static const struct proto_version versions[] = {
-        {.index = 9, .ordinal = 1}, {.index = 9}, {.index = 8, .ordinal = 7}};
-    for (size_t i = 0; i < 2; i++) {
-        struct coord_key a = coord_key_version(1, fx_text("k"), versions[i]);
-        struct coord_key b = coord_key_version(1, fx_text("k"), versions[i + 1]);
-        assert_true(order(&a, &b) < 0);
-    }
 }
 
 static void version_comes_apart(void **unused)
@@ -46,21 +33,18 @@ static void version_comes_apart(void **unused)
     char name[COORD_KEY_MAX];
     memset(name, 'x', sizeof name);
     for (size_t size = 1; size <= sizeof name; size += 341) {
-        struct coord_key key = coord_key_version(7, base_slice(name, size),
-                                                 (struct proto_version){.index = 3, .ordinal = 4});
+        struct coord_key key = coord_key_version(7, base_slice(name, size));
         uint64_t bucket;
         struct base_slice text;
-        struct proto_version version;
-        assert_true(coord_key_version_parse(coord_key_slice(&key), &bucket, &text, &version));
+        assert_true(coord_key_version_parse(coord_key_slice(&key), &bucket, &text));
         assert_int_equal(bucket, 7);
         assert_int_equal(text.size, size);
-        assert_int_equal(version.index, 3);
-        assert_int_equal(version.ordinal, 4);
     }
     uint64_t bucket;
     struct base_slice text;
-    struct proto_version version;
-    assert_false(coord_key_version_parse(base_slice("short", 5), &bucket, &text, &version));
+    assert_false(coord_key_version_parse(base_slice("short", 5), &bucket, &text));
+    assert_false(coord_key_version_parse(base_slice("\0\0\0\0\0\0\0\7ab", 10), &bucket, &text));
+    assert_false(coord_key_version_parse(base_slice("\0\0\0\0\0\0\0\7a\0b\0", 12), &bucket, &text));
 }
 
 static void after_prefix_skips_all_that_begin_with_it(void **unused)
@@ -99,7 +83,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_sort_like_memcmp),
-        cmocka_unit_test(newest_version_comes_first),
         cmocka_unit_test(version_comes_apart),
         cmocka_unit_test(after_prefix_skips_all_that_begin_with_it),
         cmocka_unit_test(gc_and_refs_come_apart),

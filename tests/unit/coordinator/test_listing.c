@@ -168,8 +168,7 @@ static void folded_keys_are_not_read(bool rocksdb)
     for (uint64_t i = 0; i < 2000; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "dir/n%06llu", (unsigned long long)i);
-        struct coord_key key =
-            coord_key_version(bucket.id, fx_text(name), (struct proto_version){.index = i});
+        struct coord_key key = coord_key_version(bucket.id, fx_text(name));
         base_kv_batch_put(fx->state->batch, COORD_VERSIONS, coord_key_slice(&key),
                           fx_text("garbage"));
     }

@@ -22,6 +22,9 @@ struct spy {
     unsigned batches, sizes[SPY_BATCHES_MAX];
     void (*on_put)(void *context);
     void *on_put_context;
+    bool restless; /* by the owner loop only, as is what follows */
+    enum lilio_err tick_err;
+    unsigned ticks;
 };
 
 static struct spy *spy_of(struct osd_store *store)
@@ -137,7 +140,11 @@ static enum lilio_err spy_list(struct osd_store *store, const struct base_fragme
 static enum lilio_err spy_tick(struct osd_store *store, bool *ret_more, struct lilio_errinfo *info)
 {
     struct spy *spy = spy_of(store);
-    return spy->inner->ops->tick(spy->inner, ret_more, info);
+    spy->ticks++;
+    if (!spy->restless)
+        return spy->inner->ops->tick(spy->inner, ret_more, info);
+    *ret_more = true;
+    return spy->tick_err ? lilio_fail(info, spy->tick_err, "the spy's tick fails") : LILIO_OK;
 }
 
 static void spy_space(struct osd_store *store, struct osd_store_space *ret)
@@ -245,4 +252,15 @@ void spy_store_on_put(struct osd_store *store, void (*call)(void *context), void
 {
     spy_of(store)->on_put = call;
     spy_of(store)->on_put_context = context;
+}
+
+void spy_store_restless(struct osd_store *store, enum lilio_err err)
+{
+    spy_of(store)->restless = true;
+    spy_of(store)->tick_err = err;
+}
+
+unsigned spy_store_ticks(struct osd_store *store)
+{
+    return spy_of(store)->ticks;
 }

@@ -25,5 +25,10 @@ void spy_store_incomplete(struct osd_store *store);
 unsigned spy_store_batches(struct osd_store *store, unsigned ret_sizes[SPY_BATCHES_MAX]);
 /* Called inside each put before it is done: what is acknowledged now was acknowledged too early. */
 void spy_store_on_put(struct osd_store *store, void (*call)(void *context), void *context);
+/* From now on a tick does nothing, says that there is more to do, and returns err. Before the loop
+ * runs, or on its thread. */
+void spy_store_restless(struct osd_store *store, enum lilio_err err);
+/* Ticks so far. On the loop's thread. */
+unsigned spy_store_ticks(struct osd_store *store);
 
 #endif

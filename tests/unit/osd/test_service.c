@@ -579,6 +579,47 @@ static void test_put_of_a_collected_run(void **state)
     fixture_release(&f);
 }
 
+/* ---- housekeeping that fails ---- */
+
+/* Runs rounds until the store was asked to tidy up once more. */
+static void until_tick(struct fixture *f, struct osd_store *store)
+{
+    for (unsigned before = spy_store_ticks(store); spy_store_ticks(store) == before;)
+        osd_service_round(f->parts.service, 50);
+}
+
+static void test_failed_tick_is_not_repeated_at_once(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, true);
+    struct osd_store *store = osd_home_store(f.parts.home);
+    spy_store_restless(store, LILIO_E_IO);
+    until_tick(&f, store);
+    unsigned before = spy_store_ticks(store);
+    for (int i = 0; i < 100; i++)
+        osd_service_round(f.parts.service, 0);
+    assert_in_range(spy_store_ticks(store) - before, 0, 50);
+    fixture_release(&f);
+}
+
+static void test_failed_store_lets_the_loop_wait(void **state)
+{
+    enum { ROUNDS = 20, WAIT_MS = 10 };
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, true);
+    struct osd_store *store = osd_home_store(f.parts.home);
+    spy_store_restless(store, LILIO_OK);
+    until_tick(&f, store); /* and there is more to do */
+    spy_store_fail(store, LILIO_E_IO);
+    uint64_t began_ms = base_now_ms(base_clock_system());
+    for (int i = 0; i < ROUNDS; i++)
+        osd_service_round(f.parts.service, WAIT_MS);
+    assert_true(base_now_ms(base_clock_system()) - began_ms >= ROUNDS * WAIT_MS / 2);
+    fixture_release(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -598,6 +639,8 @@ int main(void)
         cmocka_unit_test(test_bodies_of_another_type),
         cmocka_unit_test(test_payload_that_does_not_match),
         cmocka_unit_test(test_put_of_a_collected_run),
+        cmocka_unit_test(test_failed_tick_is_not_repeated_at_once),
+        cmocka_unit_test(test_failed_store_lets_the_loop_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,92 @@ static void durable_is_forgotten(void **unused)
     assert_true(check_raft_opened(check, 3, &whole, true)); /* its disk was damaged */
 }
 
+static void vote_is_kept(void **unused)
+{
+    (void)unused;
+    assert_true(check_raft_saved(check, 1, 4, 2));
+    assert_true(check_raft_started(check, 1, 4, 2, false));
+    assert_true(check_raft_saved(check, 1, 5, 0));
+    assert_true(check_raft_saved(check, 1, 5, 3));
+    assert_true(check_raft_looked(check, 1, 6, false, 0)); /* not saved yet */
+    assert_true(check_raft_started(check, 1, 5, 3, false));
+    assert_true(check_raft_looked(check, 1, 5, false, 0));
+    assert_false(check_raft_saved(check, 1, 5, 2));
+    assert_false(check_raft_started(check, 1, 5, 0, false));
+    assert_false(check_raft_started(check, 1, 4, 2, false));
+    assert_true(check_raft_started(check, 1, 4, 0, true)); /* its disk was damaged */
+}
+
+static void commit_is_counted(void **unused)
+{
+    (void)unused;
+    const uint64_t voters[] = {1, 2, 3};
+    begin();
+    assert_true(check_raft_counted(check, 1, 1, 2, voters, 3));
+    assert_true(append(1, 3, 1, "c"));
+    assert_true(append(2, 3, 1, "c"));
+    assert_true(check_raft_persisted(check, 1, 3, 1));
+    assert_true(check_raft_persisted(check, 2, 3, 1));
+    assert_true(check_raft_counted(check, 1, 1, 3, voters, 3));
+    assert_true(append(1, 4, 1, "d"));
+    assert_true(append(2, 4, 1, "d"));
+    assert_true(check_raft_persisted(check, 1, 4, 1));
+    assert_true(check_raft_counted(check, 1, 1, 4, NULL, 0)); /* the members change */
+    assert_true(append(1, 5, 1, "e"));
+    assert_true(append(2, 5, 1, "e"));
+    assert_true(check_raft_persisted(check, 1, 5, 1));
+    assert_false(check_raft_counted(check, 1, 1, 5, voters, 3));
+    /* Another entry of the same index does not count. */
+    assert_true(append(3, 3, 2, "x"));
+    assert_true(append(3, 4, 2, "x"));
+    assert_true(append(3, 5, 2, "x"));
+    assert_true(append(3, 6, 2, "x"));
+    assert_true(append(1, 6, 1, "f"));
+    assert_true(check_raft_persisted(check, 1, 6, 1));
+    assert_true(check_raft_persisted(check, 3, 6, 2));
+    assert_false(check_raft_counted(check, 1, 1, 6, voters, 3));
+}
+
+static void old_term_is_counted(void **unused)
+{
+    (void)unused;
+    begin();
+    assert_true(append(1, 3, 1, "c"));
+    assert_true(append(1, 4, 2, "no-op"));
+    assert_true(check_raft_counted(check, 1, 2, 2, NULL, 0));
+    assert_false(check_raft_counted(check, 1, 2, 3, NULL, 0));
+    assert_true(check_raft_counted(check, 1, 2, 4, NULL, 0));
+}
+
+static void members_of_a_lost_entry(void **unused)
+{
+    (void)unused;
+    begin();
+    struct raft_entry config = {3, 1, RAFT_ENTRY_CONFIG, base_slice_str("members")};
+    assert_true(check_raft_appended(check, 2, &config, 1));
+    assert_true(check_raft_configured(check, 2, 3));
+    assert_false(check_raft_configured(check, 2, 2));
+    assert_false(check_raft_configured(check, 3, 3));
+    assert_true(append(2, 3, 2, "c"));
+    assert_false(check_raft_configured(check, 2, 3));
+}
+
+static void reads_see_what_was_committed(void **unused)
+{
+    (void)unused;
+    begin();
+    check_raft_read_asked(check, 3, 7);
+    check_raft_read_asked(check, 3, 8);
+    check_raft_read_asked(check, 3, 9);
+    assert_true(append(1, 3, 1, "c"));
+    assert_true(check_raft_looked(check, 1, 1, true, 3));
+    check_raft_read_asked(check, 3, 10);
+    assert_true(check_raft_read_decided(check, 3, 7, 2, true));
+    assert_true(check_raft_read_decided(check, 3, 8, 0, false));
+    assert_false(check_raft_read_decided(check, 3, 9, 1, true));
+    assert_false(check_raft_read_decided(check, 3, 10, 2, true));
+}
+
 static void state_of_another_past(void **unused)
 {
     (void)unused;
@@ -251,6 +337,11 @@ int main(void)
         T(maps_differ),
         T(durable_is_forgotten),
         T(state_of_another_past),
+        T(vote_is_kept),
+        T(commit_is_counted),
+        T(old_term_is_counted),
+        T(members_of_a_lost_entry),
+        T(reads_see_what_was_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

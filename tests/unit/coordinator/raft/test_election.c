@@ -175,6 +175,43 @@ static void a_follower_of_a_leader_refuses_votes(void **unused)
     assert_int_equal(node->vote, 3);
 }
 
+/* It may be a member of a configuration that is still to come, so it is heard without a leader. */
+static void a_stranger_is_not_heard_beside_a_leader(void **unused)
+{
+    (void)unused;
+    struct net_node *node = alone();
+    net.hold = true;
+    struct raft_entry entry[] = {{1, 9, RAFT_ENTRY_NOOP, {0}}};
+    const struct raft_message hello = {.type = RAFT_APPEND, .from = 2, .term = 3};
+    const struct raft_message strange[] = {
+        {.type = RAFT_VOTE, .from = 8, .term = 9, .index = 5, .log_term = 8, .transfer = true},
+        {.type = RAFT_APPEND, .from = 8, .term = 9, .entries = entry, .count = 1, .commit = 1},
+        {.type = RAFT_SNAPSHOT, .from = 8, .term = 9, .index = 7, .log_term = 8},
+        {.type = RAFT_PRE_VOTE, .from = 8, .term = 9, .index = 5, .log_term = 8},
+    };
+    const size_t count = sizeof strange / sizeof *strange;
+    assert_true(net_receive(node, hello));
+    for (size_t i = 0; i < count; i++)
+        assert_false(net_receive(node, strange[i]));
+    assert_int_equal(raft_term(node->raft), 3);
+    assert_int_equal(raft_leader(node->raft), 2);
+    assert_int_equal(raft_commit(node->raft), 0);
+    net_step(&net, 300);
+    assert_true(net_receive(node, strange[1]));
+    assert_int_equal(raft_leader(node->raft), 8);
+    assert_int_equal(raft_commit(node->raft), 1);
+    assert_true(net_receive(node, strange[1])); /* now it is the one that is heard */
+    /* A leader hears none either. */
+    net_stop(&net);
+    node = alone();
+    make_leader(node);
+    uint64_t term = raft_term(node->raft);
+    for (size_t i = 0; i < count; i++)
+        assert_false(net_receive(node, strange[i]));
+    assert_int_equal(raft_role(node->raft), RAFT_LEADER);
+    assert_int_equal(raft_term(node->raft), term);
+}
+
 static void a_vote_is_given_once_and_survives(void **unused)
 {
     (void)unused;
@@ -269,6 +306,9 @@ static void nonsense_is_refused(void **unused)
         {.type = RAFT_APPEND_REPLY, .from = 8, .term = 99},
         {.type = RAFT_VOTE_REPLY, .from = 8, .term = 99},
         {.type = RAFT_READ, .from = 8, .term = 99},
+        {.type = RAFT_VOTE, .from = 2, .term = (uint64_t)1 << 61, .index = 99, .transfer = true},
+        {.type = RAFT_APPEND, .from = 2, .term = (uint64_t)1 << 61},
+        {.type = RAFT_APPEND_REPLY, .from = 2, .term = (uint64_t)1 << 61},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(net_receive(node, bad[i]));
@@ -346,6 +386,7 @@ int main(void)
         TEST(a_leader_without_quorum_steps_down),
         TEST(a_leader_that_only_sends_is_replaced),
         TEST(a_follower_of_a_leader_refuses_votes),
+        TEST(a_stranger_is_not_heard_beside_a_leader),
         TEST(a_vote_is_given_once_and_survives),
         TEST(an_older_log_gets_no_vote),
         TEST(late_replies_are_ignored),

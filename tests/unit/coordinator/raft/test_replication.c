@@ -65,6 +65,25 @@ static void a_stale_suffix_is_not_acknowledged(void **unused)
     assert_int_equal(raft_commit(node->raft), 1);
 }
 
+/* Elected by members that forgot, it has something else where this one is committed. */
+static void a_leader_that_contradicts_is_not_followed(void **unused)
+{
+    (void)unused;
+    struct net_node *node = alone();
+    assert_true(append(node, (struct raft_message){.from = 2, .term = 1, .count = 3, .commit = 3},
+                       (uint64_t[]){1, 1, 1}));
+    assert_int_equal(raft_commit(node->raft), 3);
+    struct raft_message other = {.from = 3, .term = 2, .index = 1, .log_term = 1, .count = 2};
+    assert_false(append(node, other, (uint64_t[]){1, 2}));
+    other = (struct raft_message){.from = 3, .term = 2, .index = 3, .log_term = 2};
+    assert_false(append(node, other, NULL));
+    assert_int_equal(raft_leader(node->raft), 2);
+    assert_int_equal(raft_term(node->raft), 1);
+    other.log_term = 1;
+    assert_true(append(node, other, NULL));
+    assert_int_equal(raft_leader(node->raft), 3);
+}
+
 static void only_what_is_durable_is_acknowledged(void **unused)
 {
     (void)unused;
@@ -340,6 +359,38 @@ static void lost_entries_are_sent_again(void **unused)
     assert_int_equal(raft_commit(node->raft), net_log_last(&node->log));
 }
 
+/* A follower comes back with an older copy of its disk: the leader that counted what is gone sees
+ * it, counts it no more, and sends it again. */
+static void what_a_member_forgot_is_sent_again(void **unused)
+{
+    (void)unused;
+    net_start(&net, 3, 3);
+    struct net_node *node = net_node(&net, net_elect(&net));
+    struct net_node *other = net_node(&net, node->id % 3 + 1);
+    uint64_t term = raft_term(node->raft);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(net_propose(node), LILIO_OK);
+    net_run(&net, 200);
+    net_crash(other, 0);
+    other->disk.count -= 15;
+    net_restart(other);
+    assert_int_equal(net_propose(node), LILIO_OK);
+    net_run(&net, 400);
+    assert_int_equal(raft_term(node->raft), term);
+    assert_int_equal(net_log_last(&other->log), net_log_last(&node->log));
+    struct raft_progress progress;
+    assert_true(raft_progress_get(node->raft, other->id, &progress));
+    assert_int_equal(progress.match, net_log_last(&node->log));
+    /* Again, and nothing new is written since; now it is not counted until it has it. */
+    net_crash(other, 0);
+    other->disk.count -= 15;
+    net_crash(net_node(&net, other->id % 3 + 1), 0);
+    net_restart(other);
+    net_run(&net, 150);
+    assert_int_equal(net_log_last(&other->log), net_log_last(&node->log));
+    assert_int_equal(raft_term(node->raft), term);
+}
+
 /* A leader loses what was not durable: its followers have it, and nobody writes that index again
  * in that term (B4). */
 static void a_leader_that_crashes_does_not_reuse_an_index(void **unused)
@@ -488,6 +539,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, stop)
     const struct CMUnitTest tests[] = {
         TEST(a_stale_suffix_is_not_acknowledged),
+        TEST(a_leader_that_contradicts_is_not_followed),
         TEST(only_what_is_durable_is_acknowledged),
         TEST(a_replaced_entry_is_not_persisted),
         TEST(nothing_is_applied_before_it_is_durable),
@@ -501,6 +553,7 @@ int main(void)
         TEST(what_is_under_way_is_bounded),
         TEST(one_message_is_bounded),
         TEST(lost_entries_are_sent_again),
+        TEST(what_a_member_forgot_is_sent_again),
         TEST(a_leader_that_crashes_does_not_reuse_an_index),
         TEST(what_is_cut_off_comes_as_a_state),
         TEST(an_overtaken_state_is_not_installed),

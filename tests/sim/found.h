@@ -1,0 +1,11 @@
+/* Bugs that seeds of the swarm found, each played in short. */
+#ifndef TESTS_SIM_FOUND_H
+#define TESTS_SIM_FOUND_H
+
+#include "tests/sim/scenario.h"
+
+/* A put that waits for a quorum while an OSD that it does not need comes back did not wait: it
+ * turned its loop for up to three seconds. */
+void sim_found_waiting_put_start(const struct sim_arguments *arguments);
+
+#endif
