@@ -133,4 +133,7 @@ LILIO_MUST_USE enum lilio_err client_key_check(const char *key, struct lilio_err
 LILIO_MUST_USE enum lilio_err client_bucket_name_check(const char *name,
                                                        struct lilio_errinfo *info);
 
+/* "bucket/key, bucket/key"; NULL: no memory. The caller frees it. */
+char *client_names_join(const struct proto_name *names, size_t count);
+
 #endif

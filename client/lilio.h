@@ -280,6 +280,9 @@ struct lilio_status {
     size_t coordinator_count;
     uint64_t bucket_count, object_count, object_bytes;
     uint64_t repair_rows; /* stored runs with known missing or corrupt fragments */
+    /* Of those, leased to OSDs now, waiting after a failure; until the others are mended, 0 = not
+     * known. Only the leader knows. */
+    uint64_t repair_running, repair_failed, repair_eta_ms;
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */
@@ -371,6 +374,44 @@ LILIO_MUST_USE enum lilio_err lilio_explain_get(struct lilio_client *client, con
                                                 const char *key, bool verify,
                                                 struct lilio_explain *ret_explain,
                                                 struct lilio_errinfo *info);
+
+/* ---- repair ---- */
+
+enum lilio_repair_priority {
+    LILIO_REPAIR_LOW = 1, /* share of the idle rate while clients are served: 5 % */
+    LILIO_REPAIR_NORMAL,  /* 15 % */
+    LILIO_REPAIR_HIGH,    /* 50 % */
+    LILIO_REPAIR_MAX,     /* 100 % */
+};
+/* A stored run whose last repair failed; it is tried again. */
+struct lilio_repair_failure {
+    char *names; /* "bucket/key, bucket/key, ..." */
+    char *reason;
+    uint32_t osd; /* that could not mend its fragment */
+    enum lilio_err err;
+    uint32_t tries;
+    uint64_t wait_ms; /* until the next one */
+};
+enum { LILIO_REPAIR_LEVELS = 18 };
+struct lilio_repair {
+    uint64_t rows; /* stored runs with known missing or corrupt fragments */
+    /* Of those, by how many more fragments may go before bytes are lost: 0, 1, ... 16; the last:
+     * too few are known good. */
+    uint64_t levels[LILIO_REPAIR_LEVELS];
+    uint64_t running, failed;              /* leased to OSDs now; waiting after a failure */
+    struct lilio_repair_failure *failures; /* the first 64 */
+    size_t failure_count;
+    enum lilio_repair_priority priority;
+    uint64_t bytes_per_s, eta_ms;             /* of late; 0 = not known */
+    uint64_t mended, mended_bytes, runs_done; /* since this coordinator leads */
+};
+void lilio_repair_release(struct lilio_repair *repair);
+LILIO_MUST_USE enum lilio_err lilio_repair_get(struct lilio_client *client,
+                                               struct lilio_repair *ret_repair,
+                                               struct lilio_errinfo *info);
+LILIO_MUST_USE enum lilio_err lilio_repair_set(struct lilio_client *client,
+                                               enum lilio_repair_priority priority,
+                                               struct lilio_errinfo *info);
 
 /* ---- rebuild ---- */
 

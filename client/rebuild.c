@@ -116,8 +116,7 @@ void lilio_rebuild_release(struct lilio_rebuild *rebuild)
     *rebuild = (struct lilio_rebuild){0};
 }
 
-/* "bucket/key, bucket/key" */
-static char *join_names(const struct proto_name *names, size_t count)
+char *client_names_join(const struct proto_name *names, size_t count)
 {
     size_t size = 1;
     for (size_t i = 0; i < count; i++)
@@ -144,7 +143,7 @@ static bool append_failures(struct lilio_rebuild *rebuild, const struct proto_re
         const struct proto_rebuild_failure *failure = &page->failures[i];
         struct lilio_rebuild_failure *made = &grown[rebuild->failure_count++];
         *made = (struct lilio_rebuild_failure){
-            .names = join_names(failure->names, failure->names_count),
+            .names = client_names_join(failure->names, failure->names_count),
             .reason = client_text(failure->reason),
             .stripe = failure->stripe,
             .index = failure->index,

@@ -163,11 +163,14 @@ static void failure_note(struct coord_service *service, size_t place,
         LILIO_MARK("coordinator/repair_failures_full");
         return;
     }
-    uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
-    uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
-    wait = wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX;
-    failure->tries++;
-    failure->due_ms = service_now_ms(service) + wait;
+    uint64_t now = service_now_ms(service);
+    if (now >= failure->due_ms) { /* else another OSD failed at the same attempt */
+        uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
+        uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
+        wait = wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX;
+        failure->tries++;
+        failure->due_ms = now + wait;
+    }
     failure->osd = coord_state_osd_at(service->state, place)->id;
     failure->err = result->err;
     failure->walk = repair->walk;
@@ -562,8 +565,13 @@ static bool failures_list(struct coord_service *service, struct proto_repair *re
             .tries = failure->tries,
             .wait_ms = failure->due_ms > now ? failure->due_ms - now : 0,
         };
-        if (coord_read_names(&view, told->oid, &told->names, &told->names_count, NULL))
-            told->names_count = 0; /* it is told without its names */
+        enum lilio_err err =
+            coord_read_names(&view, told->oid, &told->names, &told->names_count, NULL);
+        if (!err && told->names_count == 0) {
+            ret->failures_count--; /* deleted since the last walk */
+            ret->failed--;
+            continue;
+        }
         if (!proto_utf8_valid(told->reason))
             told->reason = base_slice_str(lilio_err_text(failure->err));
     }

@@ -87,6 +87,7 @@ int tools_cmd_coordinator_add(struct tools_context *context, int argc, char **ar
 int tools_cmd_coordinator_rm(struct tools_context *context, int argc, char **argv);
 int tools_cmd_coordinator_replace(struct tools_context *context, int argc, char **argv);
 int tools_cmd_coordinator_transfer(struct tools_context *context, int argc, char **argv);
+int tools_cmd_repair(struct tools_context *context, int argc, char **argv);
 int tools_cmd_verify(struct tools_context *context, int argc, char **argv);
 int tools_cmd_explain(struct tools_context *context, int argc, char **argv);
 int tools_cmd_bench(struct tools_context *context, int argc, char **argv);

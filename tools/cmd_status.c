@@ -196,6 +196,9 @@ static cJSON *status_json(const struct lilio_status *status)
     tools_json_u64(object, "objects", status->object_count);
     tools_json_u64(object, "object_bytes", status->object_bytes);
     tools_json_u64(object, "repair_rows", status->repair_rows);
+    tools_json_u64(object, "repair_running", status->repair_running);
+    tools_json_u64(object, "repair_failed", status->repair_failed);
+    tools_json_u64(object, "repair_eta_ms", status->repair_eta_ms);
     tools_json_u64(object, "gc_rows", status->gc_rows);
     tools_json_u64(object, "gc_bytes", status->gc_bytes);
     tools_json_u64(object, "sessions", status->session_count);
@@ -253,6 +256,22 @@ static void coordinators_print(struct tools_out *out, const struct lilio_status 
         tools_out_line(out, "leader        coordinator.%u", leader->id);
 }
 
+static void repair_print(struct tools_out *out, const struct lilio_status *status)
+{
+    char time[TOOLS_TEXT];
+    if (status->repair_rows == 0) {
+        tools_out_line(out, "repair        no fragments are known to be missing or corrupt");
+        return;
+    }
+    tools_out_line(
+        out,
+        "repair        %llu stored runs with fragments known to be missing or corrupt; "
+        "%llu under way, %llu failed, %s to go (`lilio-ec repair' tells more)",
+        (unsigned long long)status->repair_rows, (unsigned long long)status->repair_running,
+        (unsigned long long)status->repair_failed,
+        status->repair_eta_ms ? tools_text_duration(status->repair_eta_ms, time) : "unknown time");
+}
+
 static void status_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -270,9 +289,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
                        "collection    %s of deleted and replaced objects wait for the grace of %s",
                        tools_text_bytes(status->gc_bytes, bytes),
                        tools_text_duration(status->gc_grace_ms, time));
-    tools_out_line(out,
-                   "repair        %llu stored runs with fragments known to be missing or corrupt",
-                   (unsigned long long)status->repair_rows);
+    repair_print(out, status);
     if (!status->verify_index)
         tools_out_line(out, "verified      never");
     else

@@ -36,6 +36,7 @@ static const struct tools_command commands[] = {
     {"coordinator replace", "ID", "give one that lost its disk a new one",
      tools_cmd_coordinator_replace},
     {"coordinator transfer", "[ID]", "have another one lead", tools_cmd_coordinator_transfer},
+    {"repair", "[status]", "what is being mended; --priority sets how fast", tools_cmd_repair},
     {"verify", "[BUCKET[/KEY]]", "read and check every fragment", tools_cmd_verify},
     {"explain", "BUCKET/KEY", "where each fragment is, what losses it survives", tools_cmd_explain},
     {"bench", "put|get|mixed", "measure the cluster", tools_cmd_bench},

@@ -2,10 +2,8 @@
 """Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
 beyond saving is named and holds up nothing else."""
 import os
-import random
-import time
 
-from lilio import DAMAGED, KIB, LOST, MIB, OK, ClusterTest, content, main, wait_until
+from lilio import KIB, LOST, MIB, OK, USAGE, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -78,12 +76,51 @@ class Heal(ClusterTest):
         data = content(64 * KIB, SEED + 5)  # fragment 0 of a stripe of 4+2 begins with its bytes
         c.put_bytes(data, "b/flipped")
         objects = self.fill(5, 64 * KIB, SEED + 6)
-        hit = [osd for osd in range(6) if any(overwrite(s, data[:64]) for s in c.segments(osd))]
-        self.assertEqual(len(hit), 1)
+        self.hit(data, 0)
         self.assertEqual(c.get_bytes("b/flipped"), data)
         self.healed()
         self.verified()
         self.check_all(objects | {"b/flipped": data})
+
+    def hit(self, data, at):
+        """A bit of these bytes of an object, in the one segment that holds them."""
+        hits = sum(overwrite(s, data[at:at + 64]) for osd in range(6) for s in self.cluster.segments(osd))
+        self.assertEqual(hits, 1)
+
+    def test_object_beyond_saving_is_named_and_holds_up_none(self):
+        c = self.cluster
+        lost = content(64 * KIB, SEED + 8)
+        c.put_bytes(lost, "b/lost")
+        objects = self.fill(8, 64 * KIB, SEED + 9)
+        for at in (0, 17 * KIB, 33 * KIB):  # three of its four data fragments
+            self.hit(lost, at)
+        c.run("get", "b/lost", "-", binary=True, code=LOST)
+        for name, data in objects.items():
+            self.hit(data, 50 * KIB)
+            self.assertEqual(c.get_bytes(name), data, name)
+        wait_until(lambda: c.status()["repair_rows"] == 1 and c.status()["repair_failed"] == 1, 60, "the others to be mended")
+        repair = c.run("repair", "--json").json
+        self.assertEqual([f["objects"] for f in repair["failures"]], ["b/lost"])
+        self.assertEqual(repair["levels"], [{"readable": False, "margin": 0, "runs": 1}])
+        self.assertIn("b/lost", c.run("repair", "--watch").out)
+        verify = c.run("verify", "--json", code=LOST).json
+        self.assertEqual(verify["fragments"] - verify["fragments_good"], 3)
+        self.check_all(objects)
+        c.run("rm", "b/lost")
+        self.healed()
+        self.assertEqual(c.run("repair", "--json").json["failures"], [])
+
+    def test_the_dial_is_kept(self):
+        c = self.cluster
+        self.assertEqual(c.run("repair", "--json").json["priority"], "normal")
+        self.assertEqual(c.run("repair", "--priority", "high", "--json").json["priority"], "high")
+        c.run("repair", "--priority", "fast", code=USAGE)
+        c.kill(f"coordinator.{self.leader()}")
+        wait_until(lambda: c.run("repair", "--json", code=None).code == OK, 30, "a new leader")
+        self.assertEqual(c.run("repair", "status", "--json").json["priority"], "high")
+        c.kill(*c.names())
+        c.up()
+        self.assertEqual(c.run("repair", "--json").json["priority"], "high")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 
 #include "base/banned.h"
 
-enum { TRIES = 20 };
+enum { TRIES = 20, MEND_S = 240 };
 
 /* ---- everybody is there ---- */
 
@@ -169,9 +169,39 @@ static bool verify(struct lilio_verify_result *ret)
     return err == LILIO_OK;
 }
 
+static bool all_osds_complete(const struct lilio_status *status)
+{
+    for (size_t i = 0; i < status->osd_count; i++)
+        if (!status->osds[i].complete || strcmp(status->osds[i].state, "up") != 0)
+            return false;
+    return true;
+}
+
+/* What is known to be bad mends itself where every disk is a member's. */
+static void faults_mend(void)
+{
+    plot.stage = "faults mend themselves";
+    for (uint64_t end = sim_now() + MEND_S * SIM_S;; sim_sleep(500 * SIM_MS)) {
+        struct lilio_status status = {0};
+        if (sim_faults_beyond(plot.faults))
+            return;
+        if (!get_status(&status))
+            continue;
+        uint64_t rows = status.repair_rows, failed = status.repair_failed;
+        bool complete = all_osds_complete(&status);
+        lilio_status_release(&status);
+        if (rows == 0 || !complete)
+            return;
+        if (sim_now() >= end)
+            sim_fail(SIM_WRONG, "%llu runs did not mend themselves within %d s, %llu failed",
+                     (unsigned long long)rows, MEND_S, (unsigned long long)failed);
+    }
+}
+
 void check_end_redundant(void)
 {
     struct lilio_status status = {0};
+    faults_mend();
     plot.stage = "redundancy is full";
     for (unsigned osd = 0; osd < plot.swarm.osds; osd++) {
         while (!get_status(&status))

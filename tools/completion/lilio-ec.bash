@@ -21,7 +21,7 @@ _lilio_ec() {
     esac
     local options= words=
     case $command in
-    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator verify explain bench help' ;;
+    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair verify explain bench help' ;;
     osd) words='ls rebuild' ;;
     coordinator) words='ls add rm replace transfer' ;;
     up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --detach' ;;
@@ -37,6 +37,7 @@ _lilio_ec() {
         words='put get mixed'
         options='--size --concurrency --seconds --keep --bucket --profile --set-bytes --objects --drop-caches --seed'
         ;;
+    repair) options='--priority --watch' ;;
     'osd rebuild') options='--disk' ;;
     'coordinator add') options='--dir' ;;
     'coordinator rm') options='--force' ;;

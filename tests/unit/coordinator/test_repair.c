@@ -447,8 +447,8 @@ static void bad_run_holds_up_nobody(bool rocksdb)
     }
     assert_int_equal(fx_row(f.fx)->repair_count, 1);
     assert_int_equal(told(&f).failed, 1);
+    assert_int_equal(told(&f).failures[0].tries, 1); /* both its OSDs failed at one attempt */
     assert_int_equal(fx_delete(f.fx, &f.bucket, "k1"), LILIO_OK);
-    seconds(&f, 2);
     assert_int_equal(told(&f).failed, 0); /* deleted: nothing to tell */
     fixture_release(&f);
 }

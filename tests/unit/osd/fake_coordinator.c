@@ -86,13 +86,56 @@ static void on_bind(struct fake *fake, struct proto_request **request, struct pr
     reply_ok(fake, request);
 }
 
+static bool is_named(const struct proto_osd_heartbeat *beat, uint64_t id)
+{
+    bool named = false;
+    for (size_t i = 0; i < beat->repairing_count; i++)
+        named |= beat->repairing[i] == id;
+    return named;
+}
+
+static void repair_heard(struct fake_repair *repair, const struct proto_osd_heartbeat *beat)
+{
+    repair->named = is_named(beat, repair->job.id);
+    for (size_t i = 0; i < beat->repaired_count; i++) {
+        const struct proto_repair_result *result = &beat->repaired[i];
+        if (result->id != repair->job.id)
+            continue;
+        assert_true(base_oid_equal(result->oid, repair->job.oid));
+        assert_false(repair->named);
+        repair->ended++;
+        repair->result = *result;
+        (void)snprintf(repair->reason, sizeof repair->reason, "%.*s", (int)result->reason.size,
+                       (const char *)result->reason.data);
+    }
+}
+
+/* Returns how many jobs it ordered. */
+static size_t repairs_order(struct fake *fake, const struct proto_osd_heartbeat *beat,
+                            struct proto_repair_job *ret)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < fake->repair_count; i++) {
+        struct fake_repair *repair = &fake->repairs[i];
+        repair_heard(repair, beat);
+        if (!repair->named && !repair->ended)
+            ret[count++] = repair->job;
+    }
+    fake->repair_orders += (unsigned)count;
+    return count;
+}
+
 static void on_heartbeat(struct fake *fake, struct proto_request **request,
                          struct proto_arena *arena)
 {
     struct proto_osd_heartbeat beat;
     assert_int_equal(proto_osd_heartbeat_unpack((*request)->body, arena, &beat, NULL), LILIO_OK);
     const struct proto_cluster_map *map = proto_map_ref_get(fake->map);
+    struct proto_repair_job repairs[FAKE_REPAIRS_MAX];
     struct proto_osd_orders orders = {
+        .repair = repairs,
+        .repair_count = repairs_order(fake, &beat, repairs),
+        .repair_share = 15,
         .known = !fake->forget,
         .changed = beat.known_epoch < map->epoch,
         .collect = fake->jobs,
@@ -172,7 +215,9 @@ static void on_data_get(struct fake *fake, struct proto_request **request,
     assert_int_equal(proto_data_get_unpack((*request)->body, arena, &get, NULL), LILIO_OK);
     for (size_t i = 0; i < fake->row_count; i++) {
         struct proto_name name;
-        struct proto_data data = {.data = row_of(&fake->rows[i], &name).data};
+        struct proto_data data = {.data = row_of(&fake->rows[i], &name).data,
+                                  .names = get.names ? &name : NULL,
+                                  .names_count = get.names ? 1 : 0};
         if (!base_oid_equal(fake->rows[i].oid, get.oid) || fake->rows[i].deleted)
             continue;
         reply(fake, request, &proto_type_data, &data);
@@ -185,6 +230,10 @@ static void on_report(struct fake *fake, struct proto_request **request, struct 
 {
     struct proto_report report;
     assert_int_equal(proto_report_unpack((*request)->body, arena, &report, NULL), LILIO_OK);
+    if (fake->refuse_reports) {
+        refuse(fake, request, LILIO_E_NO_SPACE);
+        return;
+    }
     for (size_t i = 0; i < report.items_count; i++) {
         assert_true(fake->report_count < FAKE_REPORTS_MAX);
         fake->reports[fake->report_count++] = report.items[i];
@@ -199,7 +248,12 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_osd_hello: on_hello(fake, &request, arena); break;
     case PROTO_MSG_osd_bind: on_bind(fake, &request, arena); break;
     case PROTO_MSG_osd_heartbeat: on_heartbeat(fake, &request, arena); break;
-    case PROTO_MSG_scan_open: reply(fake, &request, &proto_type_scan, &scan); break;
+    case PROTO_MSG_scan_open:
+        if (fake->busy_scans)
+            refuse(fake, &request, LILIO_E_BUSY);
+        else
+            reply(fake, &request, &proto_type_scan, &scan);
+        break;
     case PROTO_MSG_scan_next: on_scan_next(fake, &request, arena); break;
     case PROTO_MSG_scan_close: reply_ok(fake, &request); break;
     case PROTO_MSG_data_get: on_data_get(fake, &request, arena); break;

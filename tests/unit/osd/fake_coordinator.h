@@ -19,6 +19,16 @@ const char *const *fake_endpoints(void);
     } while (0)
 
 enum { FAKE_ROWS_MAX = 64, FAKE_REPORTS_MAX = 4096, FAKE_JOBS_MAX = 8 };
+enum { FAKE_REPAIRS_MAX = 64 };
+
+/* A repair job and what became of it. */
+struct fake_repair {
+    struct proto_repair_job job;
+    bool named; /* in the last heartbeat */
+    unsigned ended;
+    struct proto_repair_result result;
+    char reason[257];
+};
 
 struct fake_row {
     struct base_oid oid;
@@ -55,12 +65,18 @@ struct fake {
     size_t row_count, page_rows;
     uint64_t index;               /* pinned by the next scan_open */
     uint64_t later_index;         /* what it becomes once a page was asked for; 0 = as it is */
+    bool busy_scans;              /* scan_open answers BUSY */
     bool lose_scans;              /* scan_next answers NOT_FOUND */
     struct base_oid delete_after; /* when this row was handed out, it and its data are deleted */
     unsigned pages, completes;
     struct proto_osd_complete complete;
     struct proto_fragment_report reports[FAKE_REPORTS_MAX];
     size_t report_count;
+    bool refuse_reports;
+    /* repair: what has no result is in the orders of each heartbeat that does not name it */
+    struct fake_repair repairs[FAKE_REPAIRS_MAX];
+    size_t repair_count;
+    unsigned repair_orders; /* jobs ever handed out */
 };
 
 /* Serves at fake_endpoints()[0] with a map of epoch 5. */
