@@ -159,10 +159,9 @@ static void failure_note(struct coord_service *service, size_t place,
 {
     struct repair *repair = &service->repair;
     struct repair_failure *failure = coord_table_add(&repair->failures, oid_key(result->oid));
-    if (!failure) {
-        LILIO_MARK("coordinator/repair_failures_full");
-        return;
-    }
+    if (!failure)
+        return; /* too many: it does not wait */
+    LILIO_MARK("coordinator/repair_failed");
     uint64_t now = service_now_ms(service);
     if (now >= failure->due_ms) { /* else another OSD failed at the same attempt */
         uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
@@ -221,8 +220,10 @@ static void result_note(struct coord_service *service, size_t place,
 {
     struct repair *repair = &service->repair;
     struct repair_lease *lease = lease_find(repair, place, result->oid);
-    if (!lease || lease->id != result->id)
-        return; /* of the leader before us, or it ran out */
+    if (!lease || lease->id != result->id) { /* of the leader before us, or it ran out */
+        LILIO_MARK("coordinator/repair_late");
+        return;
+    }
     bool last = lease_end(repair, lease);
     repair->mended += result->mended;
     repair->mended_bytes += result->bytes;
@@ -252,10 +253,14 @@ void service_repair_note(struct coord_service *service, size_t place,
         result_note(service, place, &beat->repaired[i]);
     for (size_t i = 0; i < COORD_REPAIR_OPEN_MAX; i++) {
         struct repair_lease *lease = &repair->leases[place][i];
-        if (is_named(beat, lease->id))
+        if (!lease->id || !lease->handed)
+            continue;
+        lease->handed = is_named(beat, lease->id);
+        if (lease->handed)
             lease->heard_ms = service_now_ms(service);
         else
-            lease->handed = false; /* its answer was lost, or the OSD began anew: once more */
+            LILIO_MARK(
+                "coordinator/repair_again"); /* our answer was lost, or the OSD had no room */
     }
 }
 
@@ -485,8 +490,7 @@ static void leases_expire(struct coord_service *service, size_t place)
         struct repair_lease *lease = &repair->leases[place][i];
         if (!lease->id || (ready && now - lease->heard_ms < COORD_REPAIR_LEASE_MS))
             continue;
-        if (ready)
-            LILIO_MARK("coordinator/repair_lease_ran_out");
+        LILIO_MARK("coordinator/repair_lease_ended");
         (void)lease_end(repair, lease); /* the run keeps its row */
     }
 }

@@ -22,6 +22,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/mark.h"
+#include "base/planted.h"
 #include "osd/rebuild_priv.h"
 #include "osd/throttle.h"
 #include "osd/worker.h"
@@ -124,7 +126,9 @@ void osd_repair_orders(struct osd_repair *repair, const struct proto_osd_orders 
         struct place *place = place_for(repair, orders->repair[i].oid);
         if (!place)
             continue; /* the leader sees that it is not named */
-        if (place->state == STATE_FREE)
+        if (place->state != STATE_FREE)
+            LILIO_MARK("osd/repair_new_lease");
+        else
             *place = (struct place){
                 .state = STATE_WAITING, .job = orders->repair[i], .order = repair->orders++};
         place->job.id = orders->repair[i].id;
@@ -248,7 +252,8 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     struct osd_repair *repair = context;
     const struct proto_data_row *row = &task->row->data;
     struct place *place = active_of(repair, row->oid);
-    if (outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT)
+    if (outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT ||
+        LILIO_PLANTED("repair_hides_failures"))
         osd_worker_report(&repair->worker, proto_map_ref_get(repair->map), row, task->stripe,
                           task->index, OSD_REPORT_GOOD);
     if (outcome == OSD_TASK_REBUILT) {
@@ -260,7 +265,10 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     LILIO_ASSERT(place);
     struct proto_repair_result *result = &place->result;
     switch (outcome) {
-    case OSD_TASK_PRESENT: result->present++; break;
+    case OSD_TASK_PRESENT:
+        LILIO_MARK("osd/repair_present");
+        result->present++;
+        break;
     case OSD_TASK_REBUILT: result->mended++, result->bytes += bytes; break;
     case OSD_TASK_GONE: break; /* so is its row */
     case OSD_TASK_FAILED: result->failed++, fail(place, err, reason); break;
@@ -324,6 +332,8 @@ static enum lilio_err engine_ready(struct osd_repair *repair, struct lilio_errin
     if (repair->engine && epoch == osd_node_epoch(node_of(repair)))
         return LILIO_OK;
     enum lilio_err err = LILIO_OK;
+    if (repair->engine)
+        LILIO_MARK("osd/repair_new_map");
     while (repair->engine && osd_engine_busy(repair->engine) && !err)
         err = engine_step(repair);
     if (err)
@@ -543,8 +553,10 @@ static bool begin_next(struct osd_repair *repair)
         waiting_drop(repair);
         return false;
     }
-    if (repair->options.rebuild && osd_rebuild_runs(repair->options.rebuild))
+    if (repair->options.rebuild && osd_rebuild_runs(repair->options.rebuild)) {
+        LILIO_MARK("osd/repair_behind_rebuild");
         return false;
+    }
     struct place *place = waiting_take(repair);
     if (place)
         job_begin(repair, place);
