@@ -60,6 +60,24 @@ class Heal(ClusterTest):
         self.verified()
         self.check_all(objects)
 
+    def test_widths_that_came_later(self):
+        """OSDs that have mended before follow the map to placements they did not know."""
+        c = self.cluster
+        c.kill_osds(2)
+        objects = self.fill(2, 64 * KIB, SEED + 12)
+        c.up()
+        self.healed()
+        c.run("mb", "wide", "--profile", "3+2")
+        c.kill_osds(2)
+        for i in range(6):
+            objects[f"wide/{i}"] = content(200 * KIB, SEED + 20 + i)
+            c.put_bytes(objects[f"wide/{i}"], f"wide/{i}")
+        self.assertGreater(c.status()["repair_rows"], 0)
+        c.up()
+        self.healed()
+        self.verified()
+        self.check_all(objects)
+
     def test_leader_killed_meanwhile(self):
         c = self.cluster
         c.kill_osds(4)

@@ -264,6 +264,10 @@ static void more_than_there_is_room(bool rocksdb)
     second(&f);
     second(&f);
     assert_int_equal(f.osds[2].count, COORD_REPAIR_OPEN_MAX);
+    mend_all(&f);
+    svc_pass(f.svc, 250); /* sooner than the next walk: on from where there was no room */
+    beat(&f, 2);
+    assert_int_equal(f.osds[2].count, COORD_REPAIR_OPEN_MAX);
     while (owner(&f, counter, 0) != 2)
         counter++;
     damaged(&f, counter, 2);
