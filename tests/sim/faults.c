@@ -360,6 +360,7 @@ static void replace_disk(struct sim_faults *f, struct sim_node *node)
     if (sim_node_state(node) == SIM_UP)
         sim_node_kill(node);
     sim_disk_replace(sim_node_disk(node));
+    sim_disk_heal(sim_node_disk(node)); /* the new one is well */
     ward(f, node)->disk_well_at = 0;
     ward(f, node)->harm_until = ward(f, node)->dead_until = 0;
     goes_down(f, node);
