@@ -22,6 +22,7 @@
 #include "coordinator/identity.h"
 #include "coordinator/install.h"
 #include "coordinator/raft/raft.h"
+#include "coordinator/upgrade.h"
 
 #include "base/banned.h"
 
@@ -104,7 +105,8 @@ static enum lilio_err open_maps(struct coord_home *home, bool create, bool has_l
         return maps_gone(home->path, info);
     if (err)
         return lilio_prefix(info, err, "the object maps cannot be opened");
-    return coord_state_open(home->kv, &home->state, info);
+    err = coord_upgrade(home->kv, info);
+    return err ? err : coord_state_open(home->kv, &home->state, info);
 }
 
 void coord_home_maps_close(struct coord_home *home)
