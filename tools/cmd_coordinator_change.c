@@ -397,7 +397,8 @@ static enum lilio_err old_retire(struct tools_membership *membership, bool force
                           "without coordinator.%u no majority of the coordinators lives: start or "
                           "replace the others first",
                           membership->id);
-    bool lives = !gone && !force;
+    /* One that runs and is not heard hangs, or its folder is not this member's. */
+    bool lives = !gone && !force && (daemon->pidfd < 0 || tools_quorum_lives(old));
     enum lilio_err err =
         lives && daemon->pidfd < 0 ? life_look(membership, old->member, &lives) : LILIO_OK;
     if (err)
