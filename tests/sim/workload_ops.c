@@ -497,7 +497,8 @@ void sim_workload_settle_copies(struct sim_workload *workload)
             continue;
         to->value = value;
         from->value = value;
-        if (from->end == UINT64_MAX) /* its client died: whatever it read, it read by then */
+        /* Its client died, or gave up: it was done later, by whatever end. */
+        if (from->end == UINT64_MAX || to->outcome == SIM_UNKNOWN)
             from->end = history->order;
         from->outcome = SIM_DONE;
     }
