@@ -294,7 +294,9 @@ class Quorum(ClusterTest):
         c.run("coordinator", "add", str(leader), code=USAGE)  # its old folder is still there
         with open(c.path("lilio.yaml")) as f:
             self.assertEqual(len(re.findall(r"coordinator\.\d+\.peer\.sock", f.read())), 2)
-        self.cluster.coordinators = 8  # those that are to be ended
+        left_folders = [i for i in range(9) if os.path.exists(c.path(f"coordinator.{i}"))]
+        self.assertNotIn(c.run("coordinator", "add", "--json").json["id"], left_folders)  # rm leaves them
+        self.cluster.coordinators = 10  # those that are to be ended
 
     def test_forged_messages_of_strangers_are_harmless(self):
         """A later incarnation of a coordinator may be one to come: it is not believed while a leader is heard."""
