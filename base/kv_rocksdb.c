@@ -39,6 +39,7 @@ enum {
     COLUMN_NAME_MAX = 64,
     BLOB_MIN_BYTES = 1024,
     BLOB_FILE_BYTES = 16 << 20,
+    NO_LOG_LEVEL0_FILES = 8, /* merged at once: flushes of all columns make many small files */
 };
 #define FLUSH_FOLDER          "flush"
 #define MEMTABLE_FILTER_RATIO 0.02 /* of a memtable's size */
@@ -214,6 +215,7 @@ static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_opt
     kv->sync_options = rocksdb_writeoptions_create();
     if (wanted->no_log) {
         rocksdb_options_set_atomic_flush(kv->options, 1);
+        rocksdb_options_set_level0_file_num_compaction_trigger(kv->options, NO_LOG_LEVEL0_FILES);
         rocksdb_writeoptions_disable_WAL(kv->write_options, 1);
         rocksdb_writeoptions_disable_WAL(kv->sync_options, 1);
     } else {
