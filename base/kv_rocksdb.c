@@ -39,8 +39,10 @@ enum {
     COLUMN_NAME_MAX = 64,
     BLOB_MIN_BYTES = 1024,
     BLOB_FILE_BYTES = 16 << 20,
+    NO_LOG_LEVEL0_FILES = 8, /* merged at once: flushes of all columns make many small files */
 };
-#define FLUSH_FOLDER "flush"
+#define FLUSH_FOLDER          "flush"
+#define MEMTABLE_FILTER_RATIO 0.02 /* of a memtable's size */
 
 struct rocks_kv {
     struct base_kv head;
@@ -146,6 +148,7 @@ static void set_memory(rocksdb_options_t *options, const struct base_kv_options 
     rocksdb_options_set_write_buffer_size(options, one);
     rocksdb_options_set_max_write_buffer_number(options, 2);
     rocksdb_options_set_arena_block_size(options, 64 << 10);
+    rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, MEMTABLE_FILTER_RATIO);
     rocksdb_options_set_max_total_wal_size(options, one);
     rocksdb_options_set_max_open_files(options, OPEN_FILES_MAX);
     rocksdb_options_set_max_background_jobs(options, 2);
@@ -188,9 +191,10 @@ static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_opt
     char *text = NULL;
     rocksdb_options_t *plain = rocksdb_options_create();
     kv->options = rocksdb_options_create();
-    /* Has no function of its own; with it the log alone would reserve the whole memtable budget on
-     * disk. */
-    rocksdb_get_options_from_string(plain, "allow_fallocate=false", kv->options, &text);
+    /* Have no functions of their own. With fallocate the log alone would reserve the whole memtable
+     * budget on disk; a filter over whole keys spares most searches of a memtable for new keys. */
+    rocksdb_get_options_from_string(
+        plain, "allow_fallocate=false;memtable_whole_key_filtering=true", kv->options, &text);
     rocksdb_options_destroy(plain);
     enum lilio_err err = take_error(text, "RocksDB options", info);
     if (err)
@@ -211,6 +215,7 @@ static enum lilio_err make_options(struct rocks_kv *kv, const struct base_kv_opt
     kv->sync_options = rocksdb_writeoptions_create();
     if (wanted->no_log) {
         rocksdb_options_set_atomic_flush(kv->options, 1);
+        rocksdb_options_set_level0_file_num_compaction_trigger(kv->options, NO_LOG_LEVEL0_FILES);
         rocksdb_writeoptions_disable_WAL(kv->write_options, 1);
         rocksdb_writeoptions_disable_WAL(kv->sync_options, 1);
     } else {

@@ -22,6 +22,7 @@
 #include "coordinator/identity.h"
 #include "coordinator/install.h"
 #include "coordinator/raft/raft.h"
+#include "coordinator/upgrade.h"
 
 #include "base/banned.h"
 
@@ -104,7 +105,8 @@ static enum lilio_err open_maps(struct coord_home *home, bool create, bool has_l
         return maps_gone(home->path, info);
     if (err)
         return lilio_prefix(info, err, "the object maps cannot be opened");
-    return coord_state_open(home->kv, &home->state, info);
+    err = coord_upgrade(home->kv, info);
+    return err ? err : coord_state_open(home->kv, &home->state, info);
 }
 
 void coord_home_maps_close(struct coord_home *home)
@@ -307,6 +309,12 @@ static enum lilio_err check_identity(const struct coord_home_options *options,
 
 /* ---- opening a member ---- */
 
+static enum lilio_err part_gone(const char *path, const char *part, struct lilio_errinfo *info)
+{
+    return lilio_fail(info, LILIO_E_CORRUPT,
+                      "the %s of %s is gone: this coordinator has to be replaced", part, path);
+}
+
 static enum lilio_err open_log(const struct coord_home_options *options, struct coord_home *home,
                                struct lilio_errinfo *info)
 {
@@ -320,14 +328,14 @@ static enum lilio_err open_log(const struct coord_home_options *options, struct 
     enum lilio_err err = raft_vote_load(home->disk, home->cluster_id, home->member,
                                         false /* must be there */, &home->vote, info);
     if (err)
-        return lilio_prefix(info, err == LILIO_E_NOT_FOUND ? LILIO_E_CORRUPT : err,
-                            "the vote of %s", options->path);
+        return err == LILIO_E_NOT_FOUND ? part_gone(options->path, "vote", info)
+                                        : lilio_prefix(info, err, "the vote of %s", options->path);
     if (LILIO_PLANTED("vote_forgotten_on_restart"))
         home->vote.vote = 0;
     err = raft_log_open(&log, &home->log, &recovery, info);
     if (err)
-        return lilio_prefix(info, err == LILIO_E_NOT_FOUND ? LILIO_E_CORRUPT : err, "the log of %s",
-                            options->path);
+        return err == LILIO_E_NOT_FOUND ? part_gone(options->path, "log", info)
+                                        : lilio_prefix(info, err, "the log of %s", options->path);
     if (recovery.torn)
         base_log_write(options->log, BASE_LOG_WARN, "home", "log_end_cut", "bytes=%llu",
                        (unsigned long long)recovery.torn_bytes);

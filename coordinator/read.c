@@ -13,10 +13,8 @@ enum lilio_err coord_read_bucket(const struct coord_view *view, struct base_slic
         return lilio_fail(info, LILIO_E_NO_BUCKET, "no such bucket");
     struct coord_key key = coord_key_text(name);
     struct base_buffer id = {0};
-    enum lilio_err err = view->batch ? base_kv_batch_get(view->batch, COORD_BUCKET_NAMES,
-                                                         coord_key_slice(&key), &id, info)
-                                     : base_kv_get(view->kv, view->snapshot, COORD_BUCKET_NAMES,
-                                                   coord_key_slice(&key), &id, info);
+    enum lilio_err err =
+        coord_view_bytes(view, COORD_BUCKET_NAMES, coord_key_slice(&key), &id, info);
     if (!err && id.size != 8)
         err = lilio_fail(info, LILIO_E_CORRUPT, "a bucket name has no id");
     if (!err) {
@@ -35,13 +33,6 @@ static uint32_t page_limit(uint32_t asked)
     return asked == 0 || asked > COORD_PAGE_MAX ? COORD_PAGE_MAX : asked;
 }
 
-static enum lilio_err new_iter(const struct coord_view *view, enum coord_column column,
-                               struct base_kv_iter **ret, struct lilio_errinfo *info)
-{
-    enum lilio_err err = base_kv_iter_new(view->kv, view->snapshot, view->batch, column, ret);
-    return err ? lilio_fail(info, err, "%s", lilio_err_text(err)) : LILIO_OK;
-}
-
 static void *take(const struct coord_view *view, size_t size, enum lilio_err *err,
                   struct lilio_errinfo *info)
 {
@@ -57,7 +48,7 @@ enum lilio_err coord_read_buckets(const struct coord_view *view,
 {
     uint32_t limit = page_limit(ask->limit);
     struct base_kv_iter *iter = NULL;
-    enum lilio_err err = new_iter(view, COORD_BUCKET_NAMES, &iter, info);
+    enum lilio_err err = coord_view_iter(view, COORD_BUCKET_NAMES, &iter, info);
     if (err)
         return err;
     *ret = (struct proto_buckets){0};
@@ -270,7 +261,7 @@ enum lilio_err coord_read_listing(const struct coord_view *view, const struct pr
     walk.prefix = coord_key_names(walk.bucket.id, ask->prefix);
     ret->entries = take(view, walk.limit * sizeof *ret->entries, &err, info);
     if (!err)
-        err = new_iter(view, COORD_VERSIONS, &walk.iter, info);
+        err = coord_view_iter(view, COORD_VERSIONS, &walk.iter, info);
     if (!err)
         err = walk_page(&walk);
     base_kv_iter_free(&walk.iter);
@@ -404,9 +395,9 @@ enum lilio_err coord_read_scan(const struct coord_view *view, uint64_t bucket_id
 {
     *ret = (struct proto_scan_page){0};
     struct base_kv_iter *data = NULL, *refs = NULL;
-    enum lilio_err err = new_iter(view, COORD_DATA, &data, info);
+    enum lilio_err err = coord_view_iter(view, COORD_DATA, &data, info);
     if (!err)
-        err = new_iter(view, COORD_REFS, &refs, info);
+        err = coord_view_iter(view, COORD_REFS, &refs, info);
     if (!err)
         ret->rows = take(view, COORD_SCAN_ROWS_MAX * sizeof *ret->rows, &err, info);
     if (!err) {
@@ -429,7 +420,7 @@ enum lilio_err coord_read_session(const struct coord_view *view, uint64_t from_i
                                   struct lilio_errinfo *info)
 {
     struct base_kv_iter *iter = NULL;
-    enum lilio_err err = new_iter(view, COORD_SESSIONS, &iter, info);
+    enum lilio_err err = coord_view_iter(view, COORD_SESSIONS, &iter, info);
     if (err)
         return err;
     *ret_found = false;
@@ -461,7 +452,7 @@ enum lilio_err coord_read_gc(const struct coord_view *view, const struct proto_g
                              struct lilio_errinfo *info)
 {
     struct base_kv_iter *iter = NULL;
-    enum lilio_err err = new_iter(view, COORD_GC, &iter, info);
+    enum lilio_err err = coord_view_iter(view, COORD_GC, &iter, info);
     if (err)
         return err;
     *ret_count = 0;

@@ -13,6 +13,7 @@
 enum {
     APPLY_ENTRIES_MAX = 64,
     APPLY_BYTES_MAX = 1 << 20,
+    COMMIT_BYTES = 256 << 10, /* of commands whose rows are written in one batch */
     FLUSH_BYTES = 64 << 20,
     FLUSH_MS = 30000,
     RESULT_KEPT_BYTES = 64 << 10,
@@ -81,8 +82,6 @@ static enum lilio_err apply_commands(struct coord_replica *replica, const struct
     err = coord_state_apply(state, entry->index, entry->term, content->commands, content->count,
                             replica->results, info);
     if (!err)
-        err = coord_state_commit(state, false /* the log is the truth */, info);
-    if (!err)
         answer_round(replica, entry, content->count);
     return err;
 }
@@ -103,8 +102,6 @@ static enum lilio_err apply_entry(struct coord_replica *replica, const struct ra
                             (unsigned long long)entry->index);
     err = coord_state_advance(replica->home->state, entry->index, entry->term,
                               is_config ? &config : NULL, info);
-    if (!err)
-        err = coord_state_commit(replica->home->state, false /* as above */, info);
     if (!err && is_config)
         replica_members_applied(replica, entry->index, entry->term);
     return err;
@@ -132,11 +129,22 @@ static enum lilio_err apply_piece(struct coord_replica *replica, struct lilio_er
     return err;
 }
 
+/* Many entries in one batch cost the store less; a read that comes earlier commits by itself. */
+static enum lilio_err commit_piece(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    struct coord_state *state = replica->home->state;
+    return coord_state_pending(state) < COMMIT_BYTES
+               ? LILIO_OK
+               : coord_state_commit(state, false /* the log is the truth */, info);
+}
+
 enum lilio_err replica_apply(struct coord_replica *replica, struct lilio_errinfo *info)
 {
     if (replica->applied == replica->commit)
         return LILIO_OK;
     enum lilio_err err = apply_piece(replica, info);
+    if (!err)
+        err = commit_piece(replica, info);
     if (err) {
         LILIO_MARK("replica/apply_failed");
         raft_fail(replica->raft);
@@ -193,6 +201,11 @@ enum lilio_err replica_flush(struct coord_replica *replica, struct lilio_errinfo
         replica->applied == replica->flushed ||
         (replica->unflushed_bytes < bytes && replica->now_ms - replica->flush_begun_ms < ms))
         return LILIO_OK;
+    err = coord_state_commit(replica->home->state, false, info);
+    if (err) {
+        raft_fail(replica->raft);
+        return lilio_prefix(info, err, "the maps cannot be written");
+    }
     replica->flush_target = replica->applied;
     replica->flush_begun_ms = replica->now_ms;
     replica->unflushed_bytes = 0;

@@ -36,8 +36,16 @@ void replica_snapshot_request(struct coord_replica *replica, struct proto_reques
     if (!may_pull(replica, request)) {
         coord_peers_refuse(replica->peers, "the state asked for by no member");
         proto_server_reply_error(server, &request, LILIO_E_DENIED, "not a member of the quorum", 0);
-    } else if (!coord_snapshots_request(replica->snapshots, server, &request, replica->home->kv,
-                                        replica->applied)) {
+        return;
+    }
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = LILIO_OK;
+    if (request->type == &proto_type_snapshot_open) /* what is copied holds all that was applied */
+        err = coord_state_commit(replica->home->state, false, &info);
+    if (err)
+        proto_server_reply_error(server, &request, err, info.text, 0);
+    else if (!coord_snapshots_request(replica->snapshots, server, &request, replica->home->kv,
+                                      replica->applied)) {
         coord_peers_refuse(replica->peers, "a request that is not for other coordinators");
         proto_server_reply_error(server, &request, LILIO_E_UNSUPPORTED,
                                  "only coordinators talk here", 0);

@@ -183,7 +183,9 @@ static void walk_open(struct coord_service *service, const struct coord_request 
                        "too many walks over the maps are under way");
         return;
     }
-    enum lilio_err err = base_kv_snapshot_new(service->options.kv, &pin->snapshot);
+    enum lilio_err err = coord_state_commit(service->state, false, NULL);
+    if (!err)
+        err = base_kv_snapshot_new(service->options.kv, &pin->snapshot);
     if (err) {
         service_refuse(service, request, err, NULL);
         return;

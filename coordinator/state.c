@@ -2,12 +2,12 @@
  *
  * How an entry becomes state: apply() takes the commands in their order. Each is unpacked, cluster
  * time goes on, a request of a session is admitted or answered from memory, its handler decides and
- * writes into the batch, its result is remembered in the same batch. After the last one the state
- * row, which holds the applied index and its term, joins the batch. commit() writes the batch as
- * one.
+ * writes into the batch, its result is remembered in the same batch. Rows that nearly every command
+ * changes (state_hot.c) and the state row, which holds the applied index and its term, join the
+ * batch in commit(), which writes it as one.
  *
  * What a crash leaves: all of the batches up to some point that is not before the last flush, each
- * whole; entries after it are applied again by who holds the log.
+ * whole; entries after it are applied again by who holds the log. A batch may hold many entries.
  */
 #include "coordinator/state.h"
 
@@ -31,7 +31,7 @@ static struct coord_key meta_key(const char *name)
 static enum lilio_err load_row(struct coord_state *state, const char *name,
                                const struct proto_type *type, void *ret, struct lilio_errinfo *info)
 {
-    struct coord_view view = coord_state_view(state, NULL, state->arena);
+    struct coord_view view = {.kv = state->kv, .arena = state->arena};
     struct coord_key key = meta_key(name);
     enum lilio_err err = coord_view_get(&view, COORD_META, &key, type, ret, info);
     return err == LILIO_E_NOT_FOUND ? err
@@ -65,7 +65,7 @@ static enum lilio_err load_state(struct coord_state *state, struct lilio_errinfo
 static enum lilio_err config_keep(struct coord_state *state, struct base_slice packed,
                                   struct lilio_errinfo *info)
 {
-    struct coord_view view = coord_state_view(state, NULL, state->config_arena);
+    struct coord_view view = {.kv = state->kv, .arena = state->config_arena};
     proto_arena_clear(state->config_arena);
     state->config = (struct proto_raft_config){0};
     return coord_view_unpack(&view, &proto_type_raft_config, packed, &state->config, info);
@@ -111,6 +111,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
     state->kv = kv;
     enum lilio_err err = base_kv_batch_new(kv, &state->batch);
     if (!err)
+        err = coord_hot_new(&state->hot);
+    if (!err)
         err = proto_arena_new(&state->arena);
     if (!err)
         err = proto_arena_new(&state->config_arena);
@@ -139,6 +141,7 @@ void coord_state_free(struct coord_state **state)
     if (!*state)
         return;
     coord_map_release(*state);
+    coord_hot_free(&(*state)->hot);
     base_kv_batch_free(&(*state)->batch);
     proto_arena_free(&(*state)->arena);
     proto_arena_free(&(*state)->config_arena);
@@ -200,26 +203,45 @@ enum lilio_err coord_view_unpack_here(const struct coord_view *view, const struc
                         "a %s row", type->name);
 }
 
+enum lilio_err coord_view_bytes(const struct coord_view *view, enum coord_column column,
+                                struct base_slice key, struct base_buffer *ret_value,
+                                struct lilio_errinfo *info)
+{
+    if (view->failed)
+        return lilio_fail(info, view->failed, "the object maps cannot be written");
+    return view->batch ? base_kv_batch_get(view->batch, column, key, ret_value, info)
+                       : base_kv_get(view->kv, view->snapshot, column, key, ret_value, info);
+}
+
+enum lilio_err coord_view_iter(const struct coord_view *view, enum coord_column column,
+                               struct base_kv_iter **ret_iter, struct lilio_errinfo *info)
+{
+    enum lilio_err err = view->failed;
+    if (!err)
+        err = base_kv_iter_new(view->kv, view->snapshot, view->batch, column, ret_iter);
+    return err ? lilio_fail(info, err, "%s", lilio_err_text(err)) : LILIO_OK;
+}
+
 enum lilio_err coord_view_get(const struct coord_view *view, enum coord_column column,
                               const struct coord_key *key, const struct proto_type *type, void *ret,
                               struct lilio_errinfo *info)
 {
     struct base_buffer value = {0};
-    enum lilio_err err =
-        view->batch
-            ? base_kv_batch_get(view->batch, column, coord_key_slice(key), &value, info)
-            : base_kv_get(view->kv, view->snapshot, column, coord_key_slice(key), &value, info);
+    enum lilio_err err = coord_view_bytes(view, column, coord_key_slice(key), &value, info);
     if (!err)
         err = coord_view_unpack(view, type, base_buffer_slice(&value), ret, info);
     base_buffer_release(&value);
     return err;
 }
 
-struct coord_view coord_state_view(const struct coord_state *state,
+struct coord_view coord_state_view(struct coord_state *state,
                                    const struct base_kv_snapshot *snapshot,
                                    struct proto_arena *arena)
 {
-    return (struct coord_view){.kv = state->kv, .snapshot = snapshot, .arena = arena};
+    struct coord_view view = {.kv = state->kv, .snapshot = snapshot, .arena = arena};
+    if (!snapshot)
+        view.failed = coord_state_commit(state, false, NULL);
+    return view;
 }
 
 struct coord_view coord_command_view(const struct coord_command *command)
@@ -417,32 +439,33 @@ static void reply_refusal(struct coord_command *command, enum lilio_err err)
 struct handler {
     uint16_t type;
     bool session; /* a request of a session: admitted and remembered */
+    bool by_rows; /* looks at rows of sessions or buckets as such: none is kept out of the batch */
     enum lilio_err (*apply)(struct coord_command *command);
 };
 
 static const struct handler *handler_find(uint16_t type)
 {
     static const struct handler handlers[] = {
-        {PROTO_MSG_commit, true, coord_apply_commit},
-        {PROTO_MSG_stage, true, coord_apply_stage},
-        {PROTO_MSG_discard, true, coord_apply_discard},
-        {PROTO_MSG_delete, true, coord_apply_delete},
-        {PROTO_MSG_copy, true, coord_apply_copy},
-        {PROTO_MSG_bucket_create, true, coord_apply_bucket_create},
-        {PROTO_MSG_bucket_delete, true, coord_apply_bucket_delete},
-        {PROTO_MSG_session_open, false, coord_apply_session_open},
-        {PROTO_MSG_session_close, false, coord_apply_session_close},
-        {PROTO_MSG_session_expire, false, coord_apply_session_expire},
-        {PROTO_MSG_report, false, coord_apply_report},
-        {PROTO_MSG_verified, false, coord_apply_verified},
-        {PROTO_MSG_osd_hello, false, coord_apply_osd_hello},
-        {PROTO_MSG_osd_bind, false, coord_apply_osd_bind},
-        {PROTO_MSG_osd_change, false, coord_apply_osd_change},
-        {PROTO_MSG_osd_complete, false, coord_apply_osd_complete},
-        {PROTO_MSG_repair_set, false, coord_apply_repair_set},
-        {PROTO_MSG_gc_done, false, coord_apply_gc_done},
-        {PROTO_MSG_tick, false, coord_apply_tick},
-        {PROTO_MSG_cluster_init, false, coord_apply_cluster_init},
+        {PROTO_MSG_commit, true, false, coord_apply_commit},
+        {PROTO_MSG_stage, true, false, coord_apply_stage},
+        {PROTO_MSG_discard, true, false, coord_apply_discard},
+        {PROTO_MSG_delete, true, false, coord_apply_delete},
+        {PROTO_MSG_copy, true, false, coord_apply_copy},
+        {PROTO_MSG_bucket_create, true, false, coord_apply_bucket_create},
+        {PROTO_MSG_bucket_delete, true, true, coord_apply_bucket_delete},
+        {PROTO_MSG_session_open, false, false, coord_apply_session_open},
+        {PROTO_MSG_session_close, false, true, coord_apply_session_close},
+        {PROTO_MSG_session_expire, false, true, coord_apply_session_expire},
+        {PROTO_MSG_report, false, false, coord_apply_report},
+        {PROTO_MSG_verified, false, false, coord_apply_verified},
+        {PROTO_MSG_osd_hello, false, false, coord_apply_osd_hello},
+        {PROTO_MSG_osd_bind, false, false, coord_apply_osd_bind},
+        {PROTO_MSG_osd_change, false, false, coord_apply_osd_change},
+        {PROTO_MSG_osd_complete, false, false, coord_apply_osd_complete},
+        {PROTO_MSG_repair_set, false, false, coord_apply_repair_set},
+        {PROTO_MSG_gc_done, false, false, coord_apply_gc_done},
+        {PROTO_MSG_tick, false, false, coord_apply_tick},
+        {PROTO_MSG_cluster_init, false, false, coord_apply_cluster_init},
     };
     for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++)
         if (handlers[i].type == type)
@@ -475,9 +498,10 @@ static void time_advance(struct coord_state *state, uint64_t cluster_ms)
 static enum lilio_err run(struct coord_command *command, const struct handler *handler)
 {
     struct coord_state *state = command->state;
-    size_t before = base_kv_batch_count(state->batch);
+    uint64_t before = base_kv_batch_count(state->batch) + coord_hot_changes(state->hot);
     enum lilio_err err = handler->apply(command);
-    LILIO_ASSERT(!err || state->failed || base_kv_batch_count(state->batch) == before);
+    LILIO_ASSERT(!err || state->failed ||
+                 base_kv_batch_count(state->batch) + coord_hot_changes(state->hot) == before);
     return state->failed ? state->failed : err;
 }
 
@@ -511,6 +535,8 @@ static enum lilio_err decide(struct coord_command *command, struct base_slice by
     if (!state->initialised && command->entry.type != PROTO_MSG_cluster_init)
         return coord_refuse(command, LILIO_E_UNAVAILABLE, "the cluster is not initialised");
     time_advance(state, command->entry.cluster_ms);
+    if (handler->by_rows)
+        coord_hot_forget(state);
     return handler->session ? run_once(command, handler) : run(command, handler);
 }
 
@@ -518,6 +544,7 @@ static enum lilio_err apply_command(struct coord_state *state, struct proto_vers
                                     struct base_slice bytes, struct coord_result *result)
 {
     proto_arena_clear(state->arena);
+    state->pending_bytes += bytes.size;
     result->err = LILIO_OK;
     struct coord_command command = {.state = state, .version = version, .result = result};
     enum lilio_err err = decide(&command, bytes);
@@ -528,15 +555,13 @@ static enum lilio_err apply_command(struct coord_state *state, struct proto_vers
     return state->failed;
 }
 
-/* The state row is the last of what an entry writes. */
 static enum lilio_err entry_end(struct coord_state *state, uint64_t index, uint64_t term,
                                 struct lilio_errinfo *info)
 {
     if (!state->failed) {
         state->row.applied_index = index;
         state->row.applied_term = term;
-        struct coord_key key = meta_key("state");
-        coord_put(state, COORD_META, &key, &proto_type_state_row, &state->row);
+        state->pending = true;
     }
     if (state->failed && info)
         *info = state->failure;
@@ -586,9 +611,23 @@ enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index, ui
     return entry_end(state, index, term, info);
 }
 
+/* What entries change again and again is written once: the hot rows and, last, the state row. */
+static void commit_rows(struct coord_state *state)
+{
+    struct coord_key key = meta_key("state");
+    coord_hot_write(state);
+    coord_put(state, COORD_META, &key, &proto_type_state_row, &state->row);
+    if (coord_hot_bytes(state->hot) > COORD_HOT_BYTES_MAX)
+        coord_hot_forget(state);
+    state->pending = false;
+    state->pending_bytes = 0;
+}
+
 enum lilio_err coord_state_commit(struct coord_state *state, bool sync, struct lilio_errinfo *info)
 {
-    if (!state->failed) {
+    if (!state->failed && state->pending)
+        commit_rows(state);
+    if (!state->failed && (sync || base_kv_batch_count(state->batch) > 0)) {
         struct lilio_errinfo failure = {0};
         enum lilio_err err = base_kv_batch_commit(state->batch, sync, &failure);
         if (err)
@@ -597,6 +636,11 @@ enum lilio_err coord_state_commit(struct coord_state *state, bool sync, struct l
     if (state->failed && info)
         *info = state->failure;
     return state->failed;
+}
+
+size_t coord_state_pending(const struct coord_state *state)
+{
+    return state->pending_bytes;
 }
 
 /* ---- where it stands ---- */
@@ -648,10 +692,13 @@ static uint64_t hash_bytes(uint64_t hash, struct base_slice bytes)
     return hash;
 }
 
-enum lilio_err coord_state_digest(const struct coord_state *state, uint64_t *ret,
+enum lilio_err coord_state_digest(struct coord_state *state, uint64_t *ret,
                                   struct lilio_errinfo *info)
 {
     uint64_t hash = 0xcbf29ce484222325u;
+    enum lilio_err failed = coord_state_commit(state, false, info);
+    if (failed)
+        return failed;
     for (unsigned column = 0; column < COORD_COLUMN_COUNT; column++) {
         struct base_kv_iter *iter = NULL;
         enum lilio_err err = base_kv_iter_new(state->kv, NULL, NULL, column, &iter);

@@ -7,7 +7,8 @@
  * so an entry that is applied again changes nothing. Raft decides what the entry at an index is. An
  * entry without commands (a leader's no-op, a configuration of the quorum) only advances the state.
  *
- * Threads: one owner. Reads see what was committed by coord_state_commit().
+ * Threads: one owner. Views see all that was applied; who looks at the store itself (a
+ * snapshot, a flush, a checkpoint) commits first.
  */
 #ifndef COORDINATOR_STATE_H
 #define COORDINATOR_STATE_H
@@ -51,11 +52,14 @@ LILIO_MUST_USE enum lilio_err coord_state_advance(struct coord_state *state, uin
                                                   uint64_t term,
                                                   const struct proto_raft_config *config,
                                                   struct lilio_errinfo *info);
-/* Writes the batch. Where the log is the truth it is not synced: entries behind the last flush are
- * applied again. sync: durable when it returns, for a store with a log of its own. Errors as for
- * apply, and NO_SPACE. */
+/* Writes the batch, of however many entries: rows that change with each are written once. Where the
+ * log is the truth it is not synced: entries behind the last flush are applied again. sync: durable
+ * when it returns, for a store with a log of its own. Errors as for apply, and NO_SPACE. */
 LILIO_MUST_USE enum lilio_err coord_state_commit(struct coord_state *state, bool sync,
                                                  struct lilio_errinfo *info);
+
+/* Bytes of the commands that were applied since the last commit. */
+size_t coord_state_pending(const struct coord_state *state);
 
 /* ---- where it stands (after apply, also before commit) ---- */
 
@@ -98,8 +102,8 @@ void coord_state_hello(const struct coord_state *state, const struct proto_osd_h
 bool coord_state_hello_changes(const struct coord_state *state,
                                const struct proto_osd_hello *hello);
 
-/* A hash over all rows of all columns, for comparing replicas. */
-LILIO_MUST_USE enum lilio_err coord_state_digest(const struct coord_state *state, uint64_t *ret,
+/* A hash over all rows of all columns, for comparing replicas; commits first. */
+LILIO_MUST_USE enum lilio_err coord_state_digest(struct coord_state *state, uint64_t *ret,
                                                  struct lilio_errinfo *info);
 
 /* ---- reading (read.c) ---- */
@@ -110,8 +114,10 @@ struct coord_view {
     const struct base_kv_snapshot *snapshot;
     struct base_kv_batch *batch; /* the state machine's own reads */
     struct proto_arena *arena;
+    enum lilio_err failed; /* what every read is answered: the rows could not be written */
 };
-struct coord_view coord_state_view(const struct coord_state *state,
+/* Commits first: the latest rows are those of all that was applied. */
+struct coord_view coord_state_view(struct coord_state *state,
                                    const struct base_kv_snapshot *snapshot,
                                    struct proto_arena *arena);
 

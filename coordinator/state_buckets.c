@@ -22,36 +22,23 @@ bool coord_profile_equal(const struct proto_profile *a, const struct proto_profi
 
 /* ---- rows ---- */
 
-static void bucket_put(struct coord_command *command, const struct proto_bucket *bucket)
-{
-    struct coord_key key = coord_key_u64(bucket->id);
-    coord_put(command->state, COORD_BUCKETS, &key, &proto_type_bucket, bucket);
-}
-
 enum lilio_err coord_bucket_get(struct coord_command *command, uint64_t id,
                                 struct proto_bucket *ret)
 {
-    struct coord_key key = coord_key_u64(id);
-    enum lilio_err err = coord_get(command, COORD_BUCKETS, &key, &proto_type_bucket, ret);
+    enum lilio_err err = coord_hot_bucket(command, id, ret);
     return err == LILIO_E_NOT_FOUND ? coord_refuse(command, LILIO_E_NO_BUCKET, "no such bucket")
                                     : err;
 }
 
-/* Reads through the batch, so that two adjustments of one command add up. */
 void coord_bucket_adjust(struct coord_command *command, uint64_t id, int64_t objects, int64_t bytes)
 {
     struct coord_state *state = command->state;
-    struct proto_bucket bucket;
-    struct coord_key key = coord_key_u64(id);
-    if (coord_get(command, COORD_BUCKETS, &key, &proto_type_bucket, &bucket)) {
+    if (coord_hot_bucket_adjust(command, id, objects, bytes)) {
         (void)coord_broken(command, "rows name a bucket that is not there"); /* apply looks at it */
         return;
     }
-    bucket.object_count += (uint64_t)objects;
-    bucket.object_bytes += (uint64_t)bytes;
     state->row.object_count += (uint64_t)objects;
     state->row.object_bytes += (uint64_t)bytes;
-    bucket_put(command, &bucket);
 }
 
 /* ---- create ---- */
@@ -117,11 +104,10 @@ enum lilio_err coord_apply_bucket_create(struct coord_command *command)
         return err;
     bucket.id = command->state->row.next_bucket_id++;
     bucket.created_ms = command->entry.wall_ms;
-    bucket_put(command, &bucket);
-    uint8_t id[8];
-    base_be64_put(id, bucket.id);
+    struct coord_key row_key = coord_key_u64(bucket.id);
+    coord_put(command->state, COORD_BUCKETS, &row_key, &proto_type_bucket, &bucket);
     base_kv_batch_put(command->state->batch, COORD_BUCKET_NAMES, coord_key_slice(&key),
-                      base_slice(id, sizeof id));
+                      coord_key_slice(&row_key));
     command->state->row.bucket_count++;
     struct proto_bucket_reply reply = {.bucket = bucket};
     coord_reply(command, &proto_type_bucket_reply, &reply);

@@ -23,6 +23,9 @@ struct coord_placement {
 struct coord_state {
     struct base_kv *kv;
     struct base_kv_batch *batch;
+    struct coord_hot *hot;     /* rows that join the batch when it is committed */
+    bool pending;              /* something was applied since the last commit */
+    size_t pending_bytes;      /* of its commands */
     struct proto_arena *arena; /* of the command under way */
     struct base_buffer packed; /* scratch of coord_put */
     enum lilio_err failed;     /* what made the state unusable */
@@ -46,8 +49,7 @@ struct coord_command {
     struct coord_state *state;
     struct proto_version version; /* index and ordinal of this command */
     struct proto_entry entry;
-    struct proto_session_row session; /* of a request of a session */
-    bool session_changed;             /* its row has to be written */
+    struct coord_hot_session *session; /* of a request of a session */
     struct coord_result *result;
     uint64_t stripes[1024]; /* of a NO_QUORUM refusal */
     size_t stripe_count;
@@ -57,6 +59,12 @@ struct coord_command {
 /* ---- rows (state.c) ---- */
 
 struct coord_view coord_command_view(const struct coord_command *command);
+/* A row as it is stored, and an iterator over a column. Errors: NOT_FOUND, IO, CORRUPT, NOMEM. */
+enum lilio_err coord_view_bytes(const struct coord_view *view, enum coord_column column,
+                                struct base_slice key, struct base_buffer *ret_value,
+                                struct lilio_errinfo *info);
+enum lilio_err coord_view_iter(const struct coord_view *view, enum coord_column column,
+                               struct base_kv_iter **ret_iter, struct lilio_errinfo *info);
 /* One row into the view's arena. Errors: NOT_FOUND, IO, CORRUPT, NOMEM. */
 enum lilio_err coord_view_get(const struct coord_view *view, enum coord_column column,
                               const struct coord_key *key, const struct proto_type *type, void *ret,
@@ -106,6 +114,46 @@ void coord_reply(struct coord_command *command, const struct proto_type *type, c
 enum lilio_err coord_reply_ok(struct coord_command *command);
 enum lilio_err coord_refuse(struct coord_command *command, enum lilio_err err, const char *format,
                             ...) LILIO_PRINTF(3, 4);
+
+/* ---- rows that nearly every command changes (state_hot.c) ---- */
+
+struct coord_hot;
+struct coord_hot_session;
+enum { COORD_HOT_BYTES_MAX = 8 << 20 }; /* kept from one commit to the next */
+
+enum lilio_err coord_hot_new(struct coord_hot **ret_hot);
+void coord_hot_free(struct coord_hot **hot);
+/* How often any of them was changed. */
+uint64_t coord_hot_changes(const struct coord_hot *hot);
+size_t coord_hot_bytes(const struct coord_hot *hot);
+/* Puts what was changed into the batch. */
+void coord_hot_write(struct coord_state *state);
+/* The same, and all are read again when they are needed: before their rows are looked at, or
+ * changed, by other ways than these. */
+void coord_hot_forget(struct coord_state *state);
+
+/* Errors: NOT_FOUND; as coord_get. Borrowed until coord_hot_forget(). */
+enum lilio_err coord_hot_session(struct coord_command *command, uint64_t id,
+                                 struct coord_hot_session **ret);
+const struct proto_session_row *coord_hot_session_row(const struct coord_hot_session *session);
+void coord_hot_session_runs(struct coord_command *command, struct coord_hot_session *session,
+                            uint32_t run_count);
+/* What a request was answered, borrowed until the session changes. Errors as above. */
+enum lilio_err coord_hot_result(struct coord_command *command,
+                                const struct coord_hot_session *session, uint64_t sequence,
+                                struct proto_dedup_row *ret);
+void coord_hot_remember(struct coord_command *command, struct coord_hot_session *session,
+                        uint64_t sequence, const struct coord_result *result);
+/* Moves answered_below up and forgets the results below it, except those that are in the store
+ * only: from the old answered_below to below the returned sequence. */
+uint64_t coord_hot_floor(struct coord_command *command, struct coord_hot_session *session,
+                         uint64_t floor);
+
+/* Its name is borrowed until coord_hot_forget(). Errors as above. */
+enum lilio_err coord_hot_bucket(struct coord_command *command, uint64_t id,
+                                struct proto_bucket *ret);
+enum lilio_err coord_hot_bucket_adjust(struct coord_command *command, uint64_t id, int64_t objects,
+                                       int64_t bytes);
 
 /* ---- handlers: OK or a refusal; each has replied when it returns OK ---- */
 

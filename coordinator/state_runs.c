@@ -364,7 +364,7 @@ enum lilio_err coord_apply_stage(struct coord_command *command)
     struct run run;
     if (!err)
         err = coord_bucket_get(command, stage.data.bucket_id, &bucket);
-    if (!err && command->session.run_count >= COORD_SESSION_RUNS_MAX)
+    if (!err && coord_hot_session_row(command->session)->run_count >= COORD_SESSION_RUNS_MAX)
         err = coord_refuse(command, LILIO_E_BUSY, "the session has %d runs that are not committed",
                            COORD_SESSION_RUNS_MAX);
     if (!err)
@@ -428,7 +428,8 @@ enum lilio_err coord_apply_discard(struct coord_command *command)
     enum lilio_err err = coord_body(command, &proto_type_discard, &discard);
     for (size_t i = 0; i < discard.jobs_count && !err; i++)
         err = discard_check(command, &discard.jobs[i]);
-    if (!err && command->session.run_count + discard.jobs_count > COORD_SESSION_RUNS_MAX)
+    if (!err && coord_hot_session_row(command->session)->run_count + discard.jobs_count >
+                    COORD_SESSION_RUNS_MAX)
         err = coord_refuse(command, LILIO_E_BUSY, "the session gave up %d runs already",
                            COORD_SESSION_RUNS_MAX);
     if (err)

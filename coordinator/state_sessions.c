@@ -18,12 +18,6 @@ static struct coord_key run_key(struct base_oid oid)
     return coord_key_pair(base_oid_session(oid), oid.low);
 }
 
-static void session_put(struct coord_command *command, const struct proto_session_row *row)
-{
-    struct coord_key key = coord_key_u64(row->id);
-    coord_put(command->state, COORD_SESSIONS, &key, &proto_type_session_row, row);
-}
-
 /* ---- opening ---- */
 
 enum lilio_err coord_apply_session_open(struct coord_command *command)
@@ -40,7 +34,8 @@ enum lilio_err coord_apply_session_open(struct coord_command *command)
     timeout = timeout > COORD_SESSION_TIMEOUT_MS_MAX ? COORD_SESSION_TIMEOUT_MS_MAX : timeout;
     struct proto_session_row row = {
         .id = state->row.next_session_id++, .label = open.label, .timeout_ms = timeout};
-    session_put(command, &row);
+    struct coord_key key = coord_key_u64(row.id);
+    coord_put(state, COORD_SESSIONS, &key, &proto_type_session_row, &row);
     state->row.session_count++;
     struct proto_session reply = {
         .id = row.id,
@@ -70,9 +65,7 @@ static enum lilio_err answer_again(struct coord_command *command, const struct p
 enum lilio_err coord_session_admit(struct coord_command *command, bool *ret_again)
 {
     const struct proto_entry *entry = &command->entry;
-    struct coord_key key = coord_key_u64(entry->session);
-    enum lilio_err err =
-        coord_get(command, COORD_SESSIONS, &key, &proto_type_session_row, &command->session);
+    enum lilio_err err = coord_hot_session(command, entry->session, &command->session);
     if (err == LILIO_E_NOT_FOUND)
         return coord_refuse(command, LILIO_E_SESSION_CLOSED, "session %llu is closed",
                             (unsigned long long)entry->session);
@@ -80,15 +73,14 @@ enum lilio_err coord_session_admit(struct coord_command *command, bool *ret_agai
         return err;
     if (entry->sequence == 0)
         return coord_refuse(command, LILIO_E_INVALID, "a request of a session needs a sequence");
-    if (entry->sequence < command->session.answered_below) {
+    if (entry->sequence < coord_hot_session_row(command->session)->answered_below) {
         LILIO_MARK("coordinator/outcome_forgotten");
         return coord_refuse(command, LILIO_E_OUTCOME_UNKNOWN,
                             "what request %llu was answered is not remembered any more",
                             (unsigned long long)entry->sequence);
     }
     struct proto_dedup_row row;
-    key = coord_key_pair(entry->session, entry->sequence);
-    err = coord_get(command, COORD_DEDUP, &key, &proto_type_dedup_row, &row);
+    err = coord_hot_result(command, command->session, entry->sequence, &row);
     *ret_again = err == LILIO_OK;
     if (err == LILIO_E_NOT_FOUND)
         return LILIO_OK;
@@ -100,7 +92,7 @@ enum lilio_err coord_session_admit(struct coord_command *command, bool *ret_agai
 
 /* ---- results ---- */
 
-/* Forgets the results in [from, to): one by one when few can be there, else by looking. */
+/* Forgets the stored results in [from, to): one by one when few can be there, else by looking. */
 static void forget_results(struct coord_command *command, uint64_t session, uint64_t from,
                            uint64_t to)
 {
@@ -129,21 +121,12 @@ static uint64_t floor_after(const struct proto_session_row *session,
 void coord_session_remember(struct coord_command *command)
 {
     const struct proto_entry *entry = &command->entry;
-    struct proto_dedup_row row = {
-        .err = command->result->err,
-        .reply_type = command->result->type,
-        .reply = base_buffer_slice(&command->result->reply),
-    };
-    struct coord_key key = coord_key_pair(entry->session, entry->sequence);
-    coord_put(command->state, COORD_DEDUP, &key, &proto_type_dedup_row, &row);
-    uint64_t floor = floor_after(&command->session, entry);
-    if (floor > command->session.answered_below) {
-        forget_results(command, entry->session, command->session.answered_below, floor);
-        command->session.answered_below = floor;
-        command->session_changed = true;
-    }
-    if (command->session_changed)
-        session_put(command, &command->session);
+    const struct proto_session_row *row = coord_hot_session_row(command->session);
+    uint64_t from = row->answered_below, floor = floor_after(row, entry);
+    if (floor > from)
+        forget_results(command, entry->session, from,
+                       coord_hot_floor(command, command->session, floor));
+    coord_hot_remember(command, command->session, entry->sequence, command->result);
 }
 
 /* ---- runs ---- */
@@ -164,17 +147,17 @@ void coord_run_put(struct coord_command *command, struct base_oid oid, uint8_t s
     struct coord_key key = run_key(oid);
     coord_put(command->state, COORD_SESSIONS, &key, &proto_type_run_row, &row);
     if (fresh)
-        command->session.run_count++;
-    command->session_changed = true;
+        coord_hot_session_runs(command, command->session,
+                               coord_hot_session_row(command->session)->run_count + 1);
 }
 
 void coord_run_forget(struct coord_command *command, struct base_oid oid)
 {
     struct coord_key key = run_key(oid);
     coord_delete(command->state, COORD_SESSIONS, &key);
-    if (command->session.run_count > 0)
-        command->session.run_count--;
-    command->session_changed = true;
+    uint32_t count = coord_hot_session_row(command->session)->run_count;
+    if (count > 0)
+        coord_hot_session_runs(command, command->session, count - 1);
 }
 
 /* ---- closing ---- */

@@ -3,6 +3,7 @@
 #include "tools/cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,14 @@ static const struct argp add_argp = {
         "  lilio-ec coordinator add 2 --dir /mnt/disk2/coordinator\n",
 };
 
+/* `rm' leaves a folder where it is: its number is not given again by itself. */
+static bool folder_left(const struct proto_cluster_file *file, uint32_t id)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/coordinator.%u", file->folder, id) < (int)sizeof path &&
+           !tools_local_folder_empty(path);
+}
+
 /* The number nobody has; or one that lilio.yaml has and the quorum has not: a command that did not
  * get to its end. */
 static uint32_t id_choose(const struct tools_membership *membership,
@@ -179,7 +188,7 @@ static uint32_t id_choose(const struct tools_membership *membership,
             return file->coordinators[i].id;
     uint32_t id = 0;
     while (proto_cluster_coordinator(file, id) || tools_quorum_voter(status, id) ||
-           tools_quorum_learner(status, id))
+           tools_quorum_learner(status, id) || folder_left(file, id))
         id++;
     return id;
 }
@@ -397,7 +406,8 @@ static enum lilio_err old_retire(struct tools_membership *membership, bool force
                           "without coordinator.%u no majority of the coordinators lives: start or "
                           "replace the others first",
                           membership->id);
-    bool lives = !gone && !force;
+    /* One that runs and is not heard hangs, or its folder is not this member's. */
+    bool lives = !gone && !force && (daemon->pidfd < 0 || tools_quorum_lives(old));
     enum lilio_err err =
         lives && daemon->pidfd < 0 ? life_look(membership, old->member, &lives) : LILIO_OK;
     if (err)

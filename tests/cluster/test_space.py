@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Space: deletes and overwrites give it back after the grace; a full disk refuses puts, keeps what it has and still deletes;
 readers are safe from overwrites and deletes."""
+import errno
 import os
 import subprocess
 import threading
@@ -73,6 +74,19 @@ class Collection(ClusterTest):
             thread.join()
 
 
+def take_all(path):
+    """At once, so that it does not go on with what is given up because of it. False: somebody else took some of it first."""
+    space = os.statvfs(os.path.dirname(path))
+    with open(path, "wb") as f:
+        try:
+            os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 128 * KIB)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return False
+    return True
+
+
 @unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
 class FullDisk(unittest.TestCase):
     def test_full_disk_refuses_puts_and_still_deletes(self):
@@ -123,7 +137,7 @@ class FullDisk(unittest.TestCase):
                 c.run("put", "-", f"b/{i}", data=content(MIB, i))
             reserve, filler = os.path.join(small, "reserve"), os.path.join(small, "filler")
             wait_until(lambda: os.path.exists(reserve), 10, "the reserve to be set aside")
-            subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True)
+            wait_until(lambda: take_all(filler), 10, "a moment to take all that is free")
             wait_until(lambda: not os.path.exists(reserve), 10, "the reserve to be given up")
             refused = c.run("put", "-", "b/new", data=content(MIB, 99), code=None)
             self.assertNotEqual(refused.code, OK)

@@ -118,6 +118,21 @@ static uint64_t cut_time(struct sim_faults *f)
     return sim_now() + sim_about(&f->random, f->swarm->cut_for_ms * SIM_MS);
 }
 
+/* The moment that tells most: a leader has appended an entry and sent it to nobody yet. */
+static void leader_appended(void *context, struct sim_node *node, bool members)
+{
+    struct sim_faults *f = context;
+    if (!f->active ||
+        !sim_chance(&f->random, members ? f->swarm->cut_members_ppm : f->swarm->cut_append_ppm))
+        return;
+    if (members)
+        LILIO_MARK("fault/cut_members");
+    else
+        LILIO_MARK("fault/cut_append");
+    sim_net_isolate(node, true);
+    cut_ends_at(f, cut_time(f));
+}
+
 /* One two-way cut at a time ends all blocks at once: they do not nest. */
 static void partition(struct sim_faults *f)
 {
@@ -360,6 +375,7 @@ static void replace_disk(struct sim_faults *f, struct sim_node *node)
     if (sim_node_state(node) == SIM_UP)
         sim_node_kill(node);
     sim_disk_replace(sim_node_disk(node));
+    sim_disk_heal(sim_node_disk(node)); /* the new one is well */
     ward(f, node)->disk_well_at = 0;
     ward(f, node)->harm_until = ward(f, node)->dead_until = 0;
     goes_down(f, node);
@@ -593,6 +609,7 @@ void sim_faults_free(struct sim_faults **faults)
 void sim_faults_start(struct sim_faults *f)
 {
     f->active = true;
+    sim_watch_on_append(leader_appended, f);
     set_links(f, true);
     sim_preempt_set(f->swarm->preempt_ppm);
     for (unsigned i = 0; i < sim_node_count() && f->swarm->drift_ppm; i++)

@@ -107,6 +107,16 @@ static void rebuild_some(struct sim_stream *random)
     }
 }
 
+/* Now and then, whatever goes on. What it finds is told to the coordinators. */
+static void verify_all(struct sim_stream *random)
+{
+    struct lilio_verify_result result = {0};
+    struct lilio_errinfo info = {0};
+    if (sim_below(random, 20) == 0 &&
+        lilio_verify(plot.lilio, NULL, NULL, false, NULL, NULL, NULL, &result, &info) != LILIO_OK)
+        sim_event("operator: verify: %s", info.text);
+}
+
 /* ---- coordinators ---- */
 
 static bool find_member(unsigned i, struct lilio_coordinator *ret)
@@ -245,6 +255,7 @@ void operator_main(void *unused)
     while (plot.phase == PLOT_FAULTS) {
         fulfil_wish();
         rebuild_some(&random);
+        verify_all(&random);
         sim_sleep(500 * SIM_MS);
     }
     while (plot.phase != PLOT_CONVERGE) {

@@ -101,16 +101,18 @@ static void draw_workload(struct sim_swarm *w, struct sim_stream *s)
 static void draw_network(struct sim_swarm *w, struct sim_stream *s)
 {
     w->net_break_ppm = ONE_OF(s, 0, 0, 100, 1000, 5000);
-    w->net_drop_ppm = ONE_OF(s, 0, 0, 1000, 10000, 50000);
+    w->net_drop_ppm = ONE_OF(s, 0, 0, 1000, 20000, 100000);
     w->net_duplicate_ppm = ONE_OF(s, 0, 0, 1000, 20000);
     w->net_reorder_ppm = ONE_OF(s, 0, 0, 1000, 20000, 100000);
     w->partition_ms = distance(s, 40, 5000, 30000);
     w->one_way_ms = distance(s, 40, 3000, 30000);
-    w->isolate_ms = distance(s, 40, 3000, 30000);
+    w->isolate_ms = distance(s, 50, 2000, 20000);
     w->clog_ms = distance(s, 30, 2000, 20000);
     w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
     w->intruder_ms = distance(s, 15, 1000, 10000);
     w->break_ms = distance(s, 20, 1000, 10000);
+    w->cut_append_ppm = ONE_OF(s, 0, 0, 200, 2000);
+    w->cut_members_ppm = ONE_OF(s, 0, 200000, 500000);
 }
 
 static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
@@ -122,8 +124,8 @@ static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
     w->terminate_ms = distance(s, 20, 5000, 40000);
     w->client_kill_ms = distance(s, 30, 5000, 30000);
     w->down_for_ms = ONE_OF(s, 100, 1000, 3000, 8000, 20000);
-    w->pause_ms = distance(s, 40, 3000, 20000);
-    w->pause_for_ms = ONE_OF(s, 100, 500, 2000, 6000, 20000);
+    w->pause_ms = distance(s, 40, 1000, 20000);
+    w->pause_for_ms = ONE_OF(s, 100, 400, 800, 2000, 6000, 20000);
     w->wall_jump_ms = distance(s, 20, 2000, 20000);
     w->leader_percent = ONE_OF(s, 0, 30, 60);
     w->transfer_ms = distance(s, 30, 2000, 20000);
@@ -132,7 +134,7 @@ static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
 
 static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
 {
-    w->disk_error_ms = distance(s, 25, 5000, 40000);
+    w->disk_error_ms = distance(s, 35, 2000, 20000);
     w->disk_full_ms = distance(s, 15, 10000, 40000);
     w->disk_slow_ms = distance(s, 30, 3000, 20000);
     w->disk_stall_ppm = ONE_OF(s, 0, 0, 0, 100, 2000);

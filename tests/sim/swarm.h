@@ -68,8 +68,10 @@
     X(isolate_ms, 0, 100000000)                                                                \
     X(clog_ms, 0, 100000000)                                                                   \
     X(cut_for_ms, 1, 1000000)                                                                  \
-    X(break_ms, 0, 100000000)    /* connections of two nodes break */                          \
-    X(intruder_ms, 0, 100000000) /* messages from strangers */                                 \
+    X(cut_append_ppm, 0, 1000000)  /* leaders that are cut off with an entry nobody has */     \
+    X(cut_members_ppm, 0, 1000000) /* likewise a change of members */                          \
+    X(break_ms, 0, 100000000)      /* connections of two nodes break */                        \
+    X(intruder_ms, 0, 100000000)   /* messages from strangers */                               \
     /* faults of processes */                                                                  \
     X(kill_ms, 0, 100000000)                                                                   \
     X(power_ms, 0, 100000000)                                                                  \

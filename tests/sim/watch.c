@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/mark.h"
 #include "coordinator/replica_priv.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/nodes.h"
@@ -23,6 +24,10 @@ struct seat {
 };
 static struct seat seats[SIM_NODES_MAX];
 static struct check_raft *check;
+static struct {
+    void (*fn)(void *context, struct sim_node *node, bool members);
+    void *context;
+} on_append;
 
 static struct seat *seat_of(const struct sim_node *node)
 {
@@ -49,6 +54,21 @@ static bool serves(const struct sim_node *node)
 /* ---- looking ---- */
 
 /* Of a term nobody knows before it is saved: the power may fail first. */
+/* Of an earlier term: it was deposed and does not know yet. */
+static bool other_leads(const struct seat *seat, uint64_t term)
+{
+    for (unsigned i = 0; i < sim_cluster_options()->coordinator_count; i++) {
+        const struct sim_node *node = sim_coordinator(i);
+        const struct seat *other = seat_of(node);
+        if (other == seat || !serves(node))
+            continue;
+        const struct raft *raft = coord_replica_raft(other->replica);
+        if (raft_role(raft) == RAFT_LEADER && raft_term(raft) < term)
+            return true;
+    }
+    return false;
+}
+
 /* Voters of a leader, none while they are being changed. */
 static size_t voters_of(const struct raft *raft, uint64_t ret_voters[RAFT_MEMBERS_MAX])
 {
@@ -66,6 +86,8 @@ static void look(struct seat *seat)
 {
     uint64_t voters[RAFT_MEMBERS_MAX];
     struct raft *raft = coord_replica_raft(seat->replica);
+    if (raft_role(raft) == RAFT_LEADER && other_leads(seat, raft_term(raft)))
+        LILIO_MARK("sim/two_leaders");
     if (raft_role(raft) == RAFT_LEADER && raft_commit(raft) != seat->counted) {
         seat->counted = raft_commit(raft);
         demand(check_raft_counted(check, seat->member, raft_term(raft), seat->counted, voters,
@@ -102,6 +124,13 @@ void sim_watch_start(void)
 {
     check = check_raft_new();
     sim_watch(after_step, NULL);
+}
+
+void sim_watch_on_append(void (*fn)(void *context, struct sim_node *node, bool members),
+                         void *context)
+{
+    on_append.fn = fn;
+    on_append.context = context;
 }
 
 int sim_watch_leader(void *unused)
@@ -187,8 +216,13 @@ enum lilio_err __wrap_raft_log_append(struct raft_log *log, const struct raft_en
                                       size_t count, struct lilio_errinfo *info)
 {
     enum lilio_err err = __real_raft_log_append(log, entries, count, info);
-    if (err == LILIO_OK && check)
-        demand(check_raft_appended(check, seat_self()->member, entries, count));
+    if (err != LILIO_OK || !check)
+        return err;
+    const struct seat *seat = seat_self();
+    demand(check_raft_appended(check, seat->member, entries, count));
+    if (on_append.fn && seat->replica &&
+        raft_role(coord_replica_raft(seat->replica)) == RAFT_LEADER)
+        on_append.fn(on_append.context, sim_node_self(), entries[0].type == RAFT_ENTRY_CONFIG);
     return err;
 }
 

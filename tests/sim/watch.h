@@ -19,4 +19,10 @@ uint64_t sim_watch_terms(void);
 /* This coordinator's disk was harmed: what it forgets is not held against it. */
 void sim_watch_damaged(unsigned coordinator);
 
+/* Called when a leader has appended an entry of its own (members: a configuration) and before
+ * anything of it is sent. */
+struct sim_node;
+void sim_watch_on_append(void (*fn)(void *context, struct sim_node *node, bool members),
+                         void *context);
+
 #endif

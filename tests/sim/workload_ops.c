@@ -92,9 +92,10 @@ static size_t begin(struct sim_workload *workload, struct sim_op op)
 
 /* What no fault explains: the call was good, its bucket is there, nobody else writes these bytes.
  */
-static bool explainable(enum lilio_err err)
+static bool explainable(const struct sim_workload *workload, enum lilio_err err)
 {
     switch (err) {
+    case LILIO_E_LOST: return workload->swarm->beyond; /* else no more is hurt than redundancy */
     case LILIO_E_NO_BUCKET:
     case LILIO_E_INVALID:
     case LILIO_E_INTERNAL:
@@ -124,10 +125,10 @@ static struct sim_op *end(struct sim_workload *workload, size_t place, enum sim_
     workload->counts.failed += outcome == SIM_FAILED;
     if (err != LILIO_OK && -err < 64)
         workload->counts.errors[-err]++;
-    if (sim_tracing() || !explainable(err)) {
+    if (sim_tracing() || !explainable(workload, err)) {
         char line[256];
         sim_op_format(&workload->history, place, line, sizeof line);
-        if (!explainable(err))
+        if (!explainable(workload, err))
             sim_fail(SIM_WRONG, "no fault explains %s: %s", line, info ? info->text : "");
         sim_event("%s%s%s", line, err ? ": " : "", err && info ? info->text : "");
     }
@@ -425,7 +426,7 @@ enum lilio_err sim_workload_list(struct sim_workload *workload, struct lilio_cli
     for (uint32_t key = 0; key < below && err != LILIO_OK; key++)
         sim_history_end(&workload->history, first + key, SIM_UNKNOWN, sim_now());
     workload->counts.calls++;
-    if (err != LILIO_OK && !explainable(err))
+    if (err != LILIO_OK && !explainable(workload, err))
         sim_fail(SIM_WRONG, "no fault explains a listing's %s: %s", lilio_err_name(err),
                  info->text);
     if (err != LILIO_OK && -err < 64)
@@ -496,7 +497,8 @@ void sim_workload_settle_copies(struct sim_workload *workload)
             continue;
         to->value = value;
         from->value = value;
-        if (from->end == UINT64_MAX) /* its client died: whatever it read, it read by then */
+        /* Its client died, or gave up: it was done later, by whatever end. */
+        if (from->end == UINT64_MAX || to->outcome == SIM_UNKNOWN)
             from->end = history->order;
         from->outcome = SIM_DONE;
     }

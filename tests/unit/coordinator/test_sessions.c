@@ -89,6 +89,75 @@ static void answered_results_are_dropped_and_never_executed_again(bool rocksdb)
 }
 FX_BOTH(answered_results_are_dropped_and_never_executed_again)
 
+/* One request applied, not committed: of an object no name has. */
+static enum lilio_err delete_uncommitted(struct fx *fx, uint64_t bucket_id, uint64_t sequence,
+                                         uint64_t answered_below)
+{
+    struct proto_delete ask = {.bucket_id = bucket_id, .key = fx_text("none")};
+    struct base_buffer body = {0}, entry = {0};
+    struct coord_result result = {0};
+    assert_int_equal(proto_delete_pack(&ask, &body), LILIO_OK);
+    fx_pack_entry(fx, fx->session, sequence, answered_below, PROTO_MSG_delete,
+                  base_buffer_slice(&body), &entry);
+    struct base_slice command = base_buffer_slice(&entry);
+    assert_int_equal(
+        coord_state_apply(fx->state, fx_row(fx)->applied_index + 1, 1, &command, 1, &result, NULL),
+        LILIO_OK);
+    enum lilio_err err = result.err;
+    coord_result_release(&result);
+    base_buffer_release(&body);
+    base_buffer_release(&entry);
+    return err;
+}
+
+/* Of many entries in one batch only what is remembered at its end is written; what was written and
+ * is forgotten later goes from the store; a view commits. */
+static void one_batch_writes_what_is_left(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_bucket(fx, "b"); /* sequence 1 */
+    size_t before = fx_column_count(fx, COORD_DEDUP);
+    for (uint64_t s = 2; s < 300; s++)
+        assert_int_equal(delete_uncommitted(fx, bucket.id, s, s > 90 ? s - 90 : 0), LILIO_E_NO_KEY);
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 250, 0), LILIO_E_NO_KEY); /* again */
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 208, 0), LILIO_E_OUTCOME_UNKNOWN);
+    assert_int_equal(fx_column_count(fx, COORD_DEDUP), before);
+    assert_true(coord_state_pending(fx->state) > 0);
+    assert_int_equal(coord_state_view(fx->state, NULL, fx->arena).failed, LILIO_OK);
+    assert_int_equal(coord_state_pending(fx->state), 0);
+    assert_int_equal(fx_column_count(fx, COORD_DEDUP), 91); /* 209 .. 299 */
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 300, 250), LILIO_E_NO_KEY);
+    assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
+    assert_int_equal(fx_column_count(fx, COORD_DEDUP), 51); /* 250 .. 300 */
+    fx_free(fx);
+}
+FX_BOTH(one_batch_writes_what_is_left)
+
+/* Results that are in the store only: found, forgotten one by one and all at once. */
+static void results_come_back_from_the_store(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_bucket(fx, "b"); /* sequence 1 */
+    for (uint64_t s = 2; s <= 100; s++)
+        assert_int_equal(delete_uncommitted(fx, bucket.id, s, 2), LILIO_E_NO_KEY);
+    coord_hot_forget(fx->state);
+    assert_int_equal(coord_hot_bytes(fx->state->hot), 0);
+    struct proto_commit commit = fx_commit(fx, &bucket, "none", 1, 10);
+    assert_int_equal(fx_apply(fx, fx->session, 201, 2, &proto_type_commit, &commit), LILIO_OK);
+    /* what was refused would be granted now */
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 50, 0), LILIO_E_NO_KEY);
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 100, 0), LILIO_E_NO_KEY);
+    assert_int_equal(fx_row(fx)->object_count, 1);
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 202, 10), LILIO_OK);
+    assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
+    assert_int_equal(fx_column_count(fx, COORD_DEDUP), 93); /* 10 .. 100, 201, 202 */
+    assert_int_equal(delete_uncommitted(fx, bucket.id, 203, 99), LILIO_E_NO_KEY);
+    assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
+    assert_int_equal(fx_column_count(fx, COORD_DEDUP), 5); /* 99, 100, 201 .. 203 */
+    fx_free(fx);
+}
+FX_BOTH(results_come_back_from_the_store)
+
 /* A client that never says what it has seen is not remembered for ever. */
 static void results_are_bounded(bool rocksdb)
 {
@@ -225,6 +294,8 @@ int main(void)
         FX_TESTS(refusal_is_remembered),
         FX_TESTS(retry_in_the_same_entry_executes_once),
         FX_TESTS(answered_results_are_dropped_and_never_executed_again),
+        FX_TESTS(one_batch_writes_what_is_left),
+        FX_TESTS(results_come_back_from_the_store),
         FX_TESTS(results_are_bounded),
         FX_TESTS(closed_session_is_refused),
         FX_TESTS(sequence_zero_is_refused),
