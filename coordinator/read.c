@@ -337,7 +337,7 @@ enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid o
 {
     struct base_kv_iter *refs = NULL;
     struct proto_scan_row row = {.data = {.oid = oid}};
-    enum lilio_err err = new_iter(view, COORD_REFS, &refs, info);
+    enum lilio_err err = coord_view_iter(view, COORD_REFS, &refs, info);
     if (!err)
         err = names_read(view, refs, &row, info);
     base_kv_iter_free(&refs);
@@ -480,7 +480,7 @@ enum lilio_err coord_read_repair(const struct coord_view *view, const struct coo
                                  struct lilio_errinfo *info)
 {
     struct base_kv_iter *iter = NULL;
-    enum lilio_err err = new_iter(view, COORD_REPAIR_QUEUE, &iter, info);
+    enum lilio_err err = coord_view_iter(view, COORD_REPAIR_QUEUE, &iter, info);
     if (err)
         return err;
     *ret_count = 0;
