@@ -220,10 +220,8 @@ static void result_note(struct coord_service *service, size_t place,
 {
     struct repair *repair = &service->repair;
     struct repair_lease *lease = lease_find(repair, place, result->oid);
-    if (!lease || lease->id != result->id) { /* of the leader before us, or it ran out */
-        LILIO_MARK("coordinator/repair_late");
-        return;
-    }
+    if (!lease || lease->id != result->id)
+        return; /* of the leader before us, or it ran out */
     bool last = lease_end(repair, lease);
     repair->mended += result->mended;
     repair->mended_bytes += result->bytes;
@@ -255,7 +253,7 @@ void service_repair_note(struct coord_service *service, size_t place,
         struct repair_lease *lease = &repair->leases[place][i];
         if (!lease->id || !lease->handed)
             continue;
-        lease->handed = is_named(beat, lease->id);
+        lease->handed = is_named(beat, lease->id); /* else our answer was lost, or it has no room */
         if (lease->handed)
             lease->heard_ms = service_now_ms(service);
         else
