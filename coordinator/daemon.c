@@ -6,6 +6,8 @@
  */
 #include "coordinator/daemon.h"
 
+#include <stdlib.h>
+
 #include "coordinator/replica.h"
 #include "coordinator/reserve.h"
 
@@ -271,14 +273,19 @@ static void stop(struct daemon *daemon)
 enum lilio_err coord_daemon_run(const struct coord_daemon_options *options, bool *ret_failed,
                                 struct lilio_errinfo *info)
 {
-    struct daemon daemon = {.options = options};
     *ret_failed = false;
-    enum lilio_err err = start(&daemon, info);
+    struct daemon *daemon = calloc(1, sizeof *daemon);
+    if (!daemon)
+        return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
+    daemon->options = options;
+    enum lilio_err err = start(daemon, info);
     if (!err) {
-        err = serve(&daemon, info);
+        err = serve(daemon, info);
         *ret_failed = err != LILIO_OK;
     }
-    if (!*ret_failed)
-        stop(&daemon);
+    if (*ret_failed)
+        return err; /* its threads work on it until the process ends: it is not given back */
+    stop(daemon);
+    free(daemon);
     return err;
 }
