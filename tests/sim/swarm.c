@@ -111,7 +111,7 @@ static void draw_network(struct sim_swarm *w, struct sim_stream *s)
     w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
     w->intruder_ms = distance(s, 15, 1000, 10000);
     w->break_ms = distance(s, 20, 1000, 10000);
-    w->cut_append_ppm = ONE_OF(s, 0, 0, 200, 2000);
+    w->cut_append_ppm = ONE_OF(s, 0, 0, 2000, 10000);
     w->cut_members_ppm = ONE_OF(s, 0, 200000, 500000);
 }
 
@@ -140,7 +140,7 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
     w->disk_stall_ppm = ONE_OF(s, 0, 0, 0, 100, 2000);
     w->disk_for_ms = ONE_OF(s, 300, 2000, 8000);
     w->flip_ms = distance(s, 30, 2000, 20000);
-    w->read_flip_ms = distance(s, 15, 10000, 40000);
+    w->read_flip_ms = distance(s, 25, 3000, 30000);
     w->write_flip_ms = distance(s, 15, 10000, 40000);
     w->misdirect_ms = distance(s, 15, 10000, 40000);
     w->disk_replace_ms = distance(s, 30, 5000, 30000);
