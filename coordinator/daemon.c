@@ -6,6 +6,8 @@
  */
 #include "coordinator/daemon.h"
 
+#include <stdlib.h>
+
 #include "coordinator/replica.h"
 #include "coordinator/reserve.h"
 
@@ -28,6 +30,7 @@ struct daemon {
     struct coord_peers *peers;
     struct coord_replica *replica;
     uint64_t map_bytes, map_bytes_ms, reserve_ms;
+    bool asked; /* requests wait */
 };
 
 /* ---- the service's port ---- */
@@ -228,10 +231,12 @@ static bool wait_for_work(struct daemon *daemon)
     const struct coord_daemon_options *options = daemon->options;
     struct proto_wait_item items[COORD_REPLICA_ITEMS + 2] = {{.fd = options->stop_fd}};
     size_t count = 1 + coord_replica_items(daemon->replica, items + 1);
-    if (!coord_service_full(coord_replica_service(daemon->replica)))
+    bool takes = !coord_service_full(coord_replica_service(daemon->replica));
+    if (takes)
         items[count++] = (struct proto_wait_item){.server = daemon->server, .fd = -1};
     (void)proto_wait(items, count,
                      coord_replica_wait_ms(daemon->replica)); /* the items say what came */
+    daemon->asked = takes && items[count - 1].ret_readable;
     return items[0].ret_readable && (!options->stop || options->stop(options->stop_context));
 }
 
@@ -248,7 +253,8 @@ static enum lilio_err serve(struct daemon *daemon, struct lilio_errinfo *info)
 {
     enum lilio_err err = LILIO_OK;
     while (!err && !wait_for_work(daemon)) {
-        take_requests(daemon);
+        if (daemon->asked)
+            take_requests(daemon);
         look_at_reserve(daemon);
         err = coord_replica_step(daemon->replica, info);
     }
@@ -267,14 +273,19 @@ static void stop(struct daemon *daemon)
 enum lilio_err coord_daemon_run(const struct coord_daemon_options *options, bool *ret_failed,
                                 struct lilio_errinfo *info)
 {
-    struct daemon daemon = {.options = options};
     *ret_failed = false;
-    enum lilio_err err = start(&daemon, info);
+    struct daemon *daemon = calloc(1, sizeof *daemon);
+    if (!daemon)
+        return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
+    daemon->options = options;
+    enum lilio_err err = start(daemon, info);
     if (!err) {
-        err = serve(&daemon, info);
+        err = serve(daemon, info);
         *ret_failed = err != LILIO_OK;
     }
-    if (!*ret_failed)
-        stop(&daemon);
+    if (*ret_failed)
+        return err; /* its threads work on it until the process ends: it is not given back */
+    stop(daemon);
+    free(daemon);
     return err;
 }

@@ -30,6 +30,7 @@ struct peer {
     bool listed; /* in the configuration */
     char *endpoint;
     struct proto_channel *channel; /* NULL: its endpoint is unusable */
+    bool down;                     /* it did not take the last message */
     struct outbox *outbox;
 };
 
@@ -264,7 +265,7 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
 {
     struct peer *peer = receiver(peers, message->to);
     if (!peer || !peer->channel || message->count > RAFT_SEND_ENTRIES_MAX ||
-        !proto_channel_ready(peer->channel))
+        (peer->down && !proto_channel_ready(peer->channel)))
         return;
     struct parcel *parcel = NULL;
     if (message->count > 0) {
@@ -300,8 +301,9 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
         payload = (struct proto_payload){
             .data = parcel->bytes, .size = parcel->size, .release = parcel_release, .hint = parcel};
     struct proto_header header = {0};
-    if (proto_channel_send(peer->channel, &header, &proto_type_raft, &wire,
-                           parcel ? &payload : NULL))
+    peer->down = proto_channel_send(peer->channel, &header, &proto_type_raft, &wire,
+                                    parcel ? &payload : NULL) != LILIO_OK;
+    if (peer->down)
         LILIO_MARK("peers/not_sent"); /* raft sends again what gets lost */
 }
 

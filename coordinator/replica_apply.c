@@ -184,9 +184,18 @@ static void cut(struct coord_replica *replica)
     raft_log_cut(replica->home->log, index < replica->flushed ? index : replica->flushed);
 }
 
+static enum lilio_err maps_failed(struct coord_replica *replica, enum lilio_err err,
+                                  struct lilio_errinfo *info)
+{
+    raft_fail(replica->raft);
+    return lilio_prefix(info, err, "the maps cannot be written");
+}
+
 enum lilio_err replica_flush(struct coord_replica *replica, struct lilio_errinfo *info)
 {
-    enum lilio_err err = LILIO_OK;
+    enum lilio_err err = coord_state_failed(replica->home->state, info); /* when it was read */
+    if (err)
+        return maps_failed(replica, err, info);
     if (coord_worker_take(replica->flusher, &err, info)) {
         if (err) {
             raft_fail(replica->raft);
@@ -202,10 +211,8 @@ enum lilio_err replica_flush(struct coord_replica *replica, struct lilio_errinfo
         (replica->unflushed_bytes < bytes && replica->now_ms - replica->flush_begun_ms < ms))
         return LILIO_OK;
     err = coord_state_commit(replica->home->state, false, info);
-    if (err) {
-        raft_fail(replica->raft);
-        return lilio_prefix(info, err, "the maps cannot be written");
-    }
+    if (err)
+        return maps_failed(replica, err, info);
     replica->flush_target = replica->applied;
     replica->flush_begun_ms = replica->now_ms;
     replica->unflushed_bytes = 0;

@@ -279,6 +279,8 @@ static enum lilio_err try_transfer(struct coord_replica *replica, struct replica
         err = raft_transfer(replica->raft, change->member);
     if (err == LILIO_E_NOT_FOUND && !change->why.text[0])
         (void)lilio_fail(&change->why, err, "there is no other voter"); /* err goes on */
+    if (err == LILIO_E_PRECONDITION)
+        (void)lilio_fail(&change->why, err, "who is to lead does not answer"); /* likewise */
     change->handing_over |=
         !err; /* BUSY: it is under way; given up after a while and tried again */
     if (err && err != LILIO_E_BUSY)

@@ -563,9 +563,7 @@ static enum lilio_err entry_end(struct coord_state *state, uint64_t index, uint6
         state->row.applied_term = term;
         state->pending = true;
     }
-    if (state->failed && info)
-        *info = state->failure;
-    return state->failed;
+    return coord_state_failed(state, info);
 }
 
 static bool applied_before(const struct coord_state *state, uint64_t index)
@@ -633,6 +631,11 @@ enum lilio_err coord_state_commit(struct coord_state *state, bool sync, struct l
         if (err)
             (void)coord_failed(state, err, &failure); /* returned below */
     }
+    return coord_state_failed(state, info);
+}
+
+enum lilio_err coord_state_failed(const struct coord_state *state, struct lilio_errinfo *info)
+{
     if (state->failed && info)
         *info = state->failure;
     return state->failed;

@@ -58,6 +58,9 @@ LILIO_MUST_USE enum lilio_err coord_state_advance(struct coord_state *state, uin
 LILIO_MUST_USE enum lilio_err coord_state_commit(struct coord_state *state, bool sync,
                                                  struct lilio_errinfo *info);
 
+/* What made the state unusable, also in a view; OK if nothing did. */
+LILIO_MUST_USE enum lilio_err coord_state_failed(const struct coord_state *state,
+                                                 struct lilio_errinfo *info);
 /* Bytes of the commands that were applied since the last commit. */
 size_t coord_state_pending(const struct coord_state *state);
 

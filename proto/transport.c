@@ -166,6 +166,7 @@ enum lilio_err proto_socket_endpoint(struct proto_socket *socket, char *ret, siz
 enum lilio_err proto_socket_connect(struct proto_socket *socket, const char *endpoint,
                                     struct lilio_errinfo *info)
 {
+    socket->drained = false;
     if (zmq_connect(socket->zmq, endpoint))
         return lilio_fail(info, LILIO_E_ADDRESS, "%.200s: %s", endpoint, zmq_strerror(errno));
     return LILIO_OK;
@@ -173,6 +174,7 @@ enum lilio_err proto_socket_connect(struct proto_socket *socket, const char *end
 
 void proto_socket_disconnect(struct proto_socket *socket, const char *endpoint)
 {
+    socket->drained = false;
     (void)zmq_disconnect(socket->zmq, endpoint); /* fails when the connection is gone already */
 }
 
@@ -192,6 +194,7 @@ unsigned proto_socket_events(struct proto_socket *socket)
     do {
         rc = zmq_getsockopt(socket->zmq, ZMQ_EVENTS, &events, &size);
     } while (rc && errno == EINTR);
+    socket->drained = !rc && !(events & ZMQ_POLLIN);
     if (rc)
         return 0;
     return (events & ZMQ_POLLIN ? PROTO_READABLE : 0) | (events & ZMQ_POLLOUT ? PROTO_WRITABLE : 0);
@@ -245,6 +248,7 @@ bool proto_frames_receive(struct proto_socket *socket, struct proto_frames *ret)
             (void)zmq_msg_close(&surplus); /* fails only for what is no message */
         ret->count++;
     }
+    socket->drained = ret->count == 0;
     return ret->count > 0;
 }
 
@@ -296,6 +300,7 @@ enum lilio_err proto_frames_build(struct proto_frames *frames, struct base_slice
 enum lilio_err proto_frames_send(struct proto_socket *socket, struct proto_frames *frames)
 {
     int failure = 0;
+    socket->drained = false;
     for (int i = 0; i < frames->count; i++) {
         int flags = ZMQ_DONTWAIT | (i + 1 < frames->count ? ZMQ_SNDMORE : 0);
         int rc;

@@ -25,6 +25,8 @@ struct proto_context {
 struct proto_socket {
     void *zmq;
     int fd; /* readable when there is something new: then read the events */
+    /* Nothing waited when last asked, and nothing was done with it since: the descriptor tells. */
+    bool drained;
 };
 enum proto_socket_events { PROTO_READABLE = 1, PROTO_WRITABLE = 2 };
 

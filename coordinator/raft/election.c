@@ -272,12 +272,20 @@ void raft_leader_tick(struct raft *raft)
 
 /* ---- leadership transfer (3.10) ---- */
 
+static bool answers(const struct raft *raft, const struct raft_peer *peer)
+{
+    return raft->now_ms - peer->heard_ms < raft->election_ms;
+}
+
 struct raft_peer *raft_furthest(struct raft *raft)
 {
     struct raft_peer *best = NULL;
     for (size_t i = 0; i < raft->peer_count; i++) {
         struct raft_peer *peer = &raft->peers[i];
-        if (peer->voter && peer->id != raft->id && (!best || peer->match > best->match))
+        if (!peer->voter || peer->id == raft->id)
+            continue;
+        bool same = best && answers(raft, peer) == answers(raft, best);
+        if (!best || (same ? peer->match > best->match : answers(raft, peer)))
             best = peer;
     }
     return best;
@@ -294,6 +302,8 @@ enum lilio_err raft_transfer(struct raft *raft, uint64_t to)
     struct raft_peer *peer = to ? raft_peer_find(raft, to) : raft_furthest(raft);
     if (!peer || !peer->voter)
         return LILIO_E_NOT_FOUND;
+    if (!answers(raft, peer))
+        return LILIO_E_PRECONDITION; /* proposals would wait for it in vain */
     raft->transfer_to = peer->id;
     raft->transfer_until_ms = raft->now_ms + raft->election_ms;
     raft_transfer_check(raft);

@@ -165,8 +165,9 @@ enum raft_change {
 LILIO_MUST_USE enum lilio_err raft_change(struct raft *raft, enum raft_change change,
                                           const struct proto_raft_member *member,
                                           uint64_t *ret_index, struct lilio_errinfo *info);
-/* Hands leadership to a voter (0 = the one that is furthest; itself: nothing to do). Given up after
- * one election timeout. Errors: NOT_LEADER, BUSY, NOT_FOUND. */
+/* Hands leadership to a voter (0 = the furthest that answers; itself: nothing to do). Given up
+ * after one election timeout. Errors: NOT_LEADER, BUSY, NOT_FOUND, PRECONDITION (it does not
+ * answer). */
 LILIO_MUST_USE enum lilio_err raft_transfer(struct raft *raft, uint64_t to);
 
 /* Is a pulled state at (index, term) still news? Not when the log caught up in the meantime: what

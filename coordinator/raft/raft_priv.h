@@ -165,7 +165,8 @@ bool raft_on_pre_vote_reply(struct raft *raft, const struct raft_message *messag
 bool raft_on_vote(struct raft *raft, const struct raft_message *message);
 bool raft_on_vote_reply(struct raft *raft, const struct raft_message *message);
 bool raft_on_timeout_now(struct raft *raft, const struct raft_message *message);
-/* The voter that is furthest, this member excluded; NULL if there is none. */
+/* The voter that is furthest, one that answers if any does, never this member; NULL if there is
+ * none. */
 struct raft_peer *raft_furthest(struct raft *raft);
 void raft_transfer_check(struct raft *raft);
 

@@ -199,9 +199,11 @@ static void refused(struct raft *raft, struct raft_peer *peer, uint64_t refused,
         return;
     }
     /* Asked for just what it acknowledged, and refused: it came back with an older copy of its
-     * disk. It is not counted until it has it again. */
-    if (refused == peer->match && peer->mode == RAFT_MODE_PROBE)
+     * disk. It is not counted until it has it again, and asked by the next heartbeat. */
+    if (refused == peer->match && peer->mode == RAFT_MODE_PROBE) {
         peer->match = 0;
+        return;
+    }
     if (hint >= refused)
         hint = refused - 1;
     for (; hint > peer->match; hint--) {

@@ -5,6 +5,8 @@
 
 #include "base/daemon.h"
 #include "coordinator/daemon.h"
+#include "tests/sim/nodes.h"
+#include "tests/sim/world.h"
 
 #include "base/banned.h"
 
@@ -13,13 +15,24 @@ static bool signalled(void *context)
     return base_daemon_signal(context);
 }
 
+/* A process does not end at once: its other threads work on, and the stack is used for other
+ * things.
+ */
+static void linger(void)
+{
+    volatile uint8_t other[4096];
+    for (size_t i = 0; i < sizeof other; i++)
+        other[i] = 0x5a;
+    sim_sleep(5 * SIM_MS);
+}
+
 enum lilio_err sim_coordinator_run(const struct sim_coordinator_options *options,
                                    struct lilio_errinfo *info)
 {
     char node[64];
     struct proto_cluster_file file = {0};
     struct base_daemon daemon = {0};
-    bool failed = false; /* the process ends either way; nothing more is closed here */
+    bool failed = false; /* nothing more is closed then, and the process ends */
     (void)snprintf(node, sizeof node, "coordinator.%u", options->id);
     const struct base_daemon_options wish = {.node = node};
     enum lilio_err err = proto_cluster_file_load(options->config, &file, info);
@@ -44,5 +57,8 @@ enum lilio_err sim_coordinator_run(const struct sim_coordinator_options *options
         .stop = signalled,
         .stop_context = &daemon,
     };
-    return coord_daemon_run(&daemon_options, &failed, info);
+    err = coord_daemon_run(&daemon_options, &failed, info);
+    if (failed)
+        linger();
+    return err;
 }

@@ -381,12 +381,27 @@ static void replace_disk(struct sim_faults *f, struct sim_node *node)
     goes_down(f, node);
 }
 
+/* Everything that is under way stands still for a while, and goes on in another world. */
+static void freeze_clients(struct sim_faults *f)
+{
+    LILIO_MARK("fault/freeze");
+    for (unsigned i = 0; i < f->swarm->clients; i++) {
+        struct sim_node *node = sim_client(i);
+        if (sim_node_state(node) != SIM_UP || sim_node_paused(node))
+            continue;
+        sim_node_pause(node);
+        ward(f, node)->resume_at = sim_now() + sim_between(&f->random, 1000, 5000) * SIM_MS;
+    }
+}
+
 static void lose_disk(struct sim_faults *f)
 {
     struct sim_node *node = any_osd(f);
     if (!harm(f, node))
         return;
     LILIO_MARK("fault/disk_replace");
+    if (sim_below(&f->random, 3) == 0)
+        freeze_clients(f);
     if (sim_below(&f->random, 2)) {
         replace_disk(f, node);
         return;

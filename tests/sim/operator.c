@@ -56,6 +56,7 @@ bool operator_rebuild(unsigned osd)
             return false;
         }
         bool ended = rebuild_ended(&rebuild), proven = rebuild.phase == LILIO_REBUILD_PROVEN;
+        bool none = rebuild.phase == LILIO_REBUILD_NONE; /* its process died meanwhile */
         if (ended)
             sim_event("operator: rebuild of osd.%u %s: %llu expected, %llu rebuilt, %llu failed %s"
                       " %s",
@@ -67,8 +68,8 @@ bool operator_rebuild(unsigned osd)
             plot.rebuilds += proven;
             return proven;
         }
-        if (rebuild.phase == LILIO_REBUILD_NONE)
-            return false; /* its process died meanwhile */
+        if (none)
+            return false;
     }
     return false;
 }

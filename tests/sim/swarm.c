@@ -79,7 +79,7 @@ static void draw_times(struct sim_swarm *w, struct sim_stream *s)
 static void draw_workload(struct sim_swarm *w, struct sim_stream *s)
 {
     w->rate = sim_between(s, 65, 105);
-    w->keys = ONE_OF(s, 5, 20, 60, 150);
+    w->keys = ONE_OF(s, 5, 20, 60, 150, 600);
     w->hot_percent = ONE_OF(s, 0, 20, 60);
     w->put = sim_between(s, 20, 60);
     w->put_absent = sim_between(s, 0, 15);
@@ -111,7 +111,7 @@ static void draw_network(struct sim_swarm *w, struct sim_stream *s)
     w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
     w->intruder_ms = distance(s, 15, 1000, 10000);
     w->break_ms = distance(s, 20, 1000, 10000);
-    w->cut_append_ppm = ONE_OF(s, 0, 0, 200, 2000);
+    w->cut_append_ppm = ONE_OF(s, 0, 0, 2000, 10000);
     w->cut_members_ppm = ONE_OF(s, 0, 200000, 500000);
 }
 
@@ -140,10 +140,10 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
     w->disk_stall_ppm = ONE_OF(s, 0, 0, 0, 100, 2000);
     w->disk_for_ms = ONE_OF(s, 300, 2000, 8000);
     w->flip_ms = distance(s, 30, 2000, 20000);
-    w->read_flip_ms = distance(s, 15, 10000, 40000);
+    w->read_flip_ms = distance(s, 25, 3000, 30000);
     w->write_flip_ms = distance(s, 15, 10000, 40000);
     w->misdirect_ms = distance(s, 15, 10000, 40000);
-    w->disk_replace_ms = distance(s, 25, 10000, 40000);
+    w->disk_replace_ms = distance(s, 30, 5000, 30000);
     w->coordinator_replace_ms = distance(s, 15, 20000, 50000);
     w->rebuild_percent = ONE_OF(s, 0, 50, 100, 100);
     w->beyond = 0;

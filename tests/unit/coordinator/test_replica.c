@@ -423,6 +423,22 @@ static void a_lost_disk_comes_back_as_a_new_member(void **unused)
     quorum_free(quorum);
 }
 
+/* Maps that could not be written when they were read end the process, though nothing is applied. */
+static void failed_maps_end_it(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(1);
+    start_all(quorum, true);
+    struct quorum_node *node = quorum_leader(quorum);
+    struct lilio_errinfo info = {0};
+    assert_int_equal(coord_replica_step(node->replica, &info), LILIO_OK);
+    node->home.state->failed = LILIO_E_NO_SPACE;
+    assert_int_equal(coord_replica_step(node->replica, &info), LILIO_E_NO_SPACE);
+    assert_non_null(strstr(info.text, "the maps cannot be written"));
+    quorum_kill(quorum, node->id);
+    quorum_free(quorum);
+}
+
 /* ---- strangers ---- */
 
 static void forged_terms_change_nothing(void **unused)
@@ -486,6 +502,7 @@ int main(void)
         cmocka_unit_test(leader_tells_of_all_a_follower_of_itself),
         cmocka_unit_test(who_is_far_behind_gets_the_state),
         cmocka_unit_test(a_lost_disk_comes_back_as_a_new_member),
+        cmocka_unit_test(failed_maps_end_it),
         cmocka_unit_test(forged_terms_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

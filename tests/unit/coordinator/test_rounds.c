@@ -98,6 +98,39 @@ static void two_rounds_are_under_way(void **unused)
     svc_free(svc);
 }
 
+/* It begins when it is as large as the one under way, or when nothing is under way. */
+static void second_round_is_not_smaller(void **unused)
+{
+    (void)unused;
+    struct svc *svc = svc_new(false, 1000, true);
+    struct svc_call calls[8] = {0};
+    struct coord_round none;
+    for (size_t i = 0; i < 3; i++)
+        send_create(svc, &calls[i], 50 + i, "a");
+    struct coord_round first = close_round(svc);
+    for (size_t i = 3; i < 6; i++) {
+        assert_false(coord_service_round(svc->service, &none));
+        send_create(svc, &calls[i], 50 + i, "b");
+    }
+    struct coord_round second = close_round(svc);
+    assert_true(first.count == 3 && second.count == 3);
+    send_create(svc, &calls[6], 56, "c");
+    svc_apply(svc, &first);
+    assert_false(coord_service_round(svc->service, &none));
+    send_get(svc, &calls[7], "a");
+    struct coord_round reads = close_round(svc); /* reads do not wait for that */
+    assert_true(reads.count == 0 && reads.reads);
+    svc_apply(svc, &second);
+    struct coord_round third = close_round(svc);
+    assert_int_equal(third.count, 1);
+    svc_apply(svc, &third);
+    coord_service_confirmed(svc->service, third.id);
+    for (size_t i = 0; i < 8; i++)
+        assert_answer(&calls[i], i == 1 || i == 2 || i == 4 || i == 5 ? LILIO_E_EXISTS : LILIO_OK);
+    clear(calls, 8);
+    svc_free(svc);
+}
+
 /* The bodies of all requests that wait are bounded, over all rounds. */
 static void what_waits_is_bounded(void **unused)
 {
@@ -729,6 +762,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_rounds_are_under_way),
+        cmocka_unit_test(second_round_is_not_smaller),
         cmocka_unit_test(what_waits_is_bounded),
         cmocka_unit_test(what_is_answered_is_let_go),
         cmocka_unit_test(time_never_goes_back),

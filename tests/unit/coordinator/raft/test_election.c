@@ -349,6 +349,35 @@ static void a_transfer_to_the_dead_is_given_up(void **unused)
     net_run(&net, 60);
     assert_int_equal(net_leader(&net), leader);
     assert_int_equal(net_propose(node), LILIO_OK);
+    /* Asked once more, nothing waits for it any more; and it is nobody's heir by itself. */
+    assert_int_equal(net_transfer(node, to), LILIO_E_PRECONDITION);
+    assert_int_equal(net_propose(node), LILIO_OK);
+    net_run(&net, 20);
+    assert_int_equal(net_transfer(node, 0), LILIO_OK);
+    net_run(&net, 20);
+    assert_int_equal(net_leader(&net), to % 3 + 1);
+}
+
+static void the_dead_is_no_heir(void **unused)
+{
+    (void)unused;
+    net_start(&net, 3, 3);
+    uint64_t leader = net_elect(&net);
+    for (uint64_t id = 1; id <= 3; id++) { /* both are as far as the leader */
+        if (id == leader)
+            continue;
+        net_run(&net, 200);
+        net_crash(net_node(&net, id), 0);
+        net_run(&net, 310);
+        assert_int_equal(net_transfer(net_node(&net, leader), 0), LILIO_OK);
+        net_run(&net, 100);
+        assert_int_equal(net_leader(&net), 6 - leader - id);
+        net_restart(net_node(&net, id));
+        net_run(&net, 200);
+        assert_int_equal(net_transfer(net_node(&net, 6 - leader - id), leader), LILIO_OK);
+        net_run(&net, 100);
+        assert_int_equal(net_leader(&net), leader);
+    }
 }
 
 static void a_failed_disk_ends_it(void **unused)
@@ -393,6 +422,7 @@ int main(void)
         TEST(nonsense_is_refused),
         TEST(leadership_is_handed_over),
         TEST(a_transfer_to_the_dead_is_given_up),
+        TEST(the_dead_is_no_heir),
         TEST(a_failed_disk_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
