@@ -404,6 +404,7 @@ struct lilio_repair {
     enum lilio_repair_priority priority;
     uint64_t bytes_per_s, eta_ms;             /* of late; 0 = not known */
     uint64_t mended, mended_bytes, runs_done; /* since this coordinator leads */
+    uint32_t held;                            /* OSDs that hold back because they serve clients */
 };
 void lilio_repair_release(struct lilio_repair *repair);
 LILIO_MUST_USE enum lilio_err lilio_repair_get(struct lilio_client *client,

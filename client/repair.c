@@ -51,6 +51,7 @@ static enum lilio_err copy_repair(const struct proto_repair *repair, struct lili
         .mended = repair->mended,
         .mended_bytes = repair->mended_bytes,
         .runs_done = repair->runs_done,
+        .held = repair->held,
     };
     for (size_t i = 0; i < repair->levels_count && i < LILIO_REPAIR_LEVELS; i++)
         made.levels[i] = repair->levels[i];

@@ -52,6 +52,9 @@ struct live_osd {
     uint64_t proposed_round;
     uint8_t proposed_state; /* what that round brings it to */
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count;
+    bool repairs;          /* repair_bytes is known */
+    bool clients;          /* it serves clients, so its repair holds back */
+    uint64_t repair_bytes; /* as its last heartbeat said */
 };
 
 struct walk_pin {

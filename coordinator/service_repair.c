@@ -224,7 +224,6 @@ static void result_note(struct coord_service *service, size_t place,
         return; /* of the leader before us, or it ran out */
     bool last = lease_end(repair, lease);
     repair->mended += result->mended;
-    repair->mended_bytes += result->bytes;
     if (result->err) {
         failure_note(service, place, result);
         return;
@@ -241,11 +240,25 @@ static bool is_named(const struct proto_osd_heartbeat *beat, uint64_t id)
     return false;
 }
 
+/* An OSD that counts from zero began anew. */
+static void bytes_note(struct coord_service *service, size_t place,
+                       const struct proto_osd_heartbeat *beat)
+{
+    struct live_osd *live = &service->osds[place];
+    bool goes_on = live->repairs && beat->repair_bytes >= live->repair_bytes;
+    if (live->repairs)
+        service->repair.mended_bytes += beat->repair_bytes - (goes_on ? live->repair_bytes : 0);
+    live->repairs = true;
+    live->repair_bytes = beat->repair_bytes;
+    live->clients = beat->clients;
+}
+
 void service_repair_note(struct coord_service *service, size_t place,
                          const struct proto_osd_heartbeat *beat)
 {
     struct repair *repair = &service->repair;
-    if (!service->leads || repair->lease_count == 0)
+    bytes_note(service, place, beat);
+    if (repair->lease_count == 0)
         return;
     for (size_t i = 0; i < beat->repaired_count; i++)
         result_note(service, place, &beat->repaired[i]);
@@ -596,6 +609,8 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .runs_done = repair->runs_done,
     };
     rates_find(service, &reply.bytes_per_s, &reply.eta_ms);
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        reply.held += is_ready(service, i) && service->osds[i].clients;
     if (failures_list(service, &reply))
         service_reply(service, request, &proto_type_repair, &reply);
     else

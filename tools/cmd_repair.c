@@ -110,7 +110,8 @@ static void repair_print(struct tools_out *out, const struct lilio_repair *repai
                    (unsigned long long)repair->rows, (unsigned long long)repair->running);
     levels_print(out, repair);
     failures_print(out, repair);
-    tools_out_line(out, "priority      %s", priority_name(repair->priority));
+    tools_out_line(out, "priority      %s; %u OSDs hold back because they serve clients",
+                   priority_name(repair->priority), repair->held);
     tools_out_line(out, "mended        %llu fragments, %s, since this coordinator leads; now %s",
                    (unsigned long long)repair->mended,
                    tools_text_bytes(repair->mended_bytes, bytes),
@@ -133,6 +134,7 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_u64(object, "mended", repair->mended);
     tools_json_u64(object, "mended_bytes", repair->mended_bytes);
     tools_json_u64(object, "runs_done", repair->runs_done);
+    tools_json_u64(object, "held", repair->held);
     cJSON *list = tools_json_list(object, "levels");
     for (size_t i = 0; i < LILIO_REPAIR_LEVELS; i++) {
         if (!repair->levels[i])

@@ -62,7 +62,9 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        "LOST: the last verification found %llu objects that cannot be restored",
                        (unsigned long long)status->verify_lost);
     else if (strcmp(word, "degraded") == 0)
-        tools_out_line(out, "DEGRADED: see above; `lilio-ec osd rebuild ID' mends an OSD");
+        tools_out_line(out,
+                       "DEGRADED: see above; known faults mend themselves (`lilio-ec repair'), "
+                       "`lilio-ec osd rebuild ID' mends an OSD");
     else if (strcmp(word, "unverified") == 0)
         tools_out_line(out,
                        "nothing is known to be missing; never verified, so no more can be said: "

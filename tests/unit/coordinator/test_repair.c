@@ -14,6 +14,8 @@ enum { KIND_GOOD = 0, KIND_MISSING = 1, BUCKET_TOTAL = 6 };
 struct osd {
     struct proto_repair_job jobs[256];
     size_t count;
+    uint64_t bytes;
+    bool clients;
 };
 
 struct fixture {
@@ -96,6 +98,8 @@ static void beat_with(struct fixture *f, uint32_t osd, struct proto_repair_resul
         .repairing_count = mine->count,
         .repaired = results,
         .repaired_count = count,
+        .repair_bytes = mine->bytes,
+        .clients = mine->clients,
     };
     struct proto_osd_orders orders;
     assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_osd_heartbeat, &beat), LILIO_OK);
@@ -156,6 +160,7 @@ static void end_job(struct fixture *f, uint32_t osd, size_t at, enum lilio_err e
         .reason = base_slice_str(err ? "no sources" : ""),
     };
     mine->jobs[at] = mine->jobs[--mine->count];
+    mine->bytes += result.bytes;
     beat_with(f, osd, &result, 1);
 }
 
@@ -209,7 +214,15 @@ static void leased_to_whoever_owns_it(bool rocksdb)
     repair = told(&f);
     assert_int_equal(repair.runs_done, 1);
     assert_int_equal(repair.mended, 2);
+    assert_int_equal(repair.mended_bytes, 2 * 4096);
     assert_int_equal(repair.running, 0);
+    assert_int_equal(repair.held, 0);
+    f.osds[0].clients = f.osds[3].clients = true;
+    f.osds[3].bytes = 100; /* began anew and mended already */
+    second(&f);
+    repair = told(&f);
+    assert_int_equal(repair.held, 2);
+    assert_in_range(repair.mended_bytes, 2 * 4096 + 1, 2 * 4096 + 100);
     fixture_release(&f);
 }
 FX_BOTH(leased_to_whoever_owns_it)
