@@ -387,10 +387,12 @@ static void front_step(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     struct coord_repair_key from = repair->front;
+    uint64_t stuck = repair->walk_stuck; /* the walk counts them itself */
     LILIO_MARK("coordinator/repair_front");
     repair->crowded = repair->freed = false;
     if (rows_look(service, &from) && !repair->crowded)
         note_crowded(repair, &from); /* nobody is short of room so far: on from here */
+    repair->walk_stuck = stuck;
 }
 
 static void walk_begin(struct repair *repair)

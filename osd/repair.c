@@ -468,6 +468,7 @@ static enum lilio_err task_add(struct osd_repair *repair, struct place *place,
     const struct proto_data_row *row = &task->row->data;
     struct codec_profile profile = osd_rebuild_profile(row);
     struct lilio_errinfo info = {0};
+    settled_look(repair); /* a long run must not keep the others' results */
     if (!pace(repair))
         return LILIO_E_CANCELLED;
     osd_throttle_begin(
