@@ -138,12 +138,13 @@ static enum lilio_err send_it(struct request *request, uint64_t now)
     return err;
 }
 
-/* The answer, if it has come; older ones are dropped. */
+/* The answer, if it has come; older ones are dropped, also those that a connection left behind:
+ * they would wake every wait. */
 static struct proto_reply *take_reply(struct request *request)
 {
     struct proto_reply *reply;
     while ((reply = proto_channel_receive(request->line->channel)) != NULL) {
-        if (reply->header.sequence == request->header.sequence) {
+        if (request->silent > 0 && reply->header.sequence == request->header.sequence) {
             request->silent--;
             return reply;
         }
@@ -167,7 +168,7 @@ static enum lilio_err ask_once(struct request *request, struct proto_reply **ret
     bool under_way = false;
     for (;;) {
         bool ready = proto_channel_ready(line->channel);
-        if (under_way && (*ret_reply = take_reply(request)) != NULL)
+        if ((*ret_reply = take_reply(request)) != NULL)
             return LILIO_OK;
         if (under_way && !ready && (ask->several || request->call->once)) {
             *ret_event = PROTO_ASK_BROKEN;

@@ -171,6 +171,7 @@ enum lilio_err proto_socket_connect(struct proto_socket *socket, const char *end
     if (strlen(endpoint) >= sizeof mine->endpoint)
         return lilio_fail(info, LILIO_E_ADDRESS, "%.200s: address too long", endpoint);
     memcpy(mine->endpoint, endpoint, strlen(endpoint) + 1);
+    socket->drained = false;
     sim_net_connect(mine);
     return LILIO_OK;
 }
@@ -178,6 +179,7 @@ enum lilio_err proto_socket_connect(struct proto_socket *socket, const char *end
 void proto_socket_disconnect(struct proto_socket *socket, const char *endpoint)
 {
     (void)endpoint;
+    socket->drained = false;
     sim_net_disconnect(socket_of(socket), false);
 }
 
@@ -199,6 +201,7 @@ unsigned proto_socket_events(struct proto_socket *socket)
     const struct sim_socket *mine = socket_of(socket);
     sim_fd_readable(mine->fd, false);
     unsigned events = mine->first ? PROTO_READABLE : 0;
+    socket->drained = !mine->first;
     if (mine->is_server || sim_net_writable(mine))
         events |= PROTO_WRITABLE;
     return events;
@@ -268,6 +271,7 @@ enum lilio_err proto_frames_send(struct proto_socket *socket, struct proto_frame
     if (mine->is_server)
         connection = sim_net_find(mine, frame_at(frames, 0)->id);
     bool sent = false;
+    socket->drained = false;
     if (connection && (mine->is_server || sim_net_writable(mine)))
         sent = sim_net_send(connection, mine->is_server ? SIM_SERVER_SIDE : SIM_CLIENT_SIDE,
                             sim_packet_ref(frame_at(frames, first)->packet));
@@ -288,6 +292,7 @@ bool proto_frames_receive(struct proto_socket *socket, struct proto_frames *ret)
     struct sim_socket *mine = socket_of(socket);
     struct sim_message *message = mine->first;
     ret->count = 0;
+    socket->drained = !message;
     if (!message)
         return false;
     mine->first = message->next;

@@ -16,7 +16,7 @@
 #include "base/banned.h"
 
 enum { NODES = 3, EPOCH = 9, PATIENCE = 20000 };
-enum manner { LEADS, FOLLOWS, KNOWS_NOBODY, SILENT, BUSY, DEAD, REFUSES };
+enum manner { LEADS, FOLLOWS, KNOWS_NOBODY, SILENT, BUSY, DEAD, REFUSES, LATE };
 
 static char names[NODES][64];
 
@@ -30,6 +30,8 @@ struct fixture {
         turns_after; /* so many requests from now on, the leader is the next one; 0 = never */
     _Atomic int asked[NODES];
     _Atomic uint64_t last_sequence, last_session;
+    struct proto_request *late; /* to be answered as the last thing before death */
+    _Atomic int waits;          /* of a line that counts them */
     struct proto_coordinators coordinators;
     struct proto_line line;
     struct proto_arena *arena;
@@ -55,6 +57,7 @@ static void serve(struct fixture *f, int node, struct proto_request *request)
         proto_server_reply_error_full(server, &request, &error, EPOCH);
         break;
     case KNOWS_NOBODY: proto_server_reply_error_full(server, &request, &error, EPOCH); break;
+    case LATE: f->late = request; break;
     case BUSY: proto_server_reply_error(server, &request, LILIO_E_BUSY, "later", EPOCH); break;
     case REFUSES: proto_server_reply_error(server, &request, LILIO_E_EXISTS, "there", EPOCH); break;
     default: proto_request_drop(&request);
@@ -65,6 +68,8 @@ static void serve(struct fixture *f, int node, struct proto_request *request)
 static void live(struct fixture *f, int node)
 {
     bool dead = atomic_load(&f->manner[node]) == DEAD;
+    if (dead && f->servers[node] && f->late)
+        proto_server_reply_error(f->servers[node], &f->late, LILIO_E_EXISTS, "at last", EPOCH);
     if (dead && f->servers[node])
         proto_server_free(&f->servers[node]);
     struct proto_server_options options = {.endpoint = names[node]};
@@ -302,6 +307,29 @@ static void leader_that_dies_with_the_request(void **state)
     assert_int_equal(index, 43);
 }
 
+static bool count_waits(void *context)
+{
+    struct fixture *f = context;
+    (void)atomic_fetch_add(&f->waits, 1);
+    return false;
+}
+
+static void answer_that_came_too_late_does_not_keep_the_line_awake(void **state)
+{
+    enum { LINGER_MS = 300, WAITS_MAX = 3 * LINGER_MS };
+    struct fixture *f = *state;
+    close_line(f);
+    open_line(f, 1, NULL, count_waits);
+    set(f, LATE, DEAD, DEAD, 0);
+    uint64_t index;
+    struct proto_line_outcome outcome;
+    assert_int_equal(ask(f, 1, LINGER_MS, &index, &outcome, NULL), LILIO_E_TIMEOUT);
+    set(f, DEAD, DEAD, DEAD, 0);
+    atomic_store(&f->waits, 0);
+    assert_int_equal(ask(f, 2, LINGER_MS, &index, &outcome, NULL), LILIO_E_UNAVAILABLE);
+    assert_in_range(atomic_load(&f->waits), 1, WAITS_MAX);
+}
+
 static void election_is_waited_for(void **state)
 {
     struct fixture *f = *state;
@@ -440,6 +468,7 @@ int main(void)
         TEST(silent_leader_that_still_leads_gets_to_answer),
         TEST(dead_leader_is_left_at_once),
         TEST(leader_that_dies_with_the_request),
+        TEST(answer_that_came_too_late_does_not_keep_the_line_awake),
         TEST(election_is_waited_for),
         TEST(patience_ends_and_says_who_was_tried),
         TEST(what_must_not_be_repeated_is_not),
