@@ -12,7 +12,7 @@ struct base_kv_options coord_kv_options(void)
 {
     static const char *const columns[COORD_COLUMN_COUNT] = {
         "meta",  "buckets", "bucket_names", "versions", "data", "refs",         "sessions",
-        "dedup", "osds",    "slots",        "repair",   "gc",   "repair_queue",
+        "dedup", "osds",    "slots",        "repair",   "gc",   "repair_queue", "stripes",
     };
     return (struct base_kv_options){
         .columns = columns,
@@ -140,6 +140,17 @@ struct coord_key coord_key_repair(const struct coord_repair_key *repair)
     return key;
 }
 
+struct coord_key coord_key_stripes(const struct coord_stripes_key *stripes)
+{
+    NEW_KEY(key);
+    add_u64(&key, stripes->bucket_id);
+    add_u32(&key, stripes->placement);
+    add_bytes(&key, &stripes->data_count, 1);
+    add_u32(&key, stripes->partition);
+    add_u64(&key, stripes->bad);
+    return key;
+}
+
 bool coord_key_after_prefix(struct coord_key *key)
 {
     while (key->size > 0 && key->bytes[key->size - 1] == 0xff)
@@ -211,6 +222,20 @@ bool coord_key_repair_parse(struct base_slice key, struct coord_repair_key *ret)
         .margin = key.data[0],
         .since_ms = base_be64_get(key.data + 1),
         .oid = oid_at(key.data + 9),
+    };
+    return true;
+}
+
+bool coord_key_stripes_parse(struct base_slice key, struct coord_stripes_key *ret)
+{
+    if (key.size != 25)
+        return false;
+    *ret = (struct coord_stripes_key){
+        .bucket_id = base_be64_get(key.data),
+        .placement = base_be32_get(key.data + 8),
+        .data_count = key.data[12],
+        .partition = base_be32_get(key.data + 13),
+        .bad = base_be64_get(key.data + 17),
     };
     return true;
 }

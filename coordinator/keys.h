@@ -21,6 +21,7 @@ enum coord_column {
     COORD_REPAIR,
     COORD_GC,
     COORD_REPAIR_QUEUE,
+    COORD_STRIPES,
     COORD_COLUMN_COUNT,
 };
 /* Columns and memory budget for opening the key-value store, without a log of its own: entries
@@ -56,6 +57,15 @@ struct coord_repair_key {
     struct base_oid oid;
 };
 struct coord_key coord_key_repair(const struct coord_repair_key *key);
+/* Stripes that are alike: coded so, in this partition, with these fragments missing or corrupt. */
+struct coord_stripes_key {
+    uint64_t bucket_id; /* of the first owner */
+    uint32_t placement;
+    uint8_t data_count;
+    uint32_t partition;
+    uint64_t bad; /* a mask of fragment indexes */
+};
+struct coord_key coord_key_stripes(const struct coord_stripes_key *key);
 
 /* Turns a key into the least one that is greater than all that begin with it; false if there is
  * none. */
@@ -70,5 +80,6 @@ bool coord_key_ref_parse(struct base_slice key, struct base_oid *ret_oid, uint64
 bool coord_key_oid_parse(struct base_slice key, struct base_oid *ret_oid);
 bool coord_key_gc_parse(struct base_slice key, struct proto_gc_key *ret);
 bool coord_key_repair_parse(struct base_slice key, struct coord_repair_key *ret);
+bool coord_key_stripes_parse(struct base_slice key, struct coord_stripes_key *ret);
 
 #endif

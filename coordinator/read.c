@@ -496,3 +496,31 @@ enum lilio_err coord_read_repair(const struct coord_view *view, const struct coo
     base_kv_iter_free(&iter);
     return err;
 }
+
+enum lilio_err coord_read_stripes(const struct coord_view *view, struct base_slice after,
+                                  struct coord_stripes_item *ret_items, size_t room,
+                                  size_t *ret_count, struct lilio_errinfo *info)
+{
+    struct base_kv_iter *iter = NULL;
+    enum lilio_err err = coord_view_iter(view, COORD_STRIPES, &iter, info);
+    if (err)
+        return err;
+    *ret_count = 0;
+    base_kv_iter_seek(iter, after);
+    if (base_kv_iter_valid(iter) && base_slice_equal(base_kv_iter_key(iter), after))
+        base_kv_iter_next(iter);
+    for (; base_kv_iter_valid(iter) && !err && *ret_count < room; base_kv_iter_next(iter)) {
+        struct coord_stripes_item *item = &ret_items[*ret_count];
+        struct proto_stripes_row row;
+        err = coord_view_unpack_here(view, &proto_type_stripes_row, base_kv_iter_value(iter), &row,
+                                     info);
+        if (!err && !coord_key_stripes_parse(base_kv_iter_key(iter), &item->key))
+            err = lilio_fail(info, LILIO_E_CORRUPT, "a counter of stripes has an impossible key");
+        item->count = err ? 0 : row.count;
+        *ret_count += err ? 0 : 1;
+    }
+    if (!err)
+        err = base_kv_iter_error(iter, info);
+    base_kv_iter_free(&iter);
+    return err;
+}

@@ -270,6 +270,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_lookup:
     case PROTO_MSG_data_get:
     case PROTO_MSG_list:
+    case PROTO_MSG_redundancy_get:
     case PROTO_MSG_status_get: return PLACE_ANY;
     case PROTO_MSG_commit:
     case PROTO_MSG_stage:

@@ -1,4 +1,5 @@
 /* Requests that change nothing: answered from committed rows. */
+#include "coordinator/histogram.h"
 #include "coordinator/raft/raft.h"
 #include "coordinator/service_priv.h"
 
@@ -146,6 +147,89 @@ static void read_status(struct coord_service *service, const struct coord_reques
                      &proto_type_status, &reply);
 }
 
+/* ---- the histogram of redundancy ---- */
+
+static uint64_t unverified(const struct coord_service *service)
+{
+    const struct proto_state_row *row = coord_state_row(service->state);
+    const struct proto_verify_mark *mark = coord_state_verify_mark(service->state);
+    uint64_t since = row->stripes_ever - (mark->index ? mark->stripes_ever : 0);
+    return since < row->stripes ? since : row->stripes;
+}
+
+/* Names of the buckets of the lines; a bucket that is gone has none. */
+static enum lilio_err lines_name(const struct coord_view *view, struct coord_histogram *histogram,
+                                 struct lilio_errinfo *info)
+{
+    for (size_t i = 0; i < histogram->line_count; i++) {
+        struct proto_bucket bucket = {0};
+        struct coord_key key = coord_key_u64(histogram->lines[i].bucket_id);
+        enum lilio_err err =
+            coord_view_get(view, COORD_BUCKETS, &key, &proto_type_bucket, &bucket, info);
+        if (err && err != LILIO_E_NOT_FOUND)
+            return err;
+        histogram->lines[i].bucket = bucket.name;
+    }
+    return LILIO_OK;
+}
+
+/* Adds up a page of counters; what is left over begins the next one. */
+static enum lilio_err histogram_fill(struct coord_service *service, struct base_slice after,
+                                     struct coord_histogram *histogram,
+                                     struct proto_redundancy *reply, struct lilio_errinfo *info)
+{
+    struct coord_view view = service_view(service, NULL);
+    struct coord_stripes_item *items =
+        proto_arena_take(service->arena, COORD_STRIPES_PAGE * sizeof *items);
+    struct coord_key *last = proto_arena_take(service->arena, sizeof *last);
+    size_t count = 0, done = 0;
+    if (!items || !last)
+        return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
+    enum lilio_err err = coord_read_stripes(&view, after, items, COORD_STRIPES_PAGE, &count, info);
+    for (bool room = true; !err && room && done < count; done += room) {
+        const struct proto_placement *placement =
+            coord_state_placement(service->state, items[done].key.placement);
+        if (!placement)
+            return lilio_fail(info, LILIO_E_CORRUPT, "a counter of stripes has no placement");
+        room = coord_histogram_add(histogram, &items[done].key, placement, items[done].count);
+    }
+    reply->more = done < count || count == COORD_STRIPES_PAGE;
+    if (!err && reply->more) {
+        *last = coord_key_stripes(&items[done - 1].key);
+        reply->next = coord_key_slice(last);
+    }
+    return err ? err : lines_name(&view, histogram, info);
+}
+
+static void read_redundancy(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_redundancy_get ask;
+    struct lilio_errinfo info = {0};
+    if (!service_body(service, request, &ask))
+        return;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    struct proto_redundancy reply = {
+        .index = row->applied_index,
+        .epoch = row->epoch,
+        .stripes = row->stripes,
+        .unverified = unverified(service),
+        .last_verify = *coord_state_verify_mark(service->state),
+    };
+    struct coord_histogram *histogram = proto_arena_take(service->arena, sizeof *histogram);
+    enum lilio_err err = histogram ? LILIO_OK : LILIO_E_NOMEM;
+    for (size_t i = 0; !err && i < coord_state_osd_count(service->state); i++)
+        coord_histogram_osd(histogram, coord_state_osd_at(service->state, i));
+    if (!err)
+        err = histogram_fill(service, ask.after, histogram, &reply, &info);
+    if (!err) {
+        reply.lines = histogram->lines;
+        reply.lines_count = histogram->line_count;
+        reply.osds = histogram->osds;
+        reply.osds_count = histogram->osd_count;
+    }
+    answer_or_refuse(service, request, err, &info, &proto_type_redundancy, &reply);
+}
+
 /* ---- pinned walks ---- */
 
 static struct walk_pin *pin_find(struct coord_service *service, uint64_t id)
@@ -196,7 +280,12 @@ static void walk_open(struct coord_service *service, const struct coord_request 
     pin->bucket_id = ask.bucket_id;
     pin->used_ms = service_now_ms(service);
     struct proto_scan reply = {
-        .id = pin->id, .index = pin->index, .epoch = row->epoch, .row_count = row->data_count};
+        .id = pin->id,
+        .index = pin->index,
+        .epoch = row->epoch,
+        .row_count = row->data_count,
+        .stripes_ever = row->stripes_ever,
+    };
     service_reply(service, request, &proto_type_scan, &reply);
 }
 
@@ -260,6 +349,7 @@ void service_read(struct coord_service *service, const struct coord_request *req
     case PROTO_MSG_scan_next: walk_next(service, request); break;
     case PROTO_MSG_scan_close: walk_close(service, request); break;
     case PROTO_MSG_status_get: read_status(service, request); break;
+    case PROTO_MSG_redundancy_get: read_redundancy(service, request); break;
     case PROTO_MSG_repair_get: service_repair_read(service, request); break;
     default: service_refuse(service, request, LILIO_E_UNSUPPORTED, NULL); break;
     }

@@ -113,6 +113,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
     if (!err)
         err = coord_hot_new(&state->hot);
     if (!err)
+        err = coord_stripes_new(&state->stripes);
+    if (!err)
         err = proto_arena_new(&state->arena);
     if (!err)
         err = proto_arena_new(&state->config_arena);
@@ -126,6 +128,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
         err = coord_map_load(state, info);
     if (!err)
         err = coord_repair_load(state, info);
+    if (!err)
+        err = coord_stripes_load(state, info);
     if (!err && LILIO_PLANTED("dedup_lost"))
         results_lose(state);
     if (err) {
@@ -142,6 +146,7 @@ void coord_state_free(struct coord_state **state)
         return;
     coord_map_release(*state);
     coord_hot_free(&(*state)->hot);
+    coord_stripes_free(&(*state)->stripes);
     base_kv_batch_free(&(*state)->batch);
     proto_arena_free(&(*state)->arena);
     proto_arena_free(&(*state)->config_arena);
@@ -609,11 +614,13 @@ enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index, ui
     return entry_end(state, index, term, info);
 }
 
-/* What entries change again and again is written once: the hot rows and, last, the state row. */
+/* What entries change again and again is written once: the hot rows, the counters and, last, the
+ * state row. */
 static void commit_rows(struct coord_state *state)
 {
     struct coord_key key = meta_key("state");
     coord_hot_write(state);
+    coord_stripes_write(state);
     coord_put(state, COORD_META, &key, &proto_type_state_row, &state->row);
     if (coord_hot_bytes(state->hot) > COORD_HOT_BYTES_MAX)
         coord_hot_forget(state);

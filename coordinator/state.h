@@ -160,6 +160,15 @@ LILIO_MUST_USE enum lilio_err coord_read_repair(const struct coord_view *view,
                                                 const struct coord_repair_key *from,
                                                 struct coord_repair_key *ret_keys, size_t room,
                                                 size_t *ret_count, struct lilio_errinfo *info);
+/* Up to room counters of stripes strictly behind a key (empty: all of them). */
+struct coord_stripes_item {
+    struct coord_stripes_key key;
+    uint64_t count;
+};
+LILIO_MUST_USE enum lilio_err coord_read_stripes(const struct coord_view *view,
+                                                 struct base_slice after,
+                                                 struct coord_stripes_item *ret_items, size_t room,
+                                                 size_t *ret_count, struct lilio_errinfo *info);
 /* The first names that use the run; fewer than COORD_SCAN_NAMES, if there are no more. */
 LILIO_MUST_USE enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid oid,
                                                struct proto_name **ret_names, size_t *ret_count,

@@ -186,8 +186,9 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
                          size_t count)
 {
     struct proto_data_row row;
-    struct coord_faults faults;
-    if (!report_run(command, items[0].oid, &row) || coord_faults_load(command, &row, &faults))
+    struct coord_faults faults, before;
+    if (!report_run(command, items[0].oid, &row) || coord_faults_load(command, &row, &before) ||
+        coord_faults_load(command, &row, &faults))
         return;
     for (size_t i = 0; i < count; i++)
         if (items[i].stripe < faults.stripe_count && items[i].index < faults.total &&
@@ -199,6 +200,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
     coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
     coord_repair_update(command, row.oid, coord_faults_least_good(&faults), row.profile.data_count,
                         faults.total);
+    coord_stripes_move(command, &row, &before, &faults);
 }
 
 enum lilio_err coord_apply_report(struct coord_command *command)
@@ -231,6 +233,8 @@ enum lilio_err coord_apply_verified(struct coord_command *command)
     if (verified.index == 0 || verified.index > state->row.applied_index)
         return coord_refuse(command, LILIO_E_INVALID, "no verification can have run at index %llu",
                             (unsigned long long)verified.index);
+    if (verified.stripes_ever > state->row.stripes_ever)
+        return coord_refuse(command, LILIO_E_INVALID, "not so many stripes were ever committed");
     if (verified.index >= state->verify.index) {
         state->verify = (struct proto_verify_mark){
             .index = verified.index,
@@ -238,6 +242,7 @@ enum lilio_err coord_apply_verified(struct coord_command *command)
             .fragments = verified.fragments,
             .damaged = verified.damaged,
             .lost = verified.lost,
+            .stripes_ever = verified.stripes_ever,
         };
         struct coord_key key = coord_key_text(base_slice_str("verify"));
         coord_put(state, COORD_META, &key, &proto_type_verify_mark, &state->verify);

@@ -93,6 +93,9 @@ static void run_release(struct coord_command *command, const struct proto_extent
     };
     coord_gc_add(command, &job, version, reason, row.stored_length);
     coord_repair_update(command, extent->oid, UINT8_MAX, 0, 0);
+    struct coord_faults faults;
+    if (!coord_faults_load(command, &row, &faults))
+        coord_stripes_drop(command, &row, &faults);
 }
 
 /* ---- versions ---- */

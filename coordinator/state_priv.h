@@ -23,7 +23,8 @@ struct coord_placement {
 struct coord_state {
     struct base_kv *kv;
     struct base_kv_batch *batch;
-    struct coord_hot *hot;     /* rows that join the batch when it is committed */
+    struct coord_hot *hot; /* rows that join the batch when it is committed */
+    struct coord_stripes *stripes;
     bool pending;              /* something was applied since the last commit */
     size_t pending_bytes;      /* of its commands */
     struct proto_arena *arena; /* of the command under way */
@@ -285,6 +286,24 @@ uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count);
 /* Counters and dial of a state whose rows are loaded; maps that are older than the queue get one.
  */
 enum lilio_err coord_repair_load(struct coord_state *state, struct lilio_errinfo *info);
+
+/* ---- stripes by what is known of them (state_stripes.c) ---- */
+
+struct coord_stripes;
+enum lilio_err coord_stripes_new(struct coord_stripes **ret_stripes);
+void coord_stripes_free(struct coord_stripes **stripes);
+/* A run is named from now on, or no more: all its stripes are counted, or not counted any more. */
+void coord_stripes_add(struct coord_command *command, const struct proto_data_row *row,
+                       const struct coord_faults *faults);
+void coord_stripes_drop(struct coord_command *command, const struct proto_data_row *row,
+                        const struct coord_faults *faults);
+/* What is known of a named run changes. */
+void coord_stripes_move(struct coord_command *command, const struct proto_data_row *row,
+                        const struct coord_faults *from, const struct coord_faults *to);
+/* Puts what was changed into the batch. */
+void coord_stripes_write(struct coord_state *state);
+/* Counters of a state whose map is loaded; maps that are older than the counters get them. */
+enum lilio_err coord_stripes_load(struct coord_state *state, struct lilio_errinfo *info);
 
 /* ---- the cluster map (state_osds.c) ---- */
 

@@ -1,5 +1,7 @@
 #include "coord_audit.h"
 
+#include <stdlib.h>
+
 #include "base/banned.h"
 
 struct audit {
@@ -7,6 +9,9 @@ struct audit {
     struct coord_view view;
     uint64_t objects, bytes, data, gc, gc_bytes, sessions, repair, buckets;
     uint64_t levels[COORD_REPAIR_LEVELS];
+    struct coord_stripes_item *stripes; /* counted by hand, by kind */
+    size_t stripes_count, stripes_room;
+    uint64_t stripes_sum;
 };
 
 typedef void (*row_fn)(struct audit *audit, struct base_slice key, struct base_slice value);
@@ -91,6 +96,57 @@ static void ref(struct audit *audit, struct base_slice key, struct base_slice va
     assert_true(found);
 }
 
+static int kinds_compare(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct coord_stripes_key));
+}
+
+/* Adds the stripes of a named run to what is counted by hand. */
+static void stripes_of(struct audit *audit, const struct proto_data_row *row)
+{
+    const struct proto_placement *placement =
+        coord_state_placement(audit->fx->state, row->placement);
+    for (uint32_t stripe = 0; stripe < coord_run_stripes(row); stripe++) {
+        struct coord_stripes_key key;
+        memset(&key, 0, sizeof key); /* its padding is compared */
+        key.bucket_id = row->bucket_id;
+        key.placement = row->placement;
+        key.data_count = row->profile.data_count;
+        key.partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        key.bad = proto_row_missing(row, stripe);
+        struct coord_stripes_item *item = audit->stripes;
+        while (item < audit->stripes + audit->stripes_count && kinds_compare(&item->key, &key))
+            item++;
+        audit->stripes_sum++;
+        if (item < audit->stripes + audit->stripes_count) {
+            item->count++;
+            continue;
+        }
+        if (audit->stripes_count == audit->stripes_room) {
+            audit->stripes_room = 2 * audit->stripes_room + 64;
+            audit->stripes =
+                reallocarray(audit->stripes, audit->stripes_room, sizeof *audit->stripes);
+            assert_non_null(audit->stripes);
+        }
+        item = &audit->stripes[audit->stripes_count++];
+        memcpy(&item->key, &key, sizeof key);
+        item->count = 1;
+    }
+}
+
+/* What is counted of each kind is what there is, and no kind is counted that there is not. */
+static void stripes_check(struct audit *audit)
+{
+    assert_int_equal(fx_column_count(audit->fx, COORD_STRIPES), audit->stripes_count);
+    for (size_t i = 0; i < audit->stripes_count; i++) {
+        struct proto_stripes_row row;
+        assert_true(get(audit, COORD_STRIPES, coord_key_stripes(&audit->stripes[i].key),
+                        &proto_type_stripes_row, &row));
+        assert_int_equal(row.count, audit->stripes[i].count);
+    }
+    free(audit->stripes);
+}
+
 /* A run is staged by an open session, used by a name, or waits for collection: one of these. */
 static void data(struct audit *audit, struct base_slice key, struct base_slice value)
 {
@@ -120,6 +176,8 @@ static void data(struct audit *audit, struct base_slice key, struct base_slice v
         assert_int_equal(rows_with(audit, COORD_REPAIR_QUEUE, coord_key_repair(&place)), 1);
         audit->levels[coord_repair_level(repair.margin)]++;
     }
+    if (named)
+        stripes_of(audit, &row);
     audit->data++;
     audit->gc += !staged && !named; /* counted down by its gc row */
 }
@@ -211,6 +269,9 @@ void coord_audit(struct fx *fx)
     assert_int_equal(fx_column_count(fx, COORD_REPAIR_QUEUE), audit.repair);
     assert_int_equal(row->repair_levels_count, COORD_REPAIR_LEVELS);
     assert_memory_equal(row->repair_levels, audit.levels, sizeof audit.levels);
+    assert_int_equal(row->stripes, audit.stripes_sum);
+    assert_true(row->stripes_ever >= row->stripes);
+    stripes_check(&audit);
     assert_int_equal(row->bucket_count, audit.buckets);
     assert_int_equal(row->bucket_count, fx_column_count(fx, COORD_BUCKET_NAMES));
     assert_int_equal(coord_state_osd_count(fx->state), fx_column_count(fx, COORD_OSDS));

@@ -1,0 +1,62 @@
+#include "coordinator/histogram.h"
+
+#include "base/banned.h"
+
+_Static_assert((int)PROTO_LEVELS == (int)COORD_REPAIR_LEVELS,
+               "a level for each margin and one below");
+
+void coord_histogram_osd(struct coord_histogram *histogram, const struct proto_osd *osd)
+{
+    size_t place = histogram->osd_count;
+    if (place == COORD_OSDS_MAX || osd->id >= PROTO_OSD_NONE)
+        return; /* more than a cluster has */
+    proto_trusts_set(&histogram->trusts, osd);
+    histogram->osds[place] = (struct proto_redundancy_osd){
+        .osd = osd->id,
+        .levels = histogram->osd_levels[place],
+        .levels_count = PROTO_LEVELS,
+    };
+    histogram->place_by_id[osd->id] = (uint16_t)++histogram->osd_count;
+}
+
+/* The line of stripes like these: the last one, or a new one. */
+static struct proto_redundancy_line *line_of(struct coord_histogram *histogram,
+                                             const struct coord_stripes_key *key, uint8_t total)
+{
+    size_t count = histogram->line_count;
+    struct proto_redundancy_line *line = count > 0 ? &histogram->lines[count - 1] : NULL;
+    if (line && line->bucket_id == key->bucket_id && line->data_count == key->data_count &&
+        line->total_count == total)
+        return line;
+    if (count == COORD_HISTOGRAM_LINES)
+        return NULL;
+    histogram->lines[count] = (struct proto_redundancy_line){
+        .bucket_id = key->bucket_id,
+        .data_count = key->data_count,
+        .total_count = total,
+        .levels = histogram->line_levels[count],
+        .levels_count = PROTO_LEVELS,
+    };
+    return &histogram->lines[histogram->line_count++];
+}
+
+bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
+                         const struct proto_placement *placement, uint64_t count)
+{
+    struct proto_redundancy_line *line = line_of(histogram, key, placement->width);
+    if (!line)
+        return false;
+    struct proto_standing standing =
+        proto_stripe_standing(&histogram->trusts, placement, key->partition, key->bad);
+    size_t level = proto_level((uint32_t)__builtin_popcountll(standing.good), key->data_count);
+    line->levels[level] += count;
+    if (__builtin_popcountll(standing.kept) < key->data_count)
+        line->lost += count;
+    for (uint32_t index = 0; index < placement->width; index++) {
+        uint32_t osd = proto_slot_osd(placement, key->partition, index);
+        size_t place = osd < PROTO_OSD_NONE ? histogram->place_by_id[osd] : 0;
+        if (place > 0)
+            histogram->osd_levels[place - 1][level] += count;
+    }
+    return true;
+}

@@ -1,0 +1,42 @@
+#include "proto/redundancy.h"
+
+#include "base/banned.h"
+
+enum proto_trust proto_osd_trust(const struct proto_osd *osd)
+{
+    if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
+        return PROTO_TRUST_GONE;
+    bool up = osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT;
+    return up && osd->complete ? PROTO_TRUST_GOOD : PROTO_TRUST_AWAY;
+}
+
+void proto_trusts_set(struct proto_trusts *trusts, const struct proto_osd *osd)
+{
+    if (osd->id < PROTO_OSD_NONE)
+        trusts->by_id[osd->id] = (uint8_t)proto_osd_trust(osd);
+}
+
+struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
+                                            const struct proto_placement *placement,
+                                            uint32_t partition, uint64_t bad)
+{
+    struct proto_standing standing = {0};
+    for (uint32_t index = 0; index < placement->width && index < 64; index++) {
+        uint32_t osd = proto_slot_osd(placement, partition, index);
+        uint64_t bit = UINT64_C(1) << index & ~bad;
+        uint8_t trust = osd <= PROTO_OSD_NONE ? trusts->by_id[osd] : (uint8_t)PROTO_TRUST_GONE;
+        if (trust == PROTO_TRUST_GOOD)
+            standing.good |= bit;
+        if (trust != PROTO_TRUST_GONE)
+            standing.kept |= bit;
+    }
+    return standing;
+}
+
+size_t proto_level(uint32_t good_count, uint8_t data_count)
+{
+    if (good_count < data_count)
+        return PROTO_LEVEL_BELOW;
+    uint32_t margin = good_count - data_count;
+    return margin < PROTO_LEVEL_BELOW ? margin : PROTO_LEVEL_BELOW - 1;
+}
