@@ -270,8 +270,7 @@ void service_repair_note(struct coord_service *service, size_t place,
         if (lease->handed)
             lease->heard_ms = service_now_ms(service);
         else
-            LILIO_MARK(
-                "coordinator/repair_again"); /* our answer was lost, or the OSD had no room */
+            LILIO_MARK("coordinator/repair_again");
     }
 }
 
