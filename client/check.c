@@ -79,6 +79,22 @@ enum lilio_err client_check_row_init(struct client_check_row *row,
     return LILIO_OK;
 }
 
+uint64_t client_check_row_only(struct client_check_row *row, uint32_t osd)
+{
+    uint64_t left = 0;
+    for (uint32_t s = 0; s < row->stripe_count; s++)
+        for (uint32_t i = 0; i < row->total_count; i++) {
+            struct client_check_stripe *stripe = &row->stripes[s];
+            if (stripe->osds[i] == osd) {
+                left++;
+                continue;
+            }
+            stripe->errs[i] = LILIO_OK; /* nothing to be asked for */
+            stripe->missing &= ~(UINT64_C(1) << i);
+        }
+    return left;
+}
+
 void client_check_row_release(struct client_check_row *row)
 {
     free(row->stripes);
@@ -92,26 +108,22 @@ static uint32_t fragment_size(const struct client_check_row *row, uint32_t strip
                                codec_stripe_length(&profile, row->row.stored_length, stripe));
 }
 
-void client_check_sum_get(const struct client_check_row *row, const struct codec_coder *coder,
-                          struct client_check_sum *ret)
+void client_check_sum_get(const struct client_check_row *row, struct client_check_sum *ret)
 {
-    struct client_check_sum sum = {.survives = UINT32_MAX, .readable = true};
+    struct client_check_sum sum = {0};
     uint64_t all = (UINT64_C(1) << row->total_count) - 1;
     for (uint32_t s = 0; s < row->stripe_count; s++) {
         const struct client_check_stripe *stripe = &row->stripes[s];
         uint64_t bad = stripe->missing | stripe->corrupt;
         uint32_t good = (uint32_t)__builtin_popcountll(stripe->good);
-        uint32_t spare =
-            good > row->row.profile.data_count ? good - row->row.profile.data_count : 0;
         sum.fragments += row->total_count;
         sum.good += good;
         sum.good_bytes += (uint64_t)good * fragment_size(row, s);
         sum.missing += (uint32_t)__builtin_popcountll(stripe->missing);
         sum.corrupt += (uint32_t)__builtin_popcountll(stripe->corrupt);
         sum.unread += (uint32_t)__builtin_popcountll(all & ~(stripe->good | bad));
-        sum.survives = spare < sum.survives ? spare : sum.survives;
-        sum.readable &= codec_can_decode(coder, stripe->good);
-        sum.lost |= !codec_can_decode(coder, all & ~bad);
+        client_judgement_add(&sum.judgement, row->row.profile.data_count, (uint8_t)row->total_count,
+                             stripe->good, all & ~bad);
     }
     *ret = sum;
 }

@@ -3,6 +3,7 @@
 #ifndef CLIENT_CHECK_H
 #define CLIENT_CHECK_H
 
+#include "client/judge.h"
 #include "client/lane.h"
 #include "client/object.h"
 
@@ -25,6 +26,9 @@ LILIO_MUST_USE enum lilio_err client_check_row_init(struct client_check_row *row
                                                     const struct proto_cluster_map *map,
                                                     const struct proto_data_row *data,
                                                     struct lilio_errinfo *info);
+/* Leaves out what is not on this OSD: it is neither read nor said to be bad. Returns how many
+ * fragments are left. */
+uint64_t client_check_row_only(struct client_check_row *row, uint32_t osd);
 void client_check_row_release(struct client_check_row *row);
 
 /* The runs of one object. */
@@ -54,12 +58,8 @@ LILIO_MUST_USE enum lilio_err client_check_run(struct client_lane *lane,
 /* What the masks of a row add up to. */
 struct client_check_sum {
     uint64_t fragments, good, missing, corrupt, unread, good_bytes;
-    uint32_t survives; /* further losses the worst stripe survives */
-    bool readable;     /* every stripe can be decoded from what is good */
-    bool lost;         /* a stripe cannot be decoded even if all that was not read is good */
+    struct client_judgement judgement; /* what was not read counts as kept */
 };
-/* coder: of the row's profile. */
-void client_check_sum_get(const struct client_check_row *row, const struct codec_coder *coder,
-                          struct client_check_sum *ret);
+void client_check_sum_get(const struct client_check_row *row, struct client_check_sum *ret);
 
 #endif

@@ -21,12 +21,12 @@ static enum lilio_err known_state(const struct proto_cluster_map *map,
     if (stripe->known >> index & 1)
         return LILIO_E_MISSING;
     const struct proto_osd *osd = proto_map_osd(map, stripe->osds[index]);
-    if (!osd)
-        return LILIO_E_UNAVAILABLE;
-    if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
-        return LILIO_E_BLANK;
-    return osd->state == PROTO_OSD_DOWN || osd->state == PROTO_OSD_OUT ? LILIO_E_UNAVAILABLE
-                                                                       : LILIO_OK;
+    switch (osd ? proto_osd_trust(osd) : PROTO_TRUST_GONE) {
+    case PROTO_TRUST_GOOD: return LILIO_OK;
+    case PROTO_TRUST_AWAY: return LILIO_E_UNAVAILABLE;
+    case PROTO_TRUST_GONE: break;
+    }
+    return LILIO_E_BLANK;
 }
 
 /* Without reading: what the maps say stands in for what was found. */
@@ -44,13 +44,11 @@ static void believe_maps(const struct proto_cluster_map *map, struct client_chec
         }
 }
 
-static enum lilio_err list_fragments(struct client_lane *lane,
-                                     const struct client_check_object *checked,
+static enum lilio_err list_fragments(const struct client_check_object *checked,
                                      struct lilio_explain *explain, struct lilio_errinfo *info)
 {
+    struct client_judgement judgement = {0};
     size_t count = 0;
-    explain->survives = checked->count > 0 ? UINT32_MAX : 0;
-    explain->readable_now = true;
     for (size_t r = 0; r < checked->count; r++)
         count += (size_t)checked->rows[r].stripe_count * checked->rows[r].total_count;
     explain->fragments = calloc(count + 1, sizeof *explain->fragments);
@@ -58,16 +56,9 @@ static enum lilio_err list_fragments(struct client_lane *lane,
         return lilio_fail(info, LILIO_E_NOMEM, "no memory for %zu fragments", count);
     for (size_t r = 0; r < checked->count; r++) {
         const struct client_check_row *row = &checked->rows[r];
-        struct codec_profile profile = client_profile_from_proto(&row->row.profile);
-        const struct codec_coder *coder;
         struct client_check_sum sum;
-        enum lilio_err err = client_lane_coder(lane, &profile, &coder, info);
-        if (err != LILIO_OK)
-            return err;
-        client_check_sum_get(row, coder, &sum);
-        explain->survives = sum.survives < explain->survives ? sum.survives : explain->survives;
-        explain->lost |= sum.lost;
-        explain->readable_now &= sum.readable;
+        client_check_sum_get(row, &sum);
+        client_judgement_merge(&judgement, &sum.judgement);
         for (uint32_t s = 0; s < row->stripe_count; s++)
             for (uint32_t i = 0; i < row->total_count; i++)
                 explain->fragments[explain->fragment_count++] = (struct lilio_fragment){
@@ -79,6 +70,11 @@ static enum lilio_err list_fragments(struct client_lane *lane,
                 };
         explain->stripe_count += row->stripe_count;
     }
+    explain->survives = client_judgement_survives(&judgement);
+    explain->lost = judgement.lost > 0;
+    explain->readable_now = judgement.unreadable == 0;
+    explain->worst_good = judgement.good;
+    explain->worst_kept = judgement.kept;
     return LILIO_OK;
 }
 
@@ -109,7 +105,7 @@ enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket
     if (err == LILIO_OK)
         err = client_object_public(&object, bucket, key, &made.object, info);
     if (err == LILIO_OK)
-        err = list_fragments(lane, &checked, &made, info);
+        err = list_fragments(&checked, &made, info);
     if (err == LILIO_OK)
         *ret_explain = made;
     else

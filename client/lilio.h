@@ -367,6 +367,9 @@ struct lilio_explain {
     bool lost;
     bool
         readable_now; /* every stripe has enough fragments that were, or are believed to be, good */
+    /* Of the worst stripe: fragments that are good, and those that may be when what is out of
+     * reach comes back. */
+    uint32_t worst_good, worst_kept;
 };
 void lilio_explain_release(struct lilio_explain *explain);
 /* verify: also read and check each one now; otherwise err says only what is known. */
@@ -374,6 +377,91 @@ LILIO_MUST_USE enum lilio_err lilio_explain_get(struct lilio_client *client, con
                                                 const char *key, bool verify,
                                                 struct lilio_explain *ret_explain,
                                                 struct lilio_errinfo *info);
+
+/* ---- redundancy ---- */
+
+/* Levels: stripes with data_count + 0, 1, ... 16 good fragments; the last: with too few. A fragment
+ * is good when nothing speaks against it and its OSD is there with proven content. */
+enum { LILIO_LEVELS = 18, LILIO_LEVEL_BELOW = LILIO_LEVELS - 1 };
+struct lilio_redundancy_line {
+    uint64_t bucket_id;
+    char bucket[64]; /* empty: it is gone, copies elsewhere use its stripes */
+    uint32_t data_count, total_count;
+    uint64_t levels[LILIO_LEVELS];
+    uint64_t lost; /* of the last level, those that are short even if every OSD comes back */
+};
+struct lilio_redundancy_osd {
+    uint32_t id;
+    uint64_t levels[LILIO_LEVELS]; /* of the stripes it has a fragment of */
+};
+struct lilio_redundancy {
+    uint64_t index;                        /* of the maps it was counted from */
+    uint64_t stripes;                      /* of all objects: the sum of the next four */
+    uint64_t whole, hurt;                  /* with all fragments good; with fewer, but enough */
+    uint64_t unreadable, lost;             /* with too few now; for good */
+    uint64_t unverified;                   /* of the stripes, at most so many are newer than that */
+    uint64_t verify_index, verify_wall_ms; /* the last verification of everything; index 0: never */
+    struct lilio_redundancy_line *lines;   /* by bucket and coding */
+    size_t line_count;
+    struct lilio_redundancy_osd *osds; /* by id */
+    size_t osd_count;
+};
+void lilio_redundancy_release(struct lilio_redundancy *redundancy);
+/* As the coordinators count it, at once. Errors: UNAVAILABLE (no leader), UNSUPPORTED (older
+ * coordinators). */
+LILIO_MUST_USE enum lilio_err lilio_redundancy_get(struct lilio_client *client,
+                                                   struct lilio_redundancy *ret_redundancy,
+                                                   struct lilio_errinfo *info);
+
+struct lilio_damage_ask {
+    const char *bucket;      /* NULL = all */
+    const uint32_t *if_lost; /* as if these OSDs were lost on top */
+    size_t if_lost_count;
+    size_t
+        limit; /* objects to list, the worst; 0 = 10000. Memory grows with it, not with objects */
+};
+struct lilio_damage_object {
+    char *bucket, *key;
+    uint64_t more_names; /* that share its bytes and are not listed */
+    /* Of its worst stripe: data fragments, all fragments, good ones, those that may be good when
+     * what is away comes back. */
+    uint32_t data_count, total_count, good, kept;
+    uint64_t stripes, hurt; /* hurt: with a fragment that is not good */
+    uint32_t survives;      /* further losses; 0 also when it cannot be read */
+    bool readable, lost;    /* as far as the maps know */
+};
+struct lilio_damage {
+    uint64_t index;
+    bool walked; /* false: the histogram said already that there is nothing */
+    uint64_t objects, unreadable, lost; /* hurt ones; of these, cannot be read now; are lost */
+    struct lilio_damage_object *list;   /* worst first */
+    size_t count;
+    uint64_t omitted; /* less bad than those listed */
+};
+void lilio_damage_release(struct lilio_damage *damage);
+/* Names the objects at risk as the maps know it; nothing is read from OSDs. progress may be NULL.
+ * Errors: NO_BUCKET, NOT_FOUND (no such OSD). */
+LILIO_MUST_USE enum lilio_err lilio_damage_get(struct lilio_client *client,
+                                               const struct lilio_damage_ask *ask,
+                                               const struct lilio_progress *progress,
+                                               struct lilio_damage *ret_damage,
+                                               struct lilio_errinfo *info);
+
+/* What an OSD holds of all that was committed up to an index and is still there. */
+struct lilio_verify_osd_result {
+    uint64_t index;    /* of the maps it was held against */
+    uint64_t expected; /* fragments; the sum of the next four */
+    uint64_t good, missing, corrupt, unread;
+    uint64_t newer; /* committed after the index: not looked at */
+    uint64_t bytes;
+};
+/* Reads and checks them on that OSD. each (may be NULL) is told of every object with fragments
+ * there that are not good; it is borrowed. */
+LILIO_MUST_USE enum lilio_err
+lilio_verify_osd(struct lilio_client *client, uint32_t osd, uint64_t index,
+                 void (*each)(void *context, const struct lilio_verify_object *object),
+                 void *context, const struct lilio_progress *progress,
+                 struct lilio_verify_osd_result *ret_result, struct lilio_errinfo *info);
 
 /* ---- repair ---- */
 

@@ -9,9 +9,9 @@
 
 #include <stdlib.h>
 
-#include "base/mark.h"
 #include "client/check.h"
 #include "client/object.h"
+#include "client/scan.h"
 
 #include "base/banned.h"
 
@@ -27,6 +27,7 @@ struct verify {
     void *context;
     const struct lilio_progress *progress;
     uint64_t done_bytes, total_bytes;
+    uint64_t stripes_ever; /* as the walk was pinned */
     struct lilio_verify_result result;
     struct proto_fragment_report reports[CLIENT_REPORTS_MAX];
     size_t report_count;
@@ -105,30 +106,24 @@ static enum lilio_err sum_rows(struct verify *verify, const struct client_check_
                                size_t row_count, struct lilio_verify_object *ret_object,
                                struct client_check_sum *ret_sum)
 {
-    struct client_check_sum total = {.survives = UINT32_MAX};
+    struct client_check_sum total = {0};
     struct lilio_verify_object object = {0};
     for (size_t r = 0; r < row_count; r++) {
-        struct codec_profile profile = client_profile_from_proto(&rows[r].row.profile);
-        const struct codec_coder *coder;
         struct client_check_sum sum;
-        enum lilio_err err = client_lane_coder(verify->lane, &profile, &coder, verify->info);
-        if (err != LILIO_OK)
-            return err;
-        client_check_sum_get(&rows[r], coder, &sum);
+        client_check_sum_get(&rows[r], &sum);
         total.fragments += sum.fragments;
         total.good += sum.good;
         total.good_bytes += sum.good_bytes;
         total.missing += sum.missing;
         total.corrupt += sum.corrupt;
         total.unread += sum.unread;
-        total.survives = sum.survives < total.survives ? sum.survives : total.survives;
-        total.lost |= sum.lost;
+        client_judgement_merge(&total.judgement, &sum.judgement);
         object.stripe_count += rows[r].stripe_count;
     }
     object.fragments = total.fragments;
     object.good = total.good;
-    object.survives = row_count > 0 ? total.survives : 0;
-    object.lost = total.lost;
+    object.survives = client_judgement_survives(&total.judgement);
+    object.lost = total.judgement.lost > 0;
     object.unread = total.unread > 0;
     size_t bad_count = (size_t)(total.fragments - total.good);
     object.bad = calloc(bad_count + 1, sizeof *object.bad);
@@ -151,7 +146,7 @@ static void add_to_result(struct verify *verify, const struct client_check_sum *
     result->objects += object_count;
     if (sum->missing + sum->corrupt > 0)
         result->objects_damaged += object_count;
-    if (sum->lost)
+    if (sum->judgement.lost > 0)
         result->objects_lost += object_count;
     if (sum->unread > 0)
         result->objects_unread += object_count;
@@ -182,52 +177,6 @@ static int compare_oids(struct base_oid a, struct base_oid b)
     return a.low < b.low ? -1 : a.low > b.low;
 }
 
-static enum lilio_err open_scan(struct verify *verify, struct proto_scan *ret_scan)
-{
-    struct proto_scan_open request = {.bucket_id = verify->bucket_id};
-    struct client_call call = {
-        .type = &proto_type_scan_open, .value = &request, .reply_type = &proto_type_scan};
-    struct client_answer answer = {0};
-    enum lilio_err err =
-        client_control_call(&verify->lane->control, &call, ret_scan, &answer, verify->info);
-    client_answer_release(&answer);
-    return err;
-}
-
-static void close_scan(struct verify *verify, uint64_t id)
-{
-    struct proto_scan_close request = {.id = id};
-    struct client_call call = {.type = &proto_type_scan_close,
-                               .value = &request,
-                               .reply_type = &proto_type_ok,
-                               .timeout_ms = CLIENT_CLOSE_MS,
-                               .ignore_cancel = true};
-    client_control_tell(&verify->lane->control, &call); /* it lapses otherwise */
-}
-
-/* The page behind a run. A walk is known to the leader that pinned it: behind another one it is
- * opened anew, and goes on where it was. Whatever was there at the first index and still is, is in
- * it. */
-static enum lilio_err next_page(struct verify *verify, uint64_t *scan_id, struct base_oid after,
-                                struct proto_scan_page *ret_page, struct client_answer *answer)
-{
-    for (int round = 0;; round++) {
-        struct proto_scan_next request = {.id = *scan_id, .after = after};
-        struct client_call call = {
-            .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
-        struct proto_scan scan;
-        enum lilio_err err =
-            client_control_call(&verify->lane->control, &call, ret_page, answer, verify->info);
-        if (err != LILIO_E_NOT_FOUND || round == CLIENT_SCANS_MAX)
-            return err;
-        LILIO_MARK("client/scan_opened_again");
-        err = open_scan(verify, &scan);
-        if (err != LILIO_OK)
-            return err;
-        *scan_id = scan.id;
-    }
-}
-
 /* ---- a page of runs ---- */
 
 /* The greatest oid below. */
@@ -238,7 +187,7 @@ static struct base_oid before(struct base_oid oid)
 
 /* Marks the rows that a scan from now on still has: whatever else was deleted since the first scan.
  */
-static enum lilio_err mark_alive(struct verify *verify, uint64_t *scan_id,
+static enum lilio_err mark_alive(struct verify *verify, struct client_scan *scan,
                                  const struct client_check_row *rows, size_t count, bool *alive)
 {
     struct base_oid after = before(rows[0].row.oid);
@@ -246,7 +195,7 @@ static enum lilio_err mark_alive(struct verify *verify, uint64_t *scan_id,
     for (bool more = true; more && r < count;) {
         struct proto_scan_page page;
         struct client_answer answer = {0};
-        enum lilio_err err = next_page(verify, scan_id, after, &page, &answer);
+        enum lilio_err err = client_scan_page(scan, after, &page, &answer, verify->info);
         for (size_t i = 0; err == LILIO_OK && i < page.rows_count; i++) {
             after = page.rows[i].data.oid;
             while (r < count && compare_oids(rows[r].row.oid, after) < 0)
@@ -281,12 +230,13 @@ static enum lilio_err look_again(struct verify *verify, const struct client_chec
     memset(alive, !news, count * sizeof *alive);
     if (!news)
         return LILIO_OK;
-    struct proto_scan scan;
-    enum lilio_err err = open_scan(verify, &scan);
+    struct client_scan scan;
+    enum lilio_err err =
+        client_scan_open(&scan, &verify->lane->control, verify->bucket_id, verify->info);
     if (err != LILIO_OK)
         return err;
-    err = mark_alive(verify, &scan.id, rows, count, alive);
-    close_scan(verify, scan.id);
+    err = mark_alive(verify, &scan, rows, count, alive);
+    client_scan_close(&scan);
     return err;
 }
 
@@ -368,13 +318,13 @@ static enum lilio_err verify_page(struct verify *verify, const struct proto_scan
 
 /* ---- the walk ---- */
 
-static enum lilio_err walk(struct verify *verify, uint64_t *scan_id)
+static enum lilio_err walk(struct verify *verify, struct client_scan *scan)
 {
     struct base_oid after = {0};
     for (bool more = true; more;) {
         struct proto_scan_page page;
         struct client_answer answer = {0};
-        enum lilio_err err = next_page(verify, scan_id, after, &page, &answer);
+        enum lilio_err err = client_scan_page(scan, after, &page, &answer, verify->info);
         if (err == LILIO_OK)
             err = verify_page(verify, &page);
         more = err == LILIO_OK && page.more && page.rows_count > 0;
@@ -437,7 +387,8 @@ static void send_verified(struct verify *verify)
                                      .fragments = result->fragments_good,
                                      .bytes = result->bytes,
                                      .damaged = result->objects_damaged,
-                                     .lost = result->objects_lost};
+                                     .lost = result->objects_lost,
+                                     .stripes_ever = verify->stripes_ever};
     struct client_call call = {
         .type = &proto_type_verified, .value = &message, .reply_type = &proto_type_ok};
     /* Without it the status says that the last verification is older. */
@@ -446,21 +397,23 @@ static void send_verified(struct verify *verify)
 
 static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
 {
-    struct proto_scan scan;
-    enum lilio_err err = open_scan(verify, &scan);
+    struct client_scan scan;
+    enum lilio_err err =
+        client_scan_open(&scan, &verify->lane->control, verify->bucket_id, verify->info);
     if (err != LILIO_OK)
         return err;
-    verify->result.index = scan.index;
-    client_note_epoch(verify->client, scan.epoch);
-    err = client_map_get(verify->client, &verify->lane->control, scan.epoch, &verify->map_ref,
-                         verify->info);
+    verify->result.index = scan.opened.index;
+    verify->stripes_ever = scan.opened.stripes_ever;
+    client_note_epoch(verify->client, scan.opened.epoch);
+    err = client_map_get(verify->client, &verify->lane->control, scan.opened.epoch,
+                         &verify->map_ref, verify->info);
     if (err == LILIO_OK)
-        err = walk(verify, &scan.id);
+        err = walk(verify, &scan);
     if (err == LILIO_OK)
         err = count_without_runs(verify, bucket);
     if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
         send_verified(verify);
-    close_scan(verify, scan.id);
+    client_scan_close(&scan);
     return err;
 }
 

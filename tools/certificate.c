@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { FORMAT = 1 };
+enum { FORMAT = 1, BYTES_MAX = 256 << 20 };
 
 bool tools_certificate_proven(const struct lilio_rebuild *rebuild)
 {
@@ -156,5 +156,121 @@ out:
     free(certificates);
     cJSON_free(text);
     cJSON_Delete(json);
+    return err;
+}
+
+/* ---- reading one ---- */
+
+/* The text without blanks is what was sealed, the digest behind it: numbers stay as they were
+ * written. Changes text. */
+static bool is_sealed(char *text)
+{
+    static const char mark[] = ",\"sha256\":\"";
+    char digest[BASE_SHA256_TEXT], *at = NULL;
+    cJSON_Minify(text);
+    for (char *next = strstr(text, mark); next; next = strstr(next + 1, mark))
+        at = next;
+    if (!at)
+        return false;
+    const char *said = at + sizeof mark - 1;
+    if (strlen(said) != BASE_SHA256_TEXT - 1 + 2 || strcmp(said + BASE_SHA256_TEXT - 1, "\"}") != 0)
+        return false;
+    char first = at[0], second = at[1];
+    at[0] = '}';
+    at[1] = 0;
+    bool same = base_sha256_text(base_slice_str(text), digest) == LILIO_OK &&
+                memcmp(said, digest, BASE_SHA256_TEXT - 1) == 0;
+    at[0] = first;
+    at[1] = second;
+    return same;
+}
+
+static bool read_u64(const cJSON *json, const char *name, uint64_t most, uint64_t *ret)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+    if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > (double)most)
+        return false;
+    *ret = (uint64_t)item->valuedouble;
+    return true;
+}
+
+static bool read_uuid(const cJSON *json, const char *name, char ret[37])
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+    if (!cJSON_IsString(item) || strlen(item->valuestring) != 36)
+        return false;
+    memcpy(ret, item->valuestring, 37);
+    return true;
+}
+
+static bool read_fields(const cJSON *json, struct tools_certificate *ret)
+{
+    const uint64_t exact = UINT64_C(1) << 53; /* beyond it a double is not */
+    uint64_t osd, incarnation;
+    struct tools_certificate made = {
+        .proven = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "proven"))};
+    if (!read_u64(json, "osd", UINT32_MAX, &osd) ||
+        !read_u64(json, "incarnation", UINT32_MAX, &incarnation) ||
+        !read_u64(json, "index", exact, &made.index) ||
+        !read_u64(json, "expected", exact, &made.expected) ||
+        !read_uuid(json, "cluster_id", made.cluster_id) ||
+        !read_uuid(json, "disk_uuid", made.disk_uuid))
+        return false;
+    made.osd = (uint32_t)osd;
+    made.incarnation = (uint32_t)incarnation;
+    *ret = made;
+    return true;
+}
+
+enum lilio_err tools_certificate_read(struct base_slice text, struct tools_certificate *ret,
+                                      struct lilio_errinfo *info)
+{
+    char *copy = strndup((const char *)text.data, text.size);
+    cJSON *json = copy ? cJSON_Parse(copy) : NULL;
+    uint64_t format = 0;
+    enum lilio_err err = LILIO_OK;
+    const cJSON *kind = cJSON_GetObjectItemCaseSensitive(json, "certificate");
+    if (!copy)
+        err = lilio_fail(info, LILIO_E_NOMEM, "no memory for a certificate");
+    else if (!json || !cJSON_IsString(kind))
+        err = lilio_fail(info, LILIO_E_CORRUPT, "this is no certificate");
+    else if (strcmp(kind->valuestring, "osd rebuild") != 0 ||
+             !read_u64(json, "format", UINT32_MAX, &format) || format != FORMAT)
+        err = lilio_fail(info, LILIO_E_UNSUPPORTED, "this program knows no such certificate");
+    else if (!is_sealed(copy))
+        err = lilio_fail(info, LILIO_E_CORRUPT,
+                         "the certificate was changed: it is not what its digest is of");
+    else if (!read_fields(json, ret))
+        err = lilio_fail(info, LILIO_E_CORRUPT, "the certificate lacks fields");
+    cJSON_Delete(json);
+    free(copy);
+    return err;
+}
+
+enum lilio_err tools_certificate_load(const char *path, struct tools_certificate *ret,
+                                      struct lilio_errinfo *info)
+{
+    struct base_buffer text = {0};
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return tools_file_fail(info, "cannot open", path);
+    enum lilio_err err = LILIO_OK;
+    for (size_t got = 1; got > 0 && !err;) {
+        char part[8192];
+        got = fread(part, 1, sizeof part, file);
+        if (text.size + got > BYTES_MAX)
+            err = lilio_fail(info, LILIO_E_TOO_BIG, "%s is too big for a certificate", path);
+        else
+            err = base_buffer_append(&text, part, got);
+    }
+    if (!err && ferror(file))
+        err = tools_file_fail(info, "cannot read", path);
+    (void)fclose(file); /* it was only read */
+    if (!err) {
+        err = tools_certificate_read(base_buffer_slice(&text), ret, info);
+        if (err)
+            (void)lilio_prefix(info, err, "%s", path); /* err goes on below */
+    }
+    base_buffer_release(&text);
     return err;
 }

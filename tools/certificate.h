@@ -2,6 +2,7 @@
 #ifndef TOOLS_CERTIFICATE_H
 #define TOOLS_CERTIFICATE_H
 
+#include "base/types.h"
 #include "tools/out.h"
 
 /* True only when every fragment that the maps expect at the pinned index was read back from the
@@ -13,5 +14,21 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild);
 LILIO_MUST_USE enum lilio_err tools_certificate_save(const char *folder,
                                                      const struct lilio_rebuild *rebuild,
                                                      char **ret_path, struct lilio_errinfo *info);
+
+/* What a kept certificate says. */
+struct tools_certificate {
+    bool proven;
+    uint32_t osd, incarnation;
+    char cluster_id[37], disk_uuid[37];
+    uint64_t index, expected;
+};
+/* From its text. Errors: CORRUPT (it is not what its digest is of), UNSUPPORTED (another kind, or a
+ * newer format), NOMEM. */
+LILIO_MUST_USE enum lilio_err tools_certificate_read(struct base_slice text,
+                                                     struct tools_certificate *ret,
+                                                     struct lilio_errinfo *info);
+/* From its file. Errors: as above, and NOT_FOUND, IO, TOO_BIG. */
+LILIO_MUST_USE enum lilio_err
+tools_certificate_load(const char *path, struct tools_certificate *ret, struct lilio_errinfo *info);
 
 #endif

@@ -90,6 +90,8 @@ int tools_cmd_coordinator_transfer(struct tools_context *context, int argc, char
 int tools_cmd_repair(struct tools_context *context, int argc, char **argv);
 int tools_cmd_verify(struct tools_context *context, int argc, char **argv);
 int tools_cmd_explain(struct tools_context *context, int argc, char **argv);
+int tools_cmd_damage(struct tools_context *context, int argc, char **argv);
+int tools_cmd_verify_cert(struct tools_context *context, int argc, char **argv);
 int tools_cmd_bench(struct tools_context *context, int argc, char **argv);
 
 #endif

@@ -13,6 +13,7 @@
 #include "tools/capacity.h"
 #include "tools/config_path.h"
 #include "tools/quorum.h"
+#include "tools/redundancy.h"
 
 #include "base/banned.h"
 
@@ -38,29 +39,26 @@ static bool is_complete(const struct lilio_osd *osd)
 
 /* ---- the one word ---- */
 
-/* verified: all that was there at a verification was good, and nothing speaks against it now.
- * unverified: nothing is known to be wrong, which is not the same. */
-static const char *verdict(const struct lilio_status *status)
-{
-    bool degraded = status->repair_rows > 0;
-    for (size_t i = 0; i < status->osd_count; i++)
-        degraded = degraded || !is_up(&status->osds[i]) || !is_complete(&status->osds[i]);
-    if (status->verify_index && status->verify_lost)
-        return "lost";
-    if (degraded || (status->verify_index && status->verify_damaged))
-        return "degraded";
-    return status->verify_index ? "verified" : "unverified";
-}
-
-static void verdict_print(struct tools_context *context, const struct lilio_status *status)
+static void verdict_print(struct tools_context *context, const struct lilio_status *status,
+                          const struct lilio_redundancy *redundancy)
 {
     struct tools_out *out = &context->out;
-    const char *word = verdict(status);
+    const char *word = tools_redundancy_verdict(redundancy, status);
     char time[TOOLS_TEXT];
-    if (strcmp(word, "lost") == 0)
+    if (strcmp(word, "lost") == 0 && redundancy && redundancy->lost)
+        tools_out_line(out, "LOST: %llu stripes cannot be restored; `lilio-ec damage' names them",
+                       (unsigned long long)redundancy->lost);
+    else if (strcmp(word, "lost") == 0)
         tools_out_line(out,
                        "LOST: the last verification found %llu objects that cannot be restored",
                        (unsigned long long)status->verify_lost);
+    else if (strcmp(word, "unknown") == 0)
+        tools_out_line(out, "UNKNOWN: no coordinator could say how redundant the objects are");
+    else if (strcmp(word, "unreadable") == 0)
+        tools_out_line(out,
+                       "UNREADABLE: %llu stripes have too few fragments within reach; they need "
+                       "OSDs back, `lilio-ec damage' names their objects",
+                       (unsigned long long)redundancy->unreadable);
     else if (strcmp(word, "degraded") == 0)
         tools_out_line(out,
                        "DEGRADED: see above; known faults mend themselves (`lilio-ec repair'), "
@@ -182,11 +180,12 @@ static const struct argp status_argp = {
            "  lilio-ec status --json\n",
 };
 
-static cJSON *status_json(const struct lilio_status *status)
+static cJSON *status_json(const struct lilio_status *status,
+                          const struct lilio_redundancy *redundancy)
 {
     cJSON *object = tools_json_new();
     tools_json_text(object, "cluster_id", status->cluster_id);
-    tools_json_text(object, "state", verdict(status));
+    tools_json_text(object, "state", tools_redundancy_verdict(redundancy, status));
     tools_json_u64(object, "epoch", status->epoch);
     tools_json_profile(object, "default_profile", status->default_profile);
     tools_json_u64(object, "gc_grace_ms", status->gc_grace_ms);
@@ -211,6 +210,8 @@ static cJSON *status_json(const struct lilio_status *status)
     tools_json_u64(verified, "fragments", status->verify_fragments);
     tools_json_u64(verified, "objects_damaged", status->verify_damaged);
     tools_json_u64(verified, "objects_lost", status->verify_lost);
+    if (redundancy)
+        tools_redundancy_json(object, redundancy);
     return object;
 }
 
@@ -274,7 +275,8 @@ static void repair_print(struct tools_out *out, const struct lilio_status *statu
         status->repair_eta_ms ? tools_text_duration(status->repair_eta_ms, time) : "unknown time");
 }
 
-static void status_print(struct tools_context *context, const struct lilio_status *status)
+static void status_print(struct tools_context *context, const struct lilio_status *status,
+                         const struct lilio_redundancy *redundancy)
 {
     struct tools_out *out = &context->out;
     char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
@@ -291,6 +293,10 @@ static void status_print(struct tools_context *context, const struct lilio_statu
                        "collection    %s of deleted and replaced objects wait for the grace of %s",
                        tools_text_bytes(status->gc_bytes, bytes),
                        tools_text_duration(status->gc_grace_ms, time));
+    if (redundancy)
+        tools_redundancy_print(out, redundancy);
+    else
+        tools_out_line(out, "stripes       not known: %s", tools_text_name(context->info.text, 0));
     repair_print(out, status);
     if (!status->verify_index)
         tools_out_line(out, "verified      never");
@@ -302,7 +308,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
             tools_text_time(status->verify_wall_ms, time), (unsigned long long)status->verify_index,
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
-    verdict_print(context, status);
+    verdict_print(context, status, redundancy);
     tools_quorum_warn(out, status);
 }
 
@@ -329,6 +335,7 @@ static void daemons_ping(struct tools_context *context)
 int tools_cmd_status(struct tools_context *context, int argc, char **argv)
 {
     struct lilio_status status;
+    struct lilio_redundancy redundancy = {0};
     tools_args_parse(context, &status_argp, argc, argv, NULL);
     int code = tools_open(context);
     if (code)
@@ -341,8 +348,10 @@ int tools_cmd_status(struct tools_context *context, int argc, char **argv)
     }
     for (size_t i = 0; i < status.coordinator_count; i++)
         (void)tools_quorum_ask(context->client, &status.coordinators[i]); /* silence is shown */
-    status_print(context, &status);
-    tools_out_object(&context->out, status_json(&status));
+    bool known = lilio_redundancy_get(context->client, &redundancy, &context->info) == LILIO_OK;
+    status_print(context, &status, known ? &redundancy : NULL);
+    tools_out_object(&context->out, status_json(&status, known ? &redundancy : NULL));
+    lilio_redundancy_release(&redundancy);
     lilio_status_release(&status);
     return TOOLS_EXIT_OK;
 }

@@ -85,13 +85,16 @@ static void object_note(void *context, const struct lilio_verify_object *object)
     tools_json_u64(element, "fragments_good", object->good);
     tools_json_u64(element, "survives", object->survives);
     cJSON *list = tools_json_list(element, "bad");
-    tools_out_line(out, "%s/%s: %s, %llu of %llu fragments good, survives %u more losses",
-                   object->bucket, tools_text_name(object->key, 0),
+    char survives[64] = "";
+    if (!object->lost)
+        (void)snprintf(survives, sizeof survives, ", survives %u more losses", object->survives);
+    tools_out_line(out, "%s/%s: %s, %llu of %llu fragments good%s", object->bucket,
+                   tools_text_name(object->key, 0),
                    object->lost     ? "LOST"
                    : object->unread ? "not fully read"
                                     : "damaged",
                    (unsigned long long)object->good, (unsigned long long)object->fragments,
-                   object->survives);
+                   survives);
     for (size_t i = 0; i < object->bad_count; i++) {
         const struct lilio_fragment *bad = &object->bad[i];
         if (i < BAD_SHOWN)
@@ -282,15 +285,18 @@ static void explain_print(struct tools_context *context, const struct lilio_expl
         tools_out_line(out, "%zu of %zu fragments are there as far as the maps know; none was read",
                        good, explain->fragment_count);
     if (explain->lost)
-        tools_out_line(out, "LOST: a stripe has fewer than %u good fragments",
+        tools_out_line(out, "LOST: a stripe has %u of %u needed fragments", explain->worst_kept,
                        object->profile.data_count);
     else if (explain->fragment_count == 0)
         tools_out_line(out, "%s: it survives whatever a majority of the coordinators survives",
                        object->is_inline ? "inline, on the coordinators"
                                          : "it has no bytes on any OSD");
     else if (!explain->readable_now)
-        tools_out_line(out, "cannot be read now: a stripe has fewer than %u fragments within reach",
-                       object->profile.data_count);
+        tools_out_line(out,
+                       "cannot be read now: a stripe has %u of %u needed fragments within reach, "
+                       "%u more may come back",
+                       explain->worst_good, object->profile.data_count,
+                       explain->worst_kept - explain->worst_good);
     else
         tools_out_line(out, "survives the loss of any %u more of these OSDs", explain->survives);
 }
@@ -309,6 +315,8 @@ static cJSON *explain_json(const struct lilio_explain *explain, bool checked)
     tools_json_u64(json, "survives", explain->survives);
     tools_json_bool(json, "lost", explain->lost);
     tools_json_bool(json, "readable_now", explain->readable_now);
+    tools_json_u64(json, "worst_good", explain->worst_good);
+    tools_json_u64(json, "worst_kept", explain->worst_kept);
     tools_json_bool(json, "inline", explain->object.is_inline);
     cJSON *list = tools_json_list(json, "fragments");
     for (size_t i = 0; i < explain->fragment_count; i++)

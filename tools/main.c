@@ -38,6 +38,8 @@ static const struct tools_command commands[] = {
     {"coordinator transfer", "[ID]", "have another one lead", tools_cmd_coordinator_transfer},
     {"repair", "[status]", "what is being mended; --priority sets how fast", tools_cmd_repair},
     {"verify", "[BUCKET[/KEY]]", "read and check every fragment", tools_cmd_verify},
+    {"verify-cert", "FILE", "does a certificate of osd rebuild still hold", tools_cmd_verify_cert},
+    {"damage", "[--if-lost OSD,...]", "which objects are at risk, by name", tools_cmd_damage},
     {"explain", "BUCKET/KEY", "where each fragment is, what losses it survives", tools_cmd_explain},
     {"bench", "put|get|mixed", "measure the cluster", tools_cmd_bench},
 };

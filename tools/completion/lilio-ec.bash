@@ -21,7 +21,7 @@ _lilio_ec() {
     esac
     local options= words=
     case $command in
-    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair verify explain bench help' ;;
+    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair verify verify-cert damage explain bench help' ;;
     osd) words='ls rebuild' ;;
     coordinator) words='ls add rm replace transfer' ;;
     up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --detach' ;;
@@ -33,6 +33,7 @@ _lilio_ec() {
     ls | rm) options='--recursive' ;;
     cp | mv) options='--if-absent' ;;
     explain) options='--maps-only' ;;
+    damage) options='--if-lost --bucket --limit' ;;
     bench)
         words='put get mixed'
         options='--size --concurrency --seconds --keep --bucket --profile --set-bytes --objects --drop-caches --seed'
@@ -49,7 +50,7 @@ _lilio_ec() {
     fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))
     case $command in
-    put | get) COMPREPLY+=($(compgen -f -- "$current")) ;;
+    put | get | verify-cert) COMPREPLY+=($(compgen -f -- "$current")) ;;
     esac
     case $command in
     put | get | ls | stat | rm | rb | cp | mv | verify | explain)

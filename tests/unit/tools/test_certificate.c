@@ -95,12 +95,48 @@ static void test_the_digest_covers_everything_before_it(void **state)
     cJSON_Delete(json);
 }
 
+/* A kept one is read back as it is; whatever byte of it is changed, it is refused or says the same.
+ */
+static void test_a_kept_one_is_read(void **state)
+{
+    (void)state;
+    struct lilio_rebuild rebuild = proven();
+    struct tools_certificate certificate;
+    rebuild.incarnation = 2;
+    rebuild.expected_bytes = UINT64_MAX - 1; /* beyond what a double holds */
+    memset(rebuild.cluster_id, 'c', 36);
+    memset(rebuild.disk_uuid, 'd', 36);
+    cJSON *json = tools_certificate_json(&rebuild);
+    char *text = cJSON_Print(json);
+    size_t size = strlen(text);
+    assert_int_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL), LILIO_OK);
+    assert_true(certificate.proven);
+    assert_int_equal(certificate.osd, 3);
+    assert_int_equal(certificate.incarnation, 2);
+    assert_int_equal(certificate.index, 40);
+    assert_int_equal(certificate.expected, 10);
+    assert_string_equal(certificate.disk_uuid, rebuild.disk_uuid);
+    for (size_t i = 0; i < size; i++) {
+        if (strchr(" \t\n", text[i]))
+            continue;
+        text[i]++;
+        assert_int_not_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL),
+                             LILIO_OK);
+        text[i]--;
+        assert_int_not_equal(
+            tools_certificate_read(base_slice((uint8_t *)text, i), &certificate, NULL), LILIO_OK);
+    }
+    cJSON_free(text);
+    cJSON_Delete(json);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_count_must_agree),
         cmocka_unit_test(test_the_kept_file),
         cmocka_unit_test(test_the_digest_covers_everything_before_it),
+        cmocka_unit_test(test_a_kept_one_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""What the cluster knows of itself: `damage' names exactly the objects that are hurt, the worst first, and so do `explain' and the
+histogram of `status'; a thousand among twenty thousand are named in bounded memory; certificates are held against the cluster."""
+import json
+import os
+
+from lilio import DAMAGED, EXISTS, KIB, LOST, MIB, NOT_FOUND, OK, USAGE, ClusterTest, content, main, wait_until
+
+SEED = int(os.environ.get("LILIO_SEED", "1"))
+
+
+def flip_all(path, marker):
+    """Flips a bit behind every place where the marker is found."""
+    with open(path, "r+b") as f:
+        data, at, done = f.read(), -1, 0
+        while (at := data.find(marker, at + 1)) >= 0:
+            f.seek(at)
+            f.write(bytes([data[at] ^ 1]))
+            done += 1
+    return done
+
+
+class Know(ClusterTest):
+    def damage(self, *args, code=OK):
+        result = self.cluster.run("damage", "--json", *args, code=code).json
+        return {f"{o['bucket']}/{o['key']}": o for o in result["objects"]}, result
+
+    def redundancy(self):
+        return self.cluster.status()["redundancy"]
+
+    def levels(self, bucket):
+        line = next(x for x in self.redundancy()["buckets"] if x["bucket"] == bucket)
+        return {x["good"]: x["stripes"] for x in line["levels"]} | {"unreadable": line["unreadable"], "lost": line["lost"]}
+
+    def hit(self, data, at):
+        hits = sum(flip_all(s, data[at:at + 64]) for osd in range(6) for s in self.cluster.segments(osd))
+        self.assertEqual(hits, 1)
+
+    def data_fragments(self, name, without):
+        """Indexes of data fragments that are not on an OSD."""
+        fragments = self.cluster.run("explain", name, "--json").json["fragments"]
+        return [f["index"] for f in fragments if f["index"] < 4 and f["osd"] != without]
+
+    def test_exactly_what_is_hurt(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.run("mb", "other")
+        objects = {f"b/{i}": content(64 * KIB, SEED * 100 + i) for i in range(6)}
+        for name, data in objects.items():
+            c.put_bytes(data, name)
+        c.put_bytes(content(64 * KIB, SEED * 100 + 50), "other/whole")
+        listed, result = self.damage()
+        self.assertEqual((listed, result["walked"]), ({}, False))
+        self.assertEqual(self.levels("b"), {6: 6, "unreadable": 0, "lost": 0})
+
+        # b/0: three data fragments flipped: lost. b/1: two, and one out of reach. b/2: one, which is mended.
+        chosen = {name: self.data_fragments(name, 5) for name in objects}
+        for index in chosen["b/0"][:3]:
+            self.hit(objects["b/0"], index * 16 * KIB)
+        c.run("get", "b/0", "-", binary=True, code=LOST)
+        c.kill_osds(5)
+        wait_until(lambda: c.status()["osds"][5]["state"] == "down", 30, "osd.5 to be down")
+        for name, count in (("b/1", 2), ("b/2", 1)):
+            for index in chosen[name][:count]:
+                self.hit(objects[name], index * 16 * KIB)
+        c.run("get", "b/1", "-", binary=True, code=None)
+        self.assertEqual(c.get_bytes("b/2"), objects["b/2"])
+        c.run("verify", code=LOST)
+        wait_until(lambda: self.levels("b").get(5) == 4, 60, "what can be mended to be mended")
+
+        listed, result = self.damage(code=LOST)
+        self.assertEqual(list(listed)[:2], ["b/0", "b/1"])
+        self.assertEqual(set(listed), set(objects) | {"other/whole"})
+        self.assertEqual((listed["b/0"]["state"], listed["b/0"]["kept"]), ("lost", 3))
+        self.assertEqual((listed["b/1"]["state"], listed["b/1"]["good"], listed["b/1"]["kept"]), ("unreadable", 3, 4))
+        for name in ["b/2", "b/3", "b/4", "b/5", "other/whole"]:
+            self.assertEqual((listed[name]["state"], listed[name]["survives"]), ("degraded", 1), name)
+        self.assertEqual((result["objects_lost"], result["objects_unreadable"], result["objects_hurt"]), (1, 1, 7))
+        self.assertIn("LOST: 3 of 4", c.run("damage", code=LOST).out.splitlines()[0])
+        self.assertEqual(set(self.damage("--bucket", "other")[0]), {"other/whole"})
+        self.assertEqual([list(self.damage("--limit", "1", code=LOST)[0]), self.damage("--limit", "1", code=LOST)[1]["omitted"]],
+                         [["b/0"], 6])
+
+        # The same judgement everywhere.
+        self.assertIn("LOST: a stripe has 3 of 4", c.run("explain", "b/0").out)
+        self.assertIn("3 of 4 needed fragments within reach", c.run("explain", "b/1").out)
+        self.assertIn("any 1 more", c.run("explain", "b/3").out)
+        self.assertIn("any 1 more", c.run("explain", "b/3", "--maps-only").out)
+        self.assertEqual(self.levels("b"), {5: 4, "unreadable": 1, "lost": 1})
+        self.assertEqual(c.status()["state"], "lost")
+
+        # What if more were lost.
+        up = [f["osd"] for f in c.run("explain", "b/1", "--json").json["fragments"] if f["state"] == "good"]
+        listed, result = self.damage("--if-lost", f"osd.{up[0]}", "--bucket", "b", code=LOST)
+        self.assertEqual((listed["b/3"]["state"], listed["b/3"]["survives"], result["objects_lost"]), ("degraded", 0, 2))
+        listed, _ = self.damage("--if-lost", f"osd.{up[0]},{up[1]}", "--bucket", "b", code=LOST)
+        self.assertEqual((listed["b/3"]["state"], listed["b/3"]["good"], listed["b/3"]["kept"]), ("unreadable", 3, 4))
+        listed, result = self.damage("--if-lost", f"osd.{up[0]},{up[1]},osd.5", code=LOST)
+        self.assertEqual({o["state"] for o in listed.values()}, {"lost"})
+        c.run("damage", "--if-lost", "osd.77", code=NOT_FOUND)
+        c.run("damage", "--if-lost", "osd.1,,2", code=USAGE)
+
+        # Back again: what could only not be read is mended, the lost one stays named until it is deleted.
+        c.up()
+        wait_until(lambda: set(self.damage(code=None)[0]) == {"b/0"}, 60, "all but the lost one to be mended")
+        self.assertEqual(c.get_bytes("b/1"), objects["b/1"])
+        c.run("rm", "b/0")
+        self.assertEqual(self.damage()[1]["walked"], False)
+        c.run("verify")
+        self.assertEqual(c.status()["state"], "verified")
+        self.assertEqual(self.redundancy()["unverified"], 0)
+        c.put_bytes(content(64 * KIB, 1), "b/new")
+        self.assertEqual(self.redundancy()["unverified"], 1)
+
+    def test_a_thousand_among_twenty_thousand(self):
+        c = self.cluster
+        c.run("mb", "b", "--profile", "2+1", "--fragment", "4KiB")
+        folder = os.path.join(c.home, "in")
+        os.mkdir(folder)
+        hurt, block = set(), 4 * KIB
+        for i in range(20000):
+            is_hurt = i % 20 == 7
+            marker = b"HURT" if is_hurt else b"keep"
+            part = content(block - 64, i)
+            data = b"".join(marker * 12 + b"%015d" % i + bytes([n]) + part for n in range(2))
+            with open(os.path.join(folder, f"{i:05}"), "wb") as f:
+                f.write(data)
+            if is_hurt:
+                hurt.add(f"b/{i:05}")
+        c.run("put", "--recursive", folder, "b/", timeout=600)
+        self.assertEqual(self.redundancy()["whole"], 20000)
+        self.assertEqual(self.damage()[1]["walked"], False)
+        flips = sum(flip_all(s, b"HURT" * 12) for osd in range(6) for s in c.segments(osd))
+        self.assertEqual(flips, 2000)
+        c.run("verify", "--json", code=LOST, timeout=600)
+        process = c.start("damage", "--json")
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdout.close()
+        process.stderr.close()
+        self.assertEqual(process.returncode, LOST)
+        listed = json.loads(out)["objects"]
+        self.assertEqual({f"{o['bucket']}/{o['key']}" for o in listed}, hurt)
+        self.assertEqual({(o["state"], o["kept"]) for o in listed}, {("lost", 1)})
+        print(f"1000 of 20000 named in {usage.ru_utime + usage.ru_stime:.2f} CPU s, {usage.ru_maxrss / 1024:.0f} MiB")
+        self.assertLess(usage.ru_maxrss * KIB, 64 * MIB)
+        self.assertEqual(self.levels("b"), {3: 19000, "unreadable": 0, "lost": 1000})
+        self.assertEqual(c.run("damage", "--limit", "3", code=LOST).out.count("LOST"), 3)
+
+    def test_certificates_are_held_against_the_cluster(self):
+        c = self.cluster
+        c.run("mb", "b")
+        for i in range(8):
+            c.put_bytes(content(300 * KIB, SEED + i), f"b/{i}")
+        c.run("osd", "rebuild", "2")
+        folder = c.path("certificates")
+        certificate = os.path.join(folder, os.listdir(folder)[0])
+        c.put_bytes(content(300 * KIB, SEED + 20), "b/newer")
+        c.run("rm", "b/3")
+        holds = c.run("verify-cert", certificate, "--json").json
+        self.assertEqual((holds["holds"], holds["verified"], holds["expected"]), (True, holds["expected"], holds["expected"]))
+        self.assertGreater(holds["deleted"], 0)
+        self.assertEqual(holds["expected"] + holds["deleted"], holds["certificate_expected"])
+
+        with open(certificate) as f:
+            text = f.read()
+        forged = os.path.join(c.home, "forged.json")
+        with open(forged, "w") as f:
+            f.write(text.replace('"incarnation":\t1', '"incarnation":\t2'))
+        self.assertIn("changed", c.run("verify-cert", forged, code=DAMAGED).err)
+        c.run("verify-cert", os.path.join(c.home, "none.json"), code=NOT_FOUND)
+
+        c.kill_osds(2)
+        answer = c.run("verify-cert", certificate, "--json", code=DAMAGED).json
+        self.assertEqual((answer["holds"], answer["unread"]), (False, answer["expected"]))
+        c.wipe_osd(2)
+        c.up()
+        c.run("osd", "rebuild", "2")
+        self.assertIn("incarnation", c.run("verify-cert", certificate, code=EXISTS).err)
+
+
+if __name__ == "__main__":
+    main()

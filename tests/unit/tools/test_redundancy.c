@@ -1,0 +1,62 @@
+/* Aim: the word of `status' comes from what the histogram says, the worst first, and never says
+ * more than is known. Method: histograms with one stripe of each kind. */
+#include "tools/redundancy.h"
+
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "base/banned.h"
+
+static void test_the_worst_decides(void **state)
+{
+    (void)state;
+    struct lilio_osd osd = {.state = "up", .complete = true};
+    struct lilio_status status = {.osds = &osd, .osd_count = 1};
+    struct lilio_redundancy redundancy = {.stripes = 4, .whole = 4};
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    assert_string_equal(tools_redundancy_verdict(NULL, &status), "unknown");
+    redundancy.verify_index = 7;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "verified");
+    osd.complete = false;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "degraded");
+    osd.complete = true;
+    redundancy.hurt = 1;
+    status.repair_rows = 0; /* an empty queue says nothing */
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "degraded");
+    redundancy.unreadable = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unreadable");
+    redundancy.lost = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "lost");
+    redundancy = (struct lilio_redundancy){0};
+    status.verify_index = status.verify_lost = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "lost");
+    assert_string_equal(tools_redundancy_verdict(NULL, &status), "lost");
+}
+
+static void test_json_has_every_level(void **state)
+{
+    (void)state;
+    struct lilio_redundancy_line line = {.bucket = "b", .data_count = 4, .total_count = 6};
+    struct lilio_redundancy redundancy = {.lines = &line, .line_count = 1};
+    line.levels[2] = 40;
+    line.levels[1] = 2;
+    line.levels[LILIO_LEVEL_BELOW] = 3;
+    line.lost = 1;
+    cJSON *json = tools_json_new();
+    tools_redundancy_json(json, &redundancy);
+    char *text = cJSON_PrintUnformatted(json);
+    assert_non_null(strstr(text, "\"levels\":[{\"good\":6,\"stripes\":40},{\"good\":5,\"stripes\":"
+                                 "2}],\"unreadable\":2,\"lost\":1"));
+    cJSON_free(text);
+    cJSON_Delete(json);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_worst_decides),
+        cmocka_unit_test(test_json_has_every_level),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,20 @@
+/* The histogram of redundancy in words: what `status' says of it, and decides by. */
+#ifndef TOOLS_REDUNDANCY_H
+#define TOOLS_REDUNDANCY_H
+
+#include "tools/out.h"
+
+/* What the histogram and the OSDs come to, in one word. NULL: it could not be had.
+ *   lost        bytes are gone: a stripe has too few fragments even if all OSDs come back
+ *   unreadable  a stripe has too few fragments now; OSDs that are away may have more
+ *   degraded    a stripe has fewer than all, or an OSD is not up with proven content
+ *   verified    none of that, and everything was read once
+ *   unverified  none of that is known, which is not the same
+ *   unknown     nobody could say */
+const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
+                                     const struct lilio_status *status);
+/* "stripes  40 with 6/6, 2 with 5/6, 0 lost; ...": a line per coding. */
+void tools_redundancy_print(struct tools_out *out, const struct lilio_redundancy *redundancy);
+void tools_redundancy_json(cJSON *object, const struct lilio_redundancy *redundancy);
+
+#endif
