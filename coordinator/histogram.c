@@ -40,23 +40,34 @@ static struct proto_redundancy_line *line_of(struct coord_histogram *histogram,
     return &histogram->lines[histogram->line_count++];
 }
 
-bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
-                         const struct proto_placement *placement, uint64_t count)
+static void partition_add(struct coord_histogram *histogram, struct proto_redundancy_line *line,
+                          const struct coord_stripes_key *key,
+                          const struct proto_placement *placement, uint32_t partition,
+                          uint64_t count)
 {
-    struct proto_redundancy_line *line = line_of(histogram, key, placement->width);
-    if (!line)
-        return false;
     struct proto_standing standing =
-        proto_stripe_standing(&histogram->trusts, placement, key->partition, key->bad);
+        proto_stripe_standing(&histogram->trusts, placement, partition, key->bad);
     size_t level = proto_level((uint32_t)__builtin_popcountll(standing.good), key->data_count);
     line->levels[level] += count;
     if (__builtin_popcountll(standing.kept) < key->data_count)
         line->lost += count;
     for (uint32_t index = 0; index < placement->width; index++) {
-        uint32_t osd = proto_slot_osd(placement, key->partition, index);
+        uint32_t osd = proto_slot_osd(placement, partition, index);
         size_t place = osd < PROTO_OSD_NONE ? histogram->place_by_id[osd] : 0;
         if (place > 0)
             histogram->osd_levels[place - 1][level] += count;
     }
+}
+
+bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
+                         const struct proto_placement *placement,
+                         const uint64_t counts[COORD_STRIPES_GROUP])
+{
+    struct proto_redundancy_line *line = line_of(histogram, key, placement->width);
+    if (!line)
+        return false;
+    for (uint32_t i = 0; i < COORD_STRIPES_GROUP; i++)
+        if (counts[i] > 0)
+            partition_add(histogram, line, key, placement, key->partition + i, counts[i]);
     return true;
 }

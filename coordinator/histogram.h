@@ -21,9 +21,10 @@ struct coord_histogram {
 
 /* Zero-initialise, add the OSDs by id, then counters by key. */
 void coord_histogram_osd(struct coord_histogram *histogram, const struct proto_osd *osd);
-/* False if there is no room for another line; nothing was added then. Counters of a bucket coded
- * alike that follow each other share a line. */
+/* The counters of a row. False if there is no room for another line; nothing was added then.
+ * Counters of a bucket coded alike that follow each other share a line. */
 bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
-                         const struct proto_placement *placement, uint64_t count);
+                         const struct proto_placement *placement,
+                         const uint64_t counts[COORD_STRIPES_GROUP]);
 
 #endif

@@ -57,13 +57,15 @@ struct coord_repair_key {
     struct base_oid oid;
 };
 struct coord_key coord_key_repair(const struct coord_repair_key *key);
-/* Stripes that are alike: coded so, in this partition, with these fragments missing or corrupt. */
+/* Stripes that are alike: coded so, in these partitions, with these fragments missing or corrupt.
+ */
+enum { COORD_STRIPES_GROUP = 64 }; /* partitions counted in one row */
 struct coord_stripes_key {
     uint64_t bucket_id; /* of the first owner */
     uint32_t placement;
     uint8_t data_count;
-    uint32_t partition;
-    uint64_t bad; /* a mask of fragment indexes */
+    uint32_t partition; /* the first of a group */
+    uint64_t bad;       /* a mask of fragment indexes */
 };
 struct coord_key coord_key_stripes(const struct coord_stripes_key *key);
 

@@ -516,7 +516,9 @@ enum lilio_err coord_read_stripes(const struct coord_view *view, struct base_sli
                                      info);
         if (!err && !coord_key_stripes_parse(base_kv_iter_key(iter), &item->key))
             err = lilio_fail(info, LILIO_E_CORRUPT, "a counter of stripes has an impossible key");
-        item->count = err ? 0 : row.count;
+        memset(item->counts, 0, sizeof item->counts);
+        for (size_t i = 0; !err && i < row.counts_count; i++)
+            item->counts[i] = row.counts[i];
         *ret_count += err ? 0 : 1;
     }
     if (!err)

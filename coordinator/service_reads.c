@@ -191,7 +191,7 @@ static enum lilio_err histogram_fill(struct coord_service *service, struct base_
             coord_state_placement(service->state, items[done].key.placement);
         if (!placement)
             return lilio_fail(info, LILIO_E_CORRUPT, "a counter of stripes has no placement");
-        room = coord_histogram_add(histogram, &items[done].key, placement, items[done].count);
+        room = coord_histogram_add(histogram, &items[done].key, placement, items[done].counts);
     }
     reply->more = done < count || count == COORD_STRIPES_PAGE;
     if (!err && reply->more) {

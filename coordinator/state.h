@@ -160,10 +160,10 @@ LILIO_MUST_USE enum lilio_err coord_read_repair(const struct coord_view *view,
                                                 const struct coord_repair_key *from,
                                                 struct coord_repair_key *ret_keys, size_t room,
                                                 size_t *ret_count, struct lilio_errinfo *info);
-/* Up to room counters of stripes strictly behind a key (empty: all of them). */
+/* Up to room rows of counters of stripes strictly behind a key (empty: all of them). */
 struct coord_stripes_item {
     struct coord_stripes_key key;
-    uint64_t count;
+    uint64_t counts[COORD_STRIPES_GROUP];
 };
 LILIO_MUST_USE enum lilio_err coord_read_stripes(const struct coord_view *view,
                                                  struct base_slice after,

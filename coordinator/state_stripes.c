@@ -4,9 +4,9 @@
  * objects, and an OSD that comes or goes changes none of them.
  *
  * Counted are the stripes of runs that a name uses, in the bucket of the first owner, in the batch
- * that names the run, changes its exceptions or takes its last name. Counters of whole stripes,
- * which are nearly all, are kept unpacked from one commit to the next, so that a COMMIT of many
- * stripes changes memory only and a row is written once a batch.
+ * that names the run, changes its exceptions or takes its last name. A row has the counters of a
+ * group of partitions, and rows that change are kept unpacked from one commit to the next: a COMMIT
+ * of many stripes changes memory, and writes a few rows once a batch.
  */
 #include <stdlib.h>
 
@@ -16,17 +16,20 @@
 
 #include "base/banned.h"
 
-enum { KEPT_MAX = 1 << 16 }; /* counters kept beyond a commit */
+enum { GROUPS_MAX = 1 << 20, ROWS_KEPT = 1 << 13 };
 
-struct counter {
-    uint64_t count;
+struct row {
+    struct coord_stripes_key name;
+    uint64_t counts[COORD_STRIPES_GROUP];
     bool stored, changed;
+    struct row *next_alike; /* of the same partitions, other faults */
+    struct row *next_changed;
 };
 
 struct coord_stripes {
-    struct coord_table whole; /* counters of stripes without known faults */
-    struct coord_table_key *changed;
-    size_t changed_count, changed_room;
+    struct coord_table groups; /* values: a list of rows */
+    struct row *changed;
+    size_t row_count;
 };
 
 enum lilio_err coord_stripes_new(struct coord_stripes **ret_stripes)
@@ -34,48 +37,37 @@ enum lilio_err coord_stripes_new(struct coord_stripes **ret_stripes)
     struct coord_stripes *stripes = calloc(1, sizeof *stripes);
     if (!stripes)
         return LILIO_E_NOMEM;
-    stripes->whole =
-        (struct coord_table){.value_size = sizeof(struct counter), .limit = SIZE_MAX / 2};
+    stripes->groups = (struct coord_table){.value_size = sizeof(struct row *), .limit = GROUPS_MAX};
     *ret_stripes = stripes;
     return LILIO_OK;
+}
+
+static void empty(struct coord_stripes *stripes)
+{
+    struct coord_table_key key;
+    struct row **rows;
+    for (size_t i = 0; (rows = coord_table_next(&stripes->groups, &i, &key));)
+        for (struct row *row = *rows, *next; row; row = next) {
+            next = row->next_alike;
+            free(row);
+        }
+    coord_table_release(&stripes->groups);
+    stripes->row_count = 0;
 }
 
 void coord_stripes_free(struct coord_stripes **stripes)
 {
     if (!*stripes)
         return;
-    coord_table_release(&(*stripes)->whole);
-    free((*stripes)->changed);
+    empty(*stripes);
     free(*stripes);
     *stripes = NULL;
 }
 
 /* ---- rows ---- */
 
-static void row_read(struct coord_command *command, const struct coord_stripes_key *name,
-                     struct counter *ret)
-{
-    struct proto_stripes_row row = {0};
-    struct coord_key key = coord_key_stripes(name);
-    enum lilio_err err = coord_get(command, COORD_STRIPES, &key, &proto_type_stripes_row, &row);
-    *ret = (struct counter){.count = row.count, .stored = err == LILIO_OK};
-}
-
-static void row_write(struct coord_state *state, const struct coord_stripes_key *name,
-                      const struct counter *counter)
-{
-    struct proto_stripes_row row = {.count = counter->count};
-    struct coord_key key = coord_key_stripes(name);
-    if (counter->count > 0)
-        coord_put(state, COORD_STRIPES, &key, &proto_type_stripes_row, &row);
-    else if (counter->stored)
-        coord_delete(state, COORD_STRIPES, &key);
-}
-
-/* ---- whole stripes ---- */
-
 /* data_count is at most 32, a partition has at most 16 bits. */
-static struct coord_table_key pack_name(const struct coord_stripes_key *name)
+static struct coord_table_key group_key(const struct coord_stripes_key *name)
 {
     return (struct coord_table_key){
         name->bucket_id,
@@ -83,90 +75,89 @@ static struct coord_table_key pack_name(const struct coord_stripes_key *name)
     };
 }
 
-static struct coord_stripes_key unpack_name(struct coord_table_key key)
-{
-    return (struct coord_stripes_key){
-        .bucket_id = key.a,
-        .placement = (uint32_t)(key.b >> 32),
-        .data_count = (uint8_t)(key.b >> 24),
-        .partition = key.b & 0xffffff,
-    };
-}
-
-static bool note_changed(struct coord_stripes *stripes, struct coord_table_key key)
-{
-    if (stripes->changed_count == stripes->changed_room) {
-        size_t room = stripes->changed_room ? 2 * stripes->changed_room : 1024;
-        struct coord_table_key *grown = reallocarray(stripes->changed, room, sizeof *grown);
-        if (!grown)
-            return false;
-        stripes->changed = grown;
-        stripes->changed_room = room;
-    }
-    stripes->changed[stripes->changed_count++] = key;
-    return true;
-}
-
-static struct counter *whole_get(struct coord_command *command,
-                                 const struct coord_stripes_key *name)
+static struct row *row_load(struct coord_command *command, const struct coord_stripes_key *name)
 {
     struct coord_stripes *stripes = command->state->stripes;
-    struct coord_table_key key = pack_name(name);
-    struct counter *counter = coord_table_find(&stripes->whole, key);
-    if (!counter) {
-        struct counter read;
-        row_read(command, name, &read);
-        counter = command->state->failed ? NULL : coord_table_add(&stripes->whole, key);
-        if (counter)
-            *counter = read;
+    struct proto_stripes_row stored = {0};
+    struct coord_key key = coord_key_stripes(name);
+    enum lilio_err err = coord_get(command, COORD_STRIPES, &key, &proto_type_stripes_row, &stored);
+    if (err && err != LILIO_E_NOT_FOUND)
+        return NULL;
+    struct row *row = calloc(1, sizeof *row);
+    struct row **rows = row ? coord_table_add(&stripes->groups, group_key(name)) : NULL;
+    if (!rows) {
+        free(row);
+        (void)coord_failed(command->state, LILIO_E_NOMEM, NULL); /* the caller sees NULL */
+        return NULL;
     }
-    if (counter && !counter->changed && !note_changed(stripes, key))
-        counter = NULL;
-    if (!counter)
-        (void)coord_failed(command->state, LILIO_E_NOMEM, NULL); /* keeps the first failure */
-    else
-        counter->changed = true;
-    return counter;
+    row->name = *name;
+    row->stored = err == LILIO_OK;
+    for (size_t i = 0; i < stored.counts_count; i++)
+        row->counts[i] = stored.counts[i];
+    row->next_alike = *rows;
+    *rows = row;
+    stripes->row_count++;
+    return row;
+}
+
+/* The row of these stripes, to be changed; NULL: the state failed. */
+static struct row *row_get(struct coord_command *command, const struct coord_stripes_key *name)
+{
+    struct coord_stripes *stripes = command->state->stripes;
+    struct row **rows = coord_table_find(&stripes->groups, group_key(name));
+    struct row *row = rows ? *rows : NULL;
+    while (row && row->name.bad != name->bad)
+        row = row->next_alike;
+    if (!row)
+        row = row_load(command, name);
+    if (row && !row->changed) {
+        row->changed = true;
+        row->next_changed = stripes->changed;
+        stripes->changed = row;
+    }
+    return row;
+}
+
+static void row_write(struct coord_state *state, struct row *row)
+{
+    struct proto_stripes_row packed = {.counts = row->counts, .counts_count = COORD_STRIPES_GROUP};
+    struct coord_key key = coord_key_stripes(&row->name);
+    while (packed.counts_count > 0 && row->counts[packed.counts_count - 1] == 0)
+        packed.counts_count--;
+    if (packed.counts_count > 0)
+        coord_put(state, COORD_STRIPES, &key, &proto_type_stripes_row, &packed);
+    else if (row->stored)
+        coord_delete(state, COORD_STRIPES, &key);
+    row->stored = packed.counts_count > 0;
+    row->changed = false;
 }
 
 void coord_stripes_write(struct coord_state *state)
 {
     struct coord_stripes *stripes = state->stripes;
-    for (size_t i = 0; i < stripes->changed_count; i++) {
-        struct counter *counter = coord_table_find(&stripes->whole, stripes->changed[i]);
-        struct coord_stripes_key name = unpack_name(stripes->changed[i]);
-        row_write(state, &name, counter);
-        counter->stored = counter->count > 0;
-        counter->changed = false;
-    }
-    stripes->changed_count = 0;
-    if (stripes->whole.count > KEPT_MAX)
-        coord_table_release(&stripes->whole);
+    for (struct row *row = stripes->changed; row; row = row->next_changed)
+        row_write(state, row);
+    stripes->changed = NULL;
+    if (stripes->row_count > ROWS_KEPT)
+        empty(stripes);
 }
 
 /* ---- counting ---- */
 
-static void count(struct coord_command *command, const struct coord_stripes_key *name, int by)
+static void count(struct coord_command *command, struct coord_stripes_key name, int by)
 {
-    struct counter here;
-    struct counter *counter = &here;
-    if (command->state->failed)
+    uint32_t at = name.partition % COORD_STRIPES_GROUP;
+    name.partition -= at;
+    struct row *row = command->state->failed ? NULL : row_get(command, &name);
+    if (!row)
         return;
-    if (name->bad == 0)
-        counter = whole_get(command, name);
-    else
-        row_read(command, name, &here);
-    if (command->state->failed)
-        return;
-    if (by < 0 && counter->count == 0) {
+    if (by < 0 && row->counts[at] == 0) {
         (void)coord_broken(command, "more stripes go than were counted"); /* apply looks at it */
         return;
     }
-    counter->count += (uint64_t)(int64_t)by;
-    if (name->bad == 0)
-        return;
-    LILIO_MARK("coordinator/stripes_with_faults");
-    row_write(command->state, name, counter);
+    row->counts[at] += (uint64_t)(int64_t)by;
+    if (name.bad)
+        LILIO_MARK("coordinator/stripes_with_faults");
 }
 
 static uint64_t bad_of(const struct coord_faults *faults, uint32_t stripe)
@@ -201,10 +192,8 @@ static void count_all(struct coord_command *command, const struct proto_data_row
                       const struct coord_faults *faults, int by)
 {
     const struct proto_placement *placement = placement_of(command, row);
-    for (uint32_t stripe = 0; placement && stripe < faults->stripe_count; stripe++) {
-        struct coord_stripes_key name = name_of(row, placement, stripe, bad_of(faults, stripe));
-        count(command, &name, by);
-    }
+    for (uint32_t stripe = 0; placement && stripe < faults->stripe_count; stripe++)
+        count(command, name_of(row, placement, stripe, bad_of(faults, stripe)), by);
 }
 
 void coord_stripes_add(struct coord_command *command, const struct proto_data_row *row,
@@ -230,10 +219,8 @@ void coord_stripes_move(struct coord_command *command, const struct proto_data_r
         uint64_t before = bad_of(from, stripe), after = bad_of(to, stripe);
         if (before == after)
             continue;
-        struct coord_stripes_key name = name_of(row, placement, stripe, before);
-        count(command, &name, -1);
-        name.bad = after;
-        count(command, &name, 1);
+        count(command, name_of(row, placement, stripe, before), -1);
+        count(command, name_of(row, placement, stripe, after), 1);
     }
 }
 

@@ -112,14 +112,15 @@ static void stripes_of(struct audit *audit, const struct proto_data_row *row)
         key.bucket_id = row->bucket_id;
         key.placement = row->placement;
         key.data_count = row->profile.data_count;
-        key.partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        key.partition = partition - partition % COORD_STRIPES_GROUP;
         key.bad = proto_row_missing(row, stripe);
         struct coord_stripes_item *item = audit->stripes;
         while (item < audit->stripes + audit->stripes_count && kinds_compare(&item->key, &key))
             item++;
         audit->stripes_sum++;
         if (item < audit->stripes + audit->stripes_count) {
-            item->count++;
+            item->counts[partition % COORD_STRIPES_GROUP]++;
             continue;
         }
         if (audit->stripes_count == audit->stripes_room) {
@@ -129,8 +130,9 @@ static void stripes_of(struct audit *audit, const struct proto_data_row *row)
             assert_non_null(audit->stripes);
         }
         item = &audit->stripes[audit->stripes_count++];
+        memset(item, 0, sizeof *item);
         memcpy(&item->key, &key, sizeof key);
-        item->count = 1;
+        item->counts[partition % COORD_STRIPES_GROUP] = 1;
     }
 }
 
@@ -142,7 +144,9 @@ static void stripes_check(struct audit *audit)
         struct proto_stripes_row row;
         assert_true(get(audit, COORD_STRIPES, coord_key_stripes(&audit->stripes[i].key),
                         &proto_type_stripes_row, &row));
-        assert_int_equal(row.count, audit->stripes[i].count);
+        assert_true(row.counts_count > 0 && row.counts[row.counts_count - 1] > 0);
+        for (size_t k = 0; k < COORD_STRIPES_GROUP; k++)
+            assert_int_equal(k < row.counts_count ? row.counts[k] : 0, audit->stripes[i].counts[k]);
     }
     free(audit->stripes);
 }
