@@ -332,6 +332,17 @@ static void daemons_ping(struct tools_context *context)
     proto_cluster_file_release(&file);
 }
 
+/* Where nobody leads nobody could confirm an answer: that is said at once. */
+static bool redundancy_ask(struct tools_context *context, const struct lilio_status *status,
+                           struct lilio_redundancy *ret)
+{
+    if (tools_quorum_leader(status))
+        return lilio_redundancy_get(context->client, ret, &context->info) == LILIO_OK;
+    (void)lilio_fail(&context->info, LILIO_E_UNAVAILABLE,
+                     "no coordinator leads"); /* shown by the caller */
+    return false;
+}
+
 int tools_cmd_status(struct tools_context *context, int argc, char **argv)
 {
     struct lilio_status status;
@@ -348,7 +359,7 @@ int tools_cmd_status(struct tools_context *context, int argc, char **argv)
     }
     for (size_t i = 0; i < status.coordinator_count; i++)
         (void)tools_quorum_ask(context->client, &status.coordinators[i]); /* silence is shown */
-    bool known = lilio_redundancy_get(context->client, &redundancy, &context->info) == LILIO_OK;
+    bool known = redundancy_ask(context, &status, &redundancy);
     status_print(context, &status, known ? &redundancy : NULL);
     tools_out_object(&context->out, status_json(&status, known ? &redundancy : NULL));
     lilio_redundancy_release(&redundancy);

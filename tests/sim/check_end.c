@@ -198,6 +198,36 @@ static void faults_mend(void)
     }
 }
 
+/* Everything was read and is good: the histogram counts just these fragments, all of them good, and
+ * nobody is named. */
+static void counts_agree(const struct lilio_verify_result *read)
+{
+    struct lilio_redundancy counted = {0};
+    struct lilio_damage damage = {0};
+    struct lilio_damage_ask ask = {0};
+    struct lilio_errinfo info = {0};
+    plot.stage = "the histogram agrees with what was read";
+    while (lilio_redundancy_get(plot.lilio, &counted, &info) != LILIO_OK ||
+           lilio_damage_get(plot.lilio, &ask, NULL, &damage, &info) != LILIO_OK) {
+        lilio_redundancy_release(&counted);
+        sim_event("operator: no histogram: %s", info.text);
+        sim_sleep(500 * SIM_MS);
+    }
+    uint64_t fragments = 0;
+    for (size_t i = 0; i < counted.line_count; i++)
+        for (size_t level = 0; level < LILIO_LEVELS; level++)
+            fragments += counted.lines[i].levels[level] * counted.lines[i].total_count;
+    if (fragments != read->fragments || counted.whole != counted.stripes || damage.objects > 0)
+        sim_fail(SIM_WRONG,
+                 "%llu fragments are good, the histogram counts %llu, %llu of %llu stripes whole; "
+                 "%llu objects are damaged",
+                 (unsigned long long)read->fragments, (unsigned long long)fragments,
+                 (unsigned long long)counted.whole, (unsigned long long)counted.stripes,
+                 (unsigned long long)damage.objects);
+    lilio_redundancy_release(&counted);
+    lilio_damage_release(&damage);
+}
+
 void check_end_redundant(void)
 {
     struct lilio_status status = {0};
@@ -213,8 +243,10 @@ void check_end_redundant(void)
     }
     struct lilio_verify_result result = {0};
     for (int i = 0; i < TRIES; i++) {
-        if (verify(&result) && result.fragments_good == result.fragments)
+        if (verify(&result) && result.fragments_good == result.fragments) {
+            counts_agree(&result);
             return;
+        }
         if (sim_faults_beyond(plot.faults) && result.objects_lost)
             return;
         if (!sim_faults_beyond(plot.faults) &&
