@@ -46,13 +46,14 @@ struct client_call {
     const struct proto_type *reply_type;
     const struct client_ticket *ticket; /* NULL: a read */
     uint32_t timeout_ms;                /* 0 = the client's */
+    bool sent_before;                   /* over another connection, without an answer so far */
     bool once;          /* never sent again where it may have been taken: then OUTCOME_UNKNOWN */
     bool ignore_cancel; /* clean-up goes on although the caller cancelled */
 };
 /* Fills *ret_value (a struct of reply_type), whose slices and lists live until *answer is released.
  * Errors: UNAVAILABLE (no connection, or no leader), TIMEOUT (a read without answer),
- * OUTCOME_UNKNOWN (a change that was sent, without answer), CANCELLED, and what the coordinator
- * answered. */
+ * OUTCOME_UNKNOWN (a change that may have been done, whatever was met afterwards, unless an answer
+ * to its request id decides), CANCELLED, and what the coordinator answered. */
 LILIO_MUST_USE enum lilio_err client_control_call(struct client_control *control,
                                                   const struct client_call *call, void *ret_value,
                                                   struct client_answer *answer,

@@ -149,21 +149,15 @@ static void ask(struct many *many, struct slot *slot)
     struct client_call call = {.type = &proto_type_commit,
                                .value = &request,
                                .reply_type = &proto_type_committed,
-                               .ticket = &slot->ticket};
+                               .ticket = &slot->ticket,
+                               .sent_before = slot->posted};
     struct proto_committed committed;
     struct client_answer answer = {0};
     struct lilio_errinfo info = {0};
     enum lilio_err err =
         client_control_call(&many->lane->control, &call, &committed, &answer, &info);
-    bool heard = answer.reply;
     client_answer_release(&answer);
-    bool again = other_way(many, slot, err);
-    if (slot->posted && err && (!heard || err == LILIO_E_SESSION_CLOSED)) {
-        info.err = LILIO_E_OUTCOME_UNKNOWN;
-        err = lilio_prefix(&info, LILIO_E_OUTCOME_UNKNOWN, "it may have been stored or not");
-        again = false;
-    }
-    if (again)
+    if (other_way(many, slot, err))
         begin_again(many, slot);
     else
         finish(many, slot, err, &committed, &info);
@@ -222,8 +216,10 @@ static bool take_error(struct many *many, struct slot *slot, const struct proto_
     enum lilio_err err = error->code < 0 ? (enum lilio_err)error->code : LILIO_E_MALFORMED;
     struct lilio_errinfo info = {0};
     if (err == LILIO_E_NOT_LEADER || err == LILIO_E_UNAVAILABLE || err == LILIO_E_BUSY ||
-        err == LILIO_E_EXHAUSTED || err == LILIO_E_MALFORMED)
+        err == LILIO_E_EXHAUSTED || err == LILIO_E_MALFORMED) {
+        slot->posted = err == LILIO_E_MALFORMED || error->taken; /* else it was not taken */
         return false;
+    }
     if (other_way(many, slot, err)) {
         begin_again(many, slot);
         return true;

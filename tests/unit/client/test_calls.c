@@ -320,6 +320,25 @@ static void unknown_outcome_is_said(void **state)
     expect(fixture->client, "wide", "k", &small, NULL); /* it had been done */
 }
 
+static void busy_after_a_lost_answer_decides_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct lilio_errinfo info;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    be_impatient(fixture);
+    store(fixture->client, "wide", "k", &small);
+    atomic_store(&fixture->cluster->knobs.busy_when_lost, 1000000);
+    atomic_store(&fixture->cluster->knobs.lose_answers, 1);
+    assert_int_equal(put(fixture->client, "wide", "k2", &small, true, false, &result, &info),
+                     LILIO_E_OUTCOME_UNKNOWN);
+    assert_non_null(strstr(info.text, "may have been done or not; look before repeating it"));
+    atomic_store(&fixture->cluster->knobs.busy, 0);
+    expect(fixture->client, "wide", "k2", &small, NULL); /* it had been done */
+}
+
 static void busy_and_redirects(void **state)
 {
     struct fixture *fixture = *state;
@@ -1024,6 +1043,7 @@ int main(void)
         TEST(source_fails),
         TEST(lost_commit_answer_is_asked_again),
         TEST(unknown_outcome_is_said),
+        TEST(busy_after_a_lost_answer_decides_nothing),
         TEST(busy_and_redirects),
         TEST(silent_coordinators),
         TEST(session_that_ended_is_opened_anew),
