@@ -281,7 +281,7 @@ enum lilio_err base_kv_open_memory(const struct base_kv_options *options, struct
     struct memory_kv *kv = calloc(1, sizeof *kv);
     if (!kv)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
-    kv->head = (struct base_kv){&memory_ops, (unsigned)options->column_count};
+    base_kv_head_init(&kv->head, &memory_ops, options);
     pthread_mutex_init(&kv->lock, NULL);
     *ret_kv = &kv->head;
     return LILIO_OK;

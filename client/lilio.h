@@ -268,6 +268,7 @@ struct lilio_coordinator {
     uint64_t lag;       /* entries of the leader it has not made durable */
     uint32_t silent_ms; /* since the leader heard it */
     uint64_t log_bytes, refused_messages;
+    char trouble[256]; /* what is wrong with it and what mends it; empty: nothing known */
 };
 struct lilio_status {
     char cluster_id[37];

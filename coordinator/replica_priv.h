@@ -64,6 +64,8 @@ struct coord_replica {
     bool pulled;             /* a state is in DIR/pull/, of this position */
     struct coord_position position;
 
+    char trouble[256]; /* what is wrong with the maps, said in the log; "" = nothing */
+
     struct base_buffer packed; /* of the entry being proposed */
     struct proto_arena *arena; /* of a configuration being applied */
     struct coord_entry entry;  /* being applied */
@@ -90,6 +92,9 @@ LILIO_MUST_USE enum lilio_err replica_apply(struct coord_replica *replica,
 void replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index, bool ok);
 /* Answers reads whose index is applied. */
 void replica_reads_answer(struct coord_replica *replica);
+/* Looks whether a read of the maps failed. Errors: IO, CORRUPT, where others can serve instead. */
+LILIO_MUST_USE enum lilio_err replica_damage(struct coord_replica *replica,
+                                             struct lilio_errinfo *info);
 /* Flushes when it is time; cuts the log. */
 LILIO_MUST_USE enum lilio_err replica_flush(struct coord_replica *replica,
                                             struct lilio_errinfo *info);

@@ -59,9 +59,11 @@ struct request {
     const struct proto_line_call *call;
     struct proto_header header;
     struct proto_ask ask;
-    uint32_t open;             /* times it was sent and may have been taken */
-    uint32_t silent;           /* times it was sent and nothing was answered */
-    struct lilio_errinfo busy; /* what the last one said, if it was BUSY */
+    uint32_t open;               /* times it was sent and may have been taken */
+    uint32_t silent;             /* times it was sent and nothing was answered */
+    struct lilio_errinfo busy;   /* what the last one said, if it was BUSY */
+    struct lilio_errinfo damage; /* what the last one said that cannot read its maps */
+    size_t damaged;              /* how many said so */
 };
 
 static void failed(struct request *request, enum proto_ask_event event, struct base_slice named)
@@ -195,6 +197,15 @@ static enum lilio_err ask_once(struct request *request, struct proto_reply **ret
     }
 }
 
+static size_t coordinator_count(const struct request *request)
+{
+    struct proto_coordinators *coordinators = request->line->options.coordinators;
+    pthread_mutex_lock(&coordinators->lock);
+    size_t count = coordinators->leader.count;
+    pthread_mutex_unlock(&coordinators->lock);
+    return count;
+}
+
 /* Errors that the maps themselves give, looked up by the request id first: an earlier sending was
  * not done, or was answered the same. All others come from before the maps were asked. */
 static bool decides(enum lilio_err err)
@@ -223,6 +234,10 @@ static enum lilio_err take_error(struct request *request, const struct proto_err
     } else if (err == LILIO_E_BUSY || err == LILIO_E_EXHAUSTED) {
         (void)lilio_fail(&request->busy, err, "%.*s", (int)error->text.size, text);
         failed(request, PROTO_ASK_BUSY, (struct base_slice){0});
+    } else if ((err == LILIO_E_CORRUPT || err == LILIO_E_IO) &&
+               ++request->damaged < coordinator_count(request)) {
+        (void)lilio_fail(&request->damage, err, "%.*s", (int)error->text.size, text);
+        failed(request, PROTO_ASK_DAMAGED, (struct base_slice){0});
     } else {
         *ret_again = false;
         answered(request);
@@ -265,6 +280,8 @@ static enum lilio_err give_up(const struct request *request, struct lilio_errinf
     if (request->busy.err != LILIO_OK)
         return lilio_fail(info, request->busy.err, "%s, for %.1f s", request->busy.text,
                           patience_s);
+    if (request->damage.err != LILIO_OK)
+        return lilio_fail(info, request->damage.err, "%s", request->damage.text);
     char tried[400];
     proto_ask_describe(&request->ask, tried, sizeof tried);
     return lilio_fail(info, request->silent > 0 ? LILIO_E_TIMEOUT : LILIO_E_UNAVAILABLE,

@@ -16,7 +16,19 @@
 #include "base/banned.h"
 
 enum { NODES = 3, EPOCH = 9, PATIENCE = 20000 };
-enum manner { LEADS, FOLLOWS, KNOWS_NOBODY, SILENT, BUSY, DEAD, REFUSES, LATE, FULL, DEPOSED };
+enum manner {
+    LEADS,
+    FOLLOWS,
+    KNOWS_NOBODY,
+    SILENT,
+    BUSY,
+    DEAD,
+    REFUSES,
+    LATE,
+    FULL,
+    DEPOSED,
+    DAMAGED
+};
 
 static char names[NODES][64];
 
@@ -63,6 +75,9 @@ static void serve(struct fixture *f, int node, struct proto_request *request)
     case DEPOSED:
         error.taken = true;
         proto_server_reply_error_full(server, &request, &error, EPOCH);
+        break;
+    case DAMAGED:
+        proto_server_reply_error(server, &request, LILIO_E_CORRUPT, "column versions", EPOCH);
         break;
     case REFUSES: proto_server_reply_error(server, &request, LILIO_E_EXISTS, "there", EPOCH); break;
     default: proto_request_drop(&request);
@@ -400,6 +415,23 @@ static void refusal_decides_only_what_it_knows(void **state)
     }
 }
 
+static void damaged_maps_are_read_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t index;
+    struct proto_line_outcome outcome;
+    struct lilio_errinfo info;
+    set(f, DAMAGED, LEADS, FOLLOWS, 1);
+    (void)expect(f, 1, 1);
+    (void)expect(f, 2, 1); /* and it is remembered */
+    assert_int_equal(atomic_load(&f->asked[0]), 1);
+    set(f, DAMAGED, DAMAGED, DAMAGED, 0);
+    assert_int_equal(ask(f, 3, PATIENCE, &index, &outcome, &info), LILIO_E_CORRUPT);
+    assert_string_equal(info.text, "column versions");
+    set(f, DAMAGED, DEAD, DEAD, 0);
+    assert_int_equal(ask(f, 4, 1500, &index, &outcome, &info), LILIO_E_CORRUPT);
+}
+
 /* Sends a request that must not be repeated. */
 static enum lilio_err ask_once(struct fixture *f, struct proto_line_outcome *ret_outcome)
 {
@@ -505,6 +537,7 @@ int main(void)
         TEST(election_is_waited_for),
         TEST(patience_ends_and_says_who_was_tried),
         TEST(refusal_decides_only_what_it_knows),
+        TEST(damaged_maps_are_read_elsewhere),
         TEST(what_must_not_be_repeated_is_not),
         TEST(refusals_are_answers),
         TEST(stops_when_told),
