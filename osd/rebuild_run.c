@@ -171,6 +171,8 @@ enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild, struct lilio_errin
     pthread_mutex_lock(&rebuild->lock);
     bool running = rebuild->running;
     pthread_mutex_unlock(&rebuild->lock);
+    if (running && osd_rebuild_cancelled(rebuild)) /* to join it would be to end with it */
+        return lilio_fail(info, LILIO_E_BUSY, "the rebuild that was stopped is still ending");
     if (running)
         return LILIO_OK;
     thread_join(rebuild);

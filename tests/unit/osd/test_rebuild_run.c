@@ -541,6 +541,33 @@ static void test_cancelled_and_continued(void **state)
     fixture_release(&f);
 }
 
+/* Who asks for a rebuild while a stopped one still ends does not end with it. */
+static void test_one_that_ends_is_not_joined(void **state)
+{
+    struct fixture f;
+    struct proto_rebuild_cancel cancel = {0};
+    struct proto_rebuild_start again = {0};
+    struct proto_wait_item never = {.fd = -1};
+    (void)state;
+    fixture_init(&f, 8);
+    fixture_run(&f);
+    start(&f);
+    ask(&f, &proto_type_rebuild_cancel, &cancel);
+    for (;;) {
+        proto_reply_free(&f.reply);
+        f.reply = parts_ask(&f.osds[0], f.channel, 5, &proto_type_rebuild_start, &again,
+                            (struct base_slice){0});
+        if (parts_code(f.reply, &proto_type_rebuild) == LILIO_OK)
+            break;
+        assert_int_equal(parts_code(f.reply, &proto_type_rebuild), LILIO_E_BUSY);
+        (void)proto_wait(&never, 1, 2);
+    }
+    await_end(&f);
+    assert_int_equal(f.state.phase, PHASE_PROVEN);
+    expect_all_here(&f);
+    fixture_release(&f);
+}
+
 static void test_store_that_fails_ends_it(void **state)
 {
     struct fixture f;
@@ -576,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_silent_peer),
         cmocka_unit_test(test_coordinator_loses_the_walk),
         cmocka_unit_test(test_cancelled_and_continued),
+        cmocka_unit_test(test_one_that_ends_is_not_joined),
         cmocka_unit_test(test_store_that_fails_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
