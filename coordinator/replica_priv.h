@@ -60,8 +60,10 @@ struct coord_replica {
     struct replica_change changes[REPLICA_CHANGES_MAX];
 
     struct coord_snapshots *snapshots;
-    struct coord_pull *pull; /* under way */
-    bool pulled;             /* a state is in DIR/pull/, of this position */
+    struct coord_pull *pull;                 /* under way */
+    uint64_t pull_from, progress_ms;         /* whose it is; when it was last logged */
+    uint64_t damaged_from, damaged_until_ms; /* who sent a damaged one; not asked again before */
+    bool pulled;                             /* a state is in DIR/pull/, of this position */
     struct coord_position position;
 
     char trouble[256]; /* what is wrong with the maps, said in the log; "" = nothing */
