@@ -113,7 +113,7 @@ static void verify_all(struct sim_stream *random)
 {
     struct lilio_verify_result result = {0};
     struct lilio_errinfo info = {0};
-    if (sim_below(random, 20) == 0 &&
+    if (sim_below(random, 100) < plot.swarm.verify_percent &&
         lilio_verify(plot.lilio, NULL, NULL, false, NULL, NULL, NULL, &result, &info) != LILIO_OK)
         sim_event("operator: verify: %s", info.text);
 }
