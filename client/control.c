@@ -52,6 +52,24 @@ void client_control_release(struct client_control *control)
         proto_coordinators_release(&control->daemon);
 }
 
+void client_control_patience(struct client_control *control)
+{
+    control->until_ms = client_now_ms(control->client) + control->client->timeout_ms;
+}
+
+void client_control_patience_end(struct client_control *control)
+{
+    control->until_ms = 0;
+}
+
+uint32_t client_control_left_ms(const struct client_control *control)
+{
+    uint64_t now_ms = client_now_ms(control->client);
+    if (control->until_ms == 0)
+        return control->client->timeout_ms;
+    return now_ms < control->until_ms ? (uint32_t)(control->until_ms - now_ms) : 0;
+}
+
 void client_answer_release(struct client_answer *answer)
 {
     proto_reply_free(&answer->reply);
@@ -117,7 +135,7 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
                                    void *ret_value, struct client_answer *answer,
                                    struct lilio_errinfo *info)
 {
-    uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : control->client->timeout_ms;
+    uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : client_control_left_ms(control);
     struct proto_line_call request = {
         .header = client_control_header(control, call->ticket),
         .type = call->type,

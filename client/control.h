@@ -16,7 +16,8 @@ struct client_control {
     char who[32];                     /* the daemon that is asked; empty: the coordinators */
     struct proto_coordinators daemon; /* that one */
     uint64_t sequence;
-    bool ignore_cancel;       /* of the call at hand */
+    uint64_t until_ms;  /* calls without a timeout of their own end by then; 0 = each has one */
+    bool ignore_cancel; /* of the call at hand */
     const _Atomic bool *stop; /* may be NULL; true ends a call under way with CANCELLED */
 };
 /* The control stays where it is until released. */
@@ -25,6 +26,13 @@ void client_control_init(struct client_control *control, struct lilio_client *cl
 void client_control_init_daemon(struct client_control *control, struct lilio_client *client,
                                 const char *who, const char *endpoint);
 void client_control_release(struct client_control *control);
+
+/* From now on calls share one timeout of the client's, until it is ended: steps of one thing that
+ * the caller waits for. */
+void client_control_patience(struct client_control *control);
+void client_control_patience_end(struct client_control *control);
+/* What is left for the next call. */
+uint32_t client_control_left_ms(const struct client_control *control);
 
 /* Holds the memory of an unpacked answer. Zero-initialise. */
 struct client_answer {

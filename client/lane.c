@@ -58,6 +58,7 @@ void client_lane_give(struct client_lane **lane)
     *lane = NULL;
     if (!mine)
         return;
+    client_control_patience_end(&mine->control);
     for (size_t i = 0; i < mine->link_count; i++)
         if (mine->links[i].under_way > 0)
             close_link(mine, &mine->links[i]);

@@ -142,8 +142,8 @@ static bool other_way(struct many *many, const struct slot *slot, enum lilio_err
     return true;
 }
 
-/* Over the line, until it is answered or the patience is over. */
-static void ask(struct many *many, struct slot *slot)
+/* Over the line, until it is answered (then true) or the patience is over. */
+static bool ask(struct many *many, struct slot *slot)
 {
     struct proto_commit request = make_commit(many, slot);
     struct client_call call = {.type = &proto_type_commit,
@@ -156,23 +156,29 @@ static void ask(struct many *many, struct slot *slot)
     struct lilio_errinfo info = {0};
     enum lilio_err err =
         client_control_call(&many->lane->control, &call, &committed, &answer, &info);
+    bool heard = answer.reply;
     client_answer_release(&answer);
     if (other_way(many, slot, err))
         begin_again(many, slot);
     else
         finish(many, slot, err, &committed, &info);
+    return heard;
 }
 
 /* ---- the connection ---- */
 
-/* Gives the connection up; everything under way is asked for. */
+/* Gives the connection up; everything under way is asked for. One silence is waited for, not one
+ * for each. */
 static void fall_back(struct many *many)
 {
+    struct client_control *control = &many->lane->control;
     LILIO_MARK("client/many_fell_back");
     proto_channel_free(&many->channel);
+    client_control_patience(control);
     for (size_t i = 0; i < many->room; i++)
-        if (many->slots[i].used)
-            ask(many, &many->slots[i]);
+        if (many->slots[i].used && ask(many, &many->slots[i]))
+            client_control_patience(control);
+    client_control_patience_end(control);
 }
 
 /* To whom the line asked last. Without one, the line does it all. */
@@ -197,7 +203,7 @@ static void post(struct many *many, struct slot *slot)
     if (slot->posted)
         slot->posted_ms = client_now_ms(many->client);
     else
-        ask(many, slot);
+        (void)ask(many, slot); /* its caller was told */
 }
 
 static struct slot *find(struct many *many, const struct proto_header *header)

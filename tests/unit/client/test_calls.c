@@ -362,6 +362,30 @@ static void silent_coordinators(void **state)
     assert_non_null(strstr(info.text, "coordinator.1: no answer"));
 }
 
+static void *ask_for_a_session(void *context)
+{
+    uint32_t bytes;
+    LILIO_ASSERT(lilio_inline_max(context, &bytes, NULL) != LILIO_OK);
+    return NULL;
+}
+
+/* All of them need a session and one opens it: each waits its own timeout, not one after another.
+ */
+static void many_wait_for_a_session_at_once(void **state)
+{
+    enum { CALLERS = 8 };
+    struct fixture *fixture = *state;
+    pthread_t threads[CALLERS];
+    be_impatient(fixture);
+    atomic_store(&fixture->cluster->knobs.silent, true);
+    uint64_t start_ms = base_now_ms(base_clock_system());
+    for (size_t i = 0; i < CALLERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_for_a_session, fixture->client), 0);
+    for (size_t i = 0; i < CALLERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(base_now_ms(base_clock_system()) - start_ms < CALLERS / 2 * IMPATIENT_MS);
+}
+
 static void session_that_ended_is_opened_anew(void **state)
 {
     struct fixture *fixture = *state;
@@ -1046,6 +1070,7 @@ int main(void)
         TEST(busy_after_a_lost_answer_decides_nothing),
         TEST(busy_and_redirects),
         TEST(silent_coordinators),
+        TEST(many_wait_for_a_session_at_once),
         TEST(session_that_ended_is_opened_anew),
         TEST(keeper_renews),
         TEST(bad_fragments_are_decoded_and_reported),
