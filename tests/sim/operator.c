@@ -95,12 +95,11 @@ void operator_revive(unsigned osd)
     }
 }
 
-static void rebuild_some(struct sim_stream *random)
+static void rebuild_some(struct sim_stream *random, uint64_t percent)
 {
-    for (unsigned i = 0; i < plot.swarm.osds && plot.phase == PLOT_FAULTS; i++) {
+    for (unsigned i = 0; i < plot.swarm.osds && plot.phase < PLOT_CONVERGE; i++) {
         uint64_t mark;
-        if (sim_faults_osd_mendable(plot.faults, i, &mark) &&
-            sim_below(random, 100) < plot.swarm.rebuild_percent) {
+        if (sim_faults_osd_mendable(plot.faults, i, &mark) && sim_below(random, 100) < percent) {
             operator_revive(i);
             if (operator_rebuild(i))
                 sim_faults_osd_mended(plot.faults, i, mark);
@@ -255,13 +254,15 @@ void operator_main(void *unused)
     plot.phase = PLOT_FAULTS;
     while (plot.phase == PLOT_FAULTS) {
         fulfil_wish();
-        rebuild_some(&random);
+        rebuild_some(&random, plot.swarm.rebuild_percent);
         verify_all(&random);
         sim_sleep(500 * SIM_MS);
     }
     while (plot.phase != PLOT_CONVERGE) {
         for (unsigned i = 0; i < plot.swarm.coordinators && plot.phase != PLOT_CONVERGE; i++)
             (void)operator_replace(i);
+        if (plot.puts_wait) /* else rebuilds wait for those who look at what is missing */
+            rebuild_some(&random, 100);
         sim_sleep(100 * SIM_MS);
     }
     finish();
