@@ -543,7 +543,7 @@ static void phase(struct run *run, enum osd_rebuild_phase phase)
 static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
 {
     struct walk walk = {.each = each_count, .counts = true};
-    uint64_t epoch;
+    uint64_t epoch = 0;
     enum lilio_err err = scan_open(run, &run->state->index, &epoch, info);
     if (!err)
         err = pin_map(run, epoch, info);
@@ -573,7 +573,7 @@ static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
 static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
 {
     struct walk walk = {.each = each_newer, .newer_than = run->state->index};
-    uint64_t index, epoch;
+    uint64_t index = 0, epoch = 0;
     enum lilio_err err = scan_open(run, &index, &epoch, info);
     if (!err && index > run->state->index) {
         err = pin_map(run, epoch, info);
