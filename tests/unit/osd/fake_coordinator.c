@@ -159,6 +159,8 @@ static void on_scan_next(struct fake *fake, struct proto_request **request,
             break;
         }
         rows[page.rows_count] = row_of(row, &names[page.rows_count]);
+        if (row->reported_later && fake->pinned != fake->later_index)
+            rows[page.rows_count].data.exceptions_count = 0;
         page.rows_count++;
         row->deleted |= base_oid_equal(row->oid, fake->delete_after);
     }
@@ -199,7 +201,10 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_osd_hello: on_hello(fake, &request, arena); break;
     case PROTO_MSG_osd_bind: on_bind(fake, &request, arena); break;
     case PROTO_MSG_osd_heartbeat: on_heartbeat(fake, &request, arena); break;
-    case PROTO_MSG_scan_open: reply(fake, &request, &proto_type_scan, &scan); break;
+    case PROTO_MSG_scan_open:
+        fake->pinned = fake->index;
+        reply(fake, &request, &proto_type_scan, &scan);
+        break;
     case PROTO_MSG_scan_next: on_scan_next(fake, &request, arena); break;
     case PROTO_MSG_scan_close: reply_ok(fake, &request); break;
     case PROTO_MSG_data_get: on_data_get(fake, &request, arena); break;
