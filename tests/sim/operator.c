@@ -119,7 +119,11 @@ static void verify_all(struct sim_stream *random)
 
 /* ---- coordinators ---- */
 
-static bool find_member(unsigned i, struct lilio_coordinator *ret)
+/* Each one as it was when it last was a member. */
+static struct lilio_coordinator last_seen[SIM_NODES_MAX];
+
+/* *ret_gone (NULL: nobody asks): the others say that it is no member. */
+static bool find_member(unsigned i, struct lilio_coordinator *ret, bool *ret_gone)
 {
     struct lilio_status status = {0};
     struct lilio_errinfo info = {0};
@@ -133,6 +137,10 @@ static bool find_member(unsigned i, struct lilio_coordinator *ret)
             found = true;
         }
     lilio_status_release(&status);
+    if (found)
+        last_seen[i] = *ret;
+    if (ret_gone)
+        *ret_gone = !found;
     return found;
 }
 
@@ -157,11 +165,15 @@ static bool join(unsigned i, uint64_t mark)
 {
     struct lilio_coordinator old;
     uint64_t member;
-    if (!find_member(i, &old))
+    bool gone = false;
+    if (!find_member(i, &old, &gone)) {
+        if (!gone || !last_seen[i].member)
+            return false;
+        old = last_seen[i]; /* an earlier attempt removed it, and was not told */
+    } else if (strcmp(old.kind, "learner") == 0 &&
+               !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL)) {
         return false;
-    if (strcmp(old.kind, "learner") == 0 &&
-        !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL))
-        return false;
+    }
     if (!change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
         return false;
     joined[i].member = member;
@@ -199,7 +211,7 @@ bool operator_replace(unsigned i)
         uint64_t before, is;
         if (sim_faults_coordinator_hurt(plot.faults, i, &is) && is != mark)
             return false; /* hurt again */
-        if (!find_member(i, &now))
+        if (!find_member(i, &now, NULL))
             continue;
         if (strcmp(now.kind, "voter") == 0 && now.member == joined[i].member) {
             plot.replaced++;
