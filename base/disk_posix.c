@@ -332,7 +332,7 @@ static enum lilio_err posix_sync_dir(struct base_disk *base, const char *name,
                                      struct lilio_errinfo *info)
 {
     struct posix_disk *disk = (struct posix_disk *)base;
-    int fd;
+    int fd = -1;
     enum lilio_err err = open_dir(disk, name, &fd, info);
     if (err)
         return err;
@@ -355,7 +355,7 @@ static enum lilio_err posix_list(struct base_disk *base, const char *name,
                                  struct lilio_errinfo *info)
 {
     struct posix_disk *disk = (struct posix_disk *)base;
-    int fd;
+    int fd = -1;
     enum lilio_err err = open_dir(disk, name, &fd, info);
     if (err)
         return err;

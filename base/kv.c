@@ -2,9 +2,52 @@
  * bug. */
 #include "base/kv.h"
 
+#include <stdio.h>
+
 #include "base/kv_priv.h"
 
 #include "base/banned.h"
+
+void base_kv_head_init(struct base_kv *kv, const struct base_kv_ops *ops,
+                       const struct base_kv_options *options)
+{
+    *kv = (struct base_kv){.ops = ops,
+                           .column_count = (unsigned)options->column_count,
+                           .damage_claimed = ATOMIC_FLAG_INIT};
+    for (size_t i = 0; i < options->column_count; i++)
+        (void)snprintf(kv->columns[i], sizeof kv->columns[i], "%s",
+                       options->columns[i]); /* a long name is only cut in messages */
+}
+
+/* Names the column of a read that failed; the first one is kept. */
+static enum lilio_err read_failed(struct base_kv *kv, unsigned column, enum lilio_err err,
+                                  struct lilio_errinfo *info)
+{
+    if (err != LILIO_E_CORRUPT && err != LILIO_E_IO)
+        return err;
+    (void)lilio_prefix(info, err, "column %s", kv->columns[column]); /* err is returned below */
+    if (!atomic_flag_test_and_set(&kv->damage_claimed)) {
+        kv->damage = *info;
+        atomic_store(&kv->damaged, true);
+    }
+    return err;
+}
+
+/* Those who read may not want to know why it failed, base_kv_damage() does. */
+static void tell(const struct lilio_errinfo *mine, enum lilio_err err, struct lilio_errinfo *info)
+{
+    if (err && info)
+        *info = *mine;
+}
+
+enum lilio_err base_kv_damage(const struct base_kv *kv, struct lilio_errinfo *info)
+{
+    if (!atomic_load(&kv->damaged))
+        return LILIO_OK;
+    if (info)
+        *info = kv->damage;
+    return kv->damage.err;
+}
 
 void base_kv_free(struct base_kv **kv)
 {
@@ -19,7 +62,11 @@ enum lilio_err base_kv_get(struct base_kv *kv, const struct base_kv_snapshot *sn
 {
     LILIO_ASSERT(column < kv->column_count);
     base_buffer_clear(ret_value);
-    return kv->ops->get(kv, snapshot, column, key, ret_value, info);
+    struct lilio_errinfo mine = {0};
+    enum lilio_err err = kv->ops->get(kv, snapshot, column, key, ret_value, &mine);
+    err = read_failed(kv, column, err, &mine);
+    tell(&mine, err, info);
+    return err;
 }
 
 enum lilio_err base_kv_batch_new(struct base_kv *kv, struct base_kv_batch **ret_batch)
@@ -63,7 +110,11 @@ enum lilio_err base_kv_batch_get(struct base_kv_batch *batch, unsigned column,
 {
     LILIO_ASSERT(column < batch->kv->column_count);
     base_buffer_clear(ret_value);
-    return batch->kv->ops->batch_get(batch, column, key, ret_value, info);
+    struct lilio_errinfo mine = {0};
+    enum lilio_err err = batch->kv->ops->batch_get(batch, column, key, ret_value, &mine);
+    err = read_failed(batch->kv, column, err, &mine);
+    tell(&mine, err, info);
+    return err;
 }
 
 void base_kv_batch_mark(struct base_kv_batch *batch)
@@ -109,7 +160,10 @@ enum lilio_err base_kv_iter_new(struct base_kv *kv, const struct base_kv_snapsho
                                 struct base_kv_iter **ret_iter)
 {
     LILIO_ASSERT(column < kv->column_count);
-    return kv->ops->iter_new(kv, snapshot, batch, column, ret_iter);
+    enum lilio_err err = kv->ops->iter_new(kv, snapshot, batch, column, ret_iter);
+    if (!err)
+        (*ret_iter)->column = column;
+    return err;
 }
 
 void base_kv_iter_free(struct base_kv_iter **iter)
@@ -160,5 +214,9 @@ struct base_slice base_kv_iter_value(const struct base_kv_iter *iter)
 
 enum lilio_err base_kv_iter_error(const struct base_kv_iter *iter, struct lilio_errinfo *info)
 {
-    return iter->kv->ops->iter_error(iter, info);
+    struct lilio_errinfo mine = {0};
+    enum lilio_err err = iter->kv->ops->iter_error(iter, &mine);
+    err = read_failed(iter->kv, iter->column, err, &mine);
+    tell(&mine, err, info);
+    return err;
 }

@@ -56,6 +56,10 @@ LILIO_MUST_USE enum lilio_err base_kv_get(struct base_kv *kv,
                                           struct base_slice key, struct base_buffer *ret_value,
                                           struct lilio_errinfo *info);
 
+/* OK, or what the first read that failed said (IO, CORRUPT), with the name of its column. A store
+ * that said so once has damaged files; other reads of it may well go on. Any thread. */
+LILIO_MUST_USE enum lilio_err base_kv_damage(const struct base_kv *kv, struct lilio_errinfo *info);
+
 /* A batch collects changes; its own reads see them over the store ("read your writes"). */
 LILIO_MUST_USE enum lilio_err base_kv_batch_new(struct base_kv *kv,
                                                 struct base_kv_batch **ret_batch);

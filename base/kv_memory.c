@@ -3,7 +3,8 @@
  * A change makes new nodes along one path and swaps the root, so a snapshot is a reference to the
  * roots and an iterator one to its root: both see what was there and block nobody. Priorities are a
  * hash of the key: the shape of a tree depends on its keys alone. A batch is a tree of rows,
- * deletions included, laid over the store's tree when it is read or committed.
+ * deletions included, laid over the store's tree when it is committed, or iterated over for the
+ * first time: from then on both trees are kept.
  */
 #include "base/kv_priv.h"
 
@@ -23,6 +24,7 @@ struct row {
 
 struct node {
     atomic_uint refs;
+    uint64_t head; /* of the key: decides most comparisons without a look at the row */
     struct row *row;
     struct node *left, *right;
 };
@@ -36,6 +38,8 @@ struct memory_kv {
 struct memory_batch {
     struct base_kv_batch head;
     struct node *roots[BASE_KV_COLUMNS_MAX], *mark_roots[BASE_KV_COLUMNS_MAX];
+    /* A column as it will be, and the store's tree it was made from; NULL: not made yet. */
+    struct node *laid[BASE_KV_COLUMNS_MAX], *below[BASE_KV_COLUMNS_MAX];
     size_t count, mark_count;
     bool marked, failed; /* failed: memory ran out; commit says so */
 };
@@ -70,6 +74,15 @@ static int compare(struct base_slice a, struct base_slice b)
     size_t least = a.size < b.size ? a.size : b.size;
     int order = least ? memcmp(a.data, b.data, least) : 0;
     return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+/* The first bytes as a number: keys are in the order of their heads, where these differ. */
+static uint64_t head_of(struct base_slice key)
+{
+    uint8_t bytes[8] = {0};
+    if (key.size)
+        memcpy(bytes, key.data, key.size < sizeof bytes ? key.size : sizeof bytes);
+    return base_be64_get(bytes);
 }
 
 static uint64_t hash(struct base_slice key)
@@ -134,8 +147,16 @@ static struct node *node_new(struct row *row, struct node *left, struct node *ri
         tree_unref(right);
         return NULL;
     }
-    *node = (struct node){1, row_ref(row), left, right};
+    *node = (struct node){1, head_of(row_key(row)), row_ref(row), left, right};
     return node;
+}
+
+/* The order of the node's key and this one, whose head is given. */
+static int compare_at(const struct node *node, struct base_slice key, uint64_t head)
+{
+    if (node->head != head)
+        return node->head < head ? -1 : 1;
+    return compare(row_key(node->row), key);
 }
 
 /* ---- trees: each function gives a new tree and leaves the old one as it is ---- */
@@ -158,7 +179,7 @@ static struct node *tree_put(struct node *tree, struct row *row, bool *failed)
 {
     if (!tree)
         return node_new(row, NULL, NULL, failed);
-    int order = compare(row_key(row), row_key(tree->row));
+    int order = -compare_at(tree, row_key(row), head_of(row_key(row)));
     if (order == 0)
         return node_new(row, tree_ref(tree->left), tree_ref(tree->right), failed);
     struct node *child = tree_put(order < 0 ? tree->left : tree->right, row, failed);
@@ -192,7 +213,7 @@ static struct node *tree_remove(struct node *tree, struct base_slice key, bool *
 {
     if (!tree)
         return NULL;
-    int order = compare(key, row_key(tree->row));
+    int order = -compare_at(tree, key, head_of(key));
     if (order == 0)
         return tree_join(tree->left, tree->right, failed);
     struct node *child = tree_remove(order < 0 ? tree->left : tree->right, key, failed);
@@ -205,8 +226,9 @@ static struct node *tree_remove(struct node *tree, struct base_slice key, bool *
 static struct row *tree_from(const struct node *tree, struct base_slice key, bool strict)
 {
     struct row *best = NULL;
+    uint64_t head = head_of(key);
     while (tree) {
-        int order = compare(row_key(tree->row), key);
+        int order = compare_at(tree, key, head);
         bool fits = order > 0 || (order == 0 && !strict);
         best = fits ? tree->row : best;
         tree = fits ? tree->left : tree->right;
@@ -218,8 +240,9 @@ static struct row *tree_from(const struct node *tree, struct base_slice key, boo
 static struct row *tree_until(const struct node *tree, struct base_slice key, bool strict)
 {
     struct row *best = NULL;
+    uint64_t head = head_of(key);
     while (tree) {
-        int order = compare(row_key(tree->row), key);
+        int order = compare_at(tree, key, head);
         bool fits = order < 0 || (order == 0 && !strict);
         best = fits ? tree->row : best;
         tree = fits ? tree->right : tree->left;
@@ -229,20 +252,29 @@ static struct row *tree_until(const struct node *tree, struct base_slice key, bo
 
 static struct row *tree_find(const struct node *tree, struct base_slice key)
 {
-    struct row *row = tree_from(tree, key, false);
-    return row && base_slice_equal(row_key(row), key) ? row : NULL;
+    uint64_t head = head_of(key);
+    for (int order; tree; tree = order > 0 ? tree->left : tree->right)
+        if ((order = compare_at(tree, key, head)) == 0)
+            return tree->row;
+    return NULL;
 }
 
-/* Lays the rows of `over` over *tree, which is replaced. */
+/* Changes *tree, which is replaced, as the row says. */
+static void tree_change(struct node **tree, struct row *row, bool *failed)
+{
+    struct node *next =
+        row->deleted ? tree_remove(*tree, row_key(row), failed) : tree_put(*tree, row, failed);
+    tree_unref(*tree);
+    *tree = next;
+}
+
+/* Lays the rows of `over` over *tree. */
 static void tree_lay(struct node **tree, const struct node *over, bool *failed)
 {
     if (!over || *failed)
         return;
     tree_lay(tree, over->left, failed);
-    struct node *next = over->row->deleted ? tree_remove(*tree, row_key(over->row), failed)
-                                           : tree_put(*tree, over->row, failed);
-    tree_unref(*tree);
-    *tree = next;
+    tree_change(tree, over->row, failed);
     tree_lay(tree, over->right, failed);
 }
 
@@ -281,7 +313,7 @@ enum lilio_err base_kv_open_memory(const struct base_kv_options *options, struct
     struct memory_kv *kv = calloc(1, sizeof *kv);
     if (!kv)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
-    kv->head = (struct base_kv){&memory_ops, (unsigned)options->column_count};
+    base_kv_head_init(&kv->head, &memory_ops, options);
     pthread_mutex_init(&kv->lock, NULL);
     *ret_kv = &kv->head;
     return LILIO_OK;
@@ -330,9 +362,31 @@ static enum lilio_err memory_batch_new(struct base_kv *kv, struct base_kv_batch 
     return LILIO_OK;
 }
 
+static void unlay(struct memory_batch *batch)
+{
+    roots_unref(batch->laid);
+    roots_unref(batch->below);
+}
+
+/* The column with what the batch changes in it. Takes the reference to the store's tree. */
+static struct node *lay(struct memory_batch *batch, unsigned column, struct node *below)
+{
+    struct node *at = batch->below[column];
+    if (!at || at != below) {
+        tree_unref(batch->laid[column]);
+        batch->laid[column] = tree_ref(below);
+        tree_lay(&batch->laid[column], batch->roots[column], &batch->failed);
+        batch->below[column] = tree_ref(below);
+        tree_unref(at);
+    }
+    tree_unref(below);
+    return tree_ref(batch->laid[column]);
+}
+
 static void memory_batch_clear(struct base_kv_batch *base)
 {
     struct memory_batch *batch = (struct memory_batch *)base;
+    unlay(batch);
     roots_unref(batch->roots);
     roots_unref(batch->mark_roots);
     batch->count = batch->mark_count = 0;
@@ -361,9 +415,11 @@ static void batch_add(struct base_kv_batch *base, unsigned column, struct base_s
         return;
     }
     struct node *next = tree_put(batch->roots[column], row, &batch->failed);
-    row_unref(row);
     tree_unref(batch->roots[column]);
     batch->roots[column] = next;
+    if (batch->below[column])
+        tree_change(&batch->laid[column], row, &batch->failed);
+    row_unref(row);
 }
 
 static void memory_batch_put(struct base_kv_batch *batch, unsigned column, struct base_slice key,
@@ -402,6 +458,7 @@ static void memory_batch_rollback(struct base_kv_batch *base)
 {
     struct memory_batch *batch = (struct memory_batch *)base;
     LILIO_ASSERT(batch->marked);
+    unlay(batch);
     roots_unref(batch->roots);
     memcpy(batch->roots, batch->mark_roots, sizeof batch->roots);
     memset(batch->mark_roots, 0, sizeof batch->mark_roots);
@@ -415,12 +472,11 @@ static enum lilio_err memory_batch_commit(struct base_kv_batch *base, bool sync,
     (void)sync; /* memory is as durable as it gets */
     struct memory_batch *batch = (struct memory_batch *)base;
     struct memory_kv *kv = (struct memory_kv *)base->kv;
-    struct node *next[BASE_KV_COLUMNS_MAX];
-    bool failed = batch->failed;
+    struct node *next[BASE_KV_COLUMNS_MAX] = {0};
     pthread_mutex_lock(&kv->lock);
-    roots_copy(next, kv->roots);
     for (unsigned i = 0; i < kv->head.column_count; i++)
-        tree_lay(&next[i], batch->roots[i], &failed);
+        next[i] = lay(batch, i, tree_ref(kv->roots[i]));
+    bool failed = batch->failed;
     if (!failed) {
         struct node *old[BASE_KV_COLUMNS_MAX];
         memcpy(old, kv->roots, sizeof old);
@@ -490,10 +546,10 @@ static enum lilio_err memory_iter_new(struct base_kv *kv, const struct base_kv_s
     iter->head.kv = kv;
     iter->root = snapshot ? tree_ref(((const struct memory_snapshot *)snapshot)->roots[column])
                           : current_root(kv, column);
-    bool failed = batch && ((struct memory_batch *)batch)->failed;
-    if (batch)
-        tree_lay(&iter->root, ((struct memory_batch *)batch)->roots[column], &failed);
-    if (failed) {
+    struct memory_batch *over = (struct memory_batch *)batch;
+    if (over)
+        iter->root = lay(over, column, iter->root);
+    if (over && over->failed) {
         tree_unref(iter->root);
         free(iter);
         return LILIO_E_NOMEM;

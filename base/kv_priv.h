@@ -2,9 +2,11 @@
 #ifndef BASE_KV_PRIV_H
 #define BASE_KV_PRIV_H
 
+#include <stdatomic.h>
+
 #include "base/kv.h"
 
-enum { BASE_KV_COLUMNS_MAX = 32 };
+enum { BASE_KV_COLUMNS_MAX = 32, BASE_KV_COLUMN_NAME_MAX = 64 };
 
 struct base_kv_ops {
     void (*free)(struct base_kv *kv);
@@ -54,7 +56,13 @@ void base_kv_memory_restore(struct base_kv *kv, const struct base_kv_snapshot *s
 struct base_kv {
     const struct base_kv_ops *ops;
     unsigned column_count;
+    char columns[BASE_KV_COLUMNS_MAX][BASE_KV_COLUMN_NAME_MAX + 1];
+    atomic_flag damage_claimed; /* by the first read that failed, which then fills in the others */
+    struct lilio_errinfo damage;
+    _Atomic bool damaged;
 };
+void base_kv_head_init(struct base_kv *kv, const struct base_kv_ops *ops,
+                       const struct base_kv_options *options);
 struct base_kv_batch {
     struct base_kv *kv;
 };
@@ -63,6 +71,7 @@ struct base_kv_snapshot {
 };
 struct base_kv_iter {
     struct base_kv *kv;
+    unsigned column;
 };
 
 #endif

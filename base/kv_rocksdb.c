@@ -36,7 +36,6 @@ enum {
     MANIFEST_BYTES = 1 << 20,
     TABLE_BYTES = 16 << 20,
     BLOOM_BITS_PER_KEY = 10,
-    COLUMN_NAME_MAX = 64,
     BLOB_MIN_BYTES = 1024,
     BLOB_FILE_BYTES = 16 << 20,
     NO_LOG_LEVEL0_FILES = 8, /* merged at once: flushes of all columns make many small files */
@@ -387,7 +386,7 @@ enum lilio_err base_kv_open_rocksdb(const char *path, const struct base_kv_optio
     struct rocks_kv *kv = calloc(1, sizeof *kv);
     if (!kv)
         return lilio_fail(info, LILIO_E_NOMEM, "%s: out of memory", path);
-    kv->head = (struct base_kv){&rocks_ops, (unsigned)options->column_count};
+    base_kv_head_init(&kv->head, &rocks_ops, options);
     kv->no_log = options->no_log;
     pthread_mutex_init(&kv->flush_lock, NULL);
     kv->path = strdup(path);
@@ -633,7 +632,7 @@ static enum lilio_err rocks_iter_new(struct base_kv *base, const struct base_kv_
     if (batch)
         rows = rocksdb_writebatch_wi_create_iterator_with_base_cf(
             ((struct rocks_batch *)batch)->batch, rows, handle);
-    *iter = (struct rocks_iter){{base}, rows};
+    *iter = (struct rocks_iter){{.kv = base}, rows};
     *ret_iter = &iter->head;
     return LILIO_OK;
 }

@@ -52,35 +52,59 @@ void client_control_release(struct client_control *control)
         proto_coordinators_release(&control->daemon);
 }
 
+void client_control_patience(struct client_control *control)
+{
+    control->until_ms = client_now_ms(control->client) + control->client->timeout_ms;
+}
+
+void client_control_patience_end(struct client_control *control)
+{
+    control->until_ms = 0;
+}
+
+uint32_t client_control_left_ms(const struct client_control *control)
+{
+    uint64_t now_ms = client_now_ms(control->client);
+    if (control->until_ms == 0)
+        return control->client->timeout_ms;
+    return now_ms < control->until_ms ? (uint32_t)(control->until_ms - now_ms) : 0;
+}
+
 void client_answer_release(struct client_answer *answer)
 {
     proto_reply_free(&answer->reply);
     proto_arena_free(&answer->arena);
 }
 
-/* No answer: what that means depends on whether anything may have happened. */
-static enum lilio_err silence(const struct client_control *control, const struct client_call *call,
-                              enum lilio_err err, bool maybe_done, uint32_t timeout_ms,
-                              struct lilio_errinfo *info)
+/* A change that may have been done: whatever else was met, the caller has to know that. */
+static enum lilio_err outcome_unknown(const struct client_control *control,
+                                      const struct client_call *call, enum lilio_err err,
+                                      uint32_t timeout_ms, struct lilio_errinfo *info)
 {
-    const char *name = call->type->name, *where = control->line.endpoint;
+    const char *name = call->type->name;
     bool several = proto_coordinators_several(control->line.options.coordinators);
-    bool unheard = err == LILIO_E_TIMEOUT || err == LILIO_E_UNAVAILABLE;
-    if ((call->ticket || call->once) && maybe_done && (unheard || err == LILIO_E_CANCELLED)) {
-        if (err == LILIO_E_CANCELLED)
-            return lilio_fail(info, LILIO_E_OUTCOME_UNKNOWN,
-                              "cancelled while %s was under way: it may have been done or not",
-                              name);
-        info->err = LILIO_E_OUTCOME_UNKNOWN;
-        if (several)
-            return lilio_prefix(info, LILIO_E_OUTCOME_UNKNOWN, "%s may have been done or not",
-                                name);
+    if (err == LILIO_E_CANCELLED)
+        return lilio_fail(info, LILIO_E_OUTCOME_UNKNOWN,
+                          "cancelled while %s was under way: it may have been done or not; look "
+                          "before repeating it",
+                          name);
+    if (!several && (err == LILIO_E_TIMEOUT || err == LILIO_E_UNAVAILABLE))
         return lilio_fail(info, LILIO_E_OUTCOME_UNKNOWN,
                           "the coordinator at %s did not answer %s within %.1f s: it may have been "
-                          "done or not",
-                          where, name, timeout_ms / 1e3);
-    }
-    if (!unheard || (several && !control->who[0]))
+                          "done or not; look before repeating it",
+                          control->line.endpoint, name, timeout_ms / 1e3);
+    info->err = LILIO_E_OUTCOME_UNKNOWN;
+    return lilio_prefix(info, LILIO_E_OUTCOME_UNKNOWN,
+                        "%s may have been done or not; look before repeating it", name);
+}
+
+/* Nobody answered. */
+static enum lilio_err silence(const struct client_control *control, enum lilio_err err,
+                              uint32_t timeout_ms, struct lilio_errinfo *info)
+{
+    const char *where = control->line.endpoint;
+    bool several = proto_coordinators_several(control->line.options.coordinators);
+    if ((err != LILIO_E_TIMEOUT && err != LILIO_E_UNAVAILABLE) || (several && !control->who[0]))
         return err;
     if (control->who[0])
         return lilio_fail(info, err, "%s did not answer at %s within %.1f s", control->who, where,
@@ -111,13 +135,14 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
                                    void *ret_value, struct client_answer *answer,
                                    struct lilio_errinfo *info)
 {
-    uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : control->client->timeout_ms;
+    uint32_t timeout_ms = call->timeout_ms ? call->timeout_ms : client_control_left_ms(control);
     struct proto_line_call request = {
         .header = client_control_header(control, call->ticket),
         .type = call->type,
         .value = call->value,
         .reply_type = call->reply_type,
         .timeout_ms = timeout_ms,
+        .sent_before = call->sent_before,
         .once = call->once,
     };
     struct proto_line_outcome outcome;
@@ -130,8 +155,10 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
     err = proto_line_ask(&control->line, &request, answer->arena, ret_value, &outcome, &mine);
     answer->reply = outcome.reply;
     client_note_epoch(control->client, control->line.seen_epoch);
-    if (err != LILIO_OK && !outcome.reply)
-        err = silence(control, call, err, outcome.maybe_done, timeout_ms, &mine);
+    if (err != LILIO_OK && (call->ticket || call->once) && outcome.maybe_done)
+        err = outcome_unknown(control, call, err, timeout_ms, &mine);
+    else if (err != LILIO_OK && !outcome.reply)
+        err = silence(control, err, timeout_ms, &mine);
     if (err != LILIO_OK && info)
         *info = mine;
     return err;

@@ -16,7 +16,8 @@ struct client_control {
     char who[32];                     /* the daemon that is asked; empty: the coordinators */
     struct proto_coordinators daemon; /* that one */
     uint64_t sequence;
-    bool ignore_cancel;       /* of the call at hand */
+    uint64_t until_ms;  /* calls without a timeout of their own end by then; 0 = each has one */
+    bool ignore_cancel; /* of the call at hand */
     const _Atomic bool *stop; /* may be NULL; true ends a call under way with CANCELLED */
 };
 /* The control stays where it is until released. */
@@ -25,6 +26,13 @@ void client_control_init(struct client_control *control, struct lilio_client *cl
 void client_control_init_daemon(struct client_control *control, struct lilio_client *client,
                                 const char *who, const char *endpoint);
 void client_control_release(struct client_control *control);
+
+/* From now on calls share one timeout of the client's, until it is ended: steps of one thing that
+ * the caller waits for. */
+void client_control_patience(struct client_control *control);
+void client_control_patience_end(struct client_control *control);
+/* What is left for the next call. */
+uint32_t client_control_left_ms(const struct client_control *control);
 
 /* Holds the memory of an unpacked answer. Zero-initialise. */
 struct client_answer {
@@ -46,13 +54,14 @@ struct client_call {
     const struct proto_type *reply_type;
     const struct client_ticket *ticket; /* NULL: a read */
     uint32_t timeout_ms;                /* 0 = the client's */
+    bool sent_before;                   /* over another connection, without an answer so far */
     bool once;          /* never sent again where it may have been taken: then OUTCOME_UNKNOWN */
     bool ignore_cancel; /* clean-up goes on although the caller cancelled */
 };
 /* Fills *ret_value (a struct of reply_type), whose slices and lists live until *answer is released.
  * Errors: UNAVAILABLE (no connection, or no leader), TIMEOUT (a read without answer),
- * OUTCOME_UNKNOWN (a change that was sent, without answer), CANCELLED, and what the coordinator
- * answered. */
+ * OUTCOME_UNKNOWN (a change that may have been done, whatever was met afterwards, unless an answer
+ * to its request id decides), CANCELLED, and what the coordinator answered. */
 LILIO_MUST_USE enum lilio_err client_control_call(struct client_control *control,
                                                   const struct client_call *call, void *ret_value,
                                                   struct client_answer *answer,

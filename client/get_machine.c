@@ -146,10 +146,10 @@ static void fail(struct client_get_machine *machine, const struct slot *slot)
         enum lilio_err err = fragment->err        ? fragment->err
                              : underway(fragment) ? LILIO_E_TIMEOUT
                                                   : LILIO_E_UNAVAILABLE;
-        if (fragment->place.known_bad)
-            err = fragment->err == LILIO_E_CORRUPT ? LILIO_E_CORRUPT : LILIO_E_MISSING;
         if (err == LILIO_E_MISSING || err == LILIO_E_CORRUPT || err == LILIO_E_BLANK)
             gone |= UINT64_C(1) << i;
+        else if (fragment->place.known_bad) /* so the maps say; its OSD may know better */
+            err = LILIO_E_MISSING;
         char where[32] = "no OSD";
         if (fragment->place.osd != PROTO_OSD_NONE)
             snprintf(where, sizeof where, "osd.%u", fragment->place.osd);

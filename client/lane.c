@@ -58,6 +58,7 @@ void client_lane_give(struct client_lane **lane)
     *lane = NULL;
     if (!mine)
         return;
+    client_control_patience_end(&mine->control);
     for (size_t i = 0; i < mine->link_count; i++)
         if (mine->links[i].under_way > 0)
             close_link(mine, &mine->links[i]);
@@ -187,8 +188,18 @@ void client_lane_reset(struct client_lane *lane, struct client_link *link)
         link->channel = NULL; /* tried again when it is next needed */
 }
 
+/* They would wake every wait. */
+static void drop_answers(struct client_link *link)
+{
+    struct proto_reply *reply;
+    while ((reply = proto_channel_receive(link->channel)) != NULL)
+        proto_reply_free(&reply);
+}
+
 void client_lane_settle(struct client_lane *lane)
 {
+    for (size_t i = 0; i < lane->link_count; i++)
+        lane->links[i].under_way = 0; /* of calls that are over; their answers are dropped */
     for (;;) {
         uint64_t now_ms = client_now_ms(lane->client), until_ms = 0;
         for (size_t i = 0; i < lane->link_count; i++) {
@@ -208,6 +219,8 @@ void client_lane_settle(struct client_lane *lane)
 bool client_lane_look(struct client_lane *lane, struct client_link *link)
 {
     bool ready = link->channel && proto_channel_ready(link->channel);
+    if (link->channel && !ready)
+        drop_answers(link);
     if (ready == link->ready)
         return false;
     link->ready = ready;

@@ -57,8 +57,8 @@ LILIO_MUST_USE enum lilio_err client_lane_link(struct client_lane *lane,
                                                struct client_link **ret_link,
                                                struct lilio_errinfo *info);
 struct client_link *client_lane_find(struct client_lane *lane, uint32_t osd);
-/* Waits until every link to an OSD that should be there stands, or CLIENT_CONNECT_MS after the
- * youngest was made. */
+/* Begins a call: forgets what earlier ones asked, and waits until every link to an OSD that should
+ * be there stands, or CLIENT_CONNECT_MS after the youngest was made. */
 void client_lane_settle(struct client_lane *lane);
 /* Closes a connection and drops what is queued on it; it is made anew at once. */
 void client_lane_reset(struct client_lane *lane, struct client_link *link);
@@ -67,7 +67,7 @@ void client_lane_reset(struct client_lane *lane, struct client_link *link);
  * be looked at, after reading: one may have come or gone, or it is time to. */
 bool client_lane_wait(struct client_lane *lane, int timeout_ms);
 /* Looks whether a link stands. Returns true if that changed: false -> true, or true -> false, in
- * which case whatever was under way is lost. Read all answers first. */
+ * which case whatever was under way is lost, answers that were not read too. */
 bool client_lane_look(struct client_lane *lane, struct client_link *link);
 
 /* Fragment requests: stripe, index and attempt travel in the sequence and come back with the

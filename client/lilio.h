@@ -27,8 +27,10 @@ struct lilio_client;
 
 struct lilio_options {
     const char *config_path; /* lilio.yaml; NULL: $LILIO_CONFIG, then ./lilio.yaml */
-    const char *label;   /* who this is, for the coordinators' session list; NULL = program name */
-    uint32_t timeout_ms; /* longest silence before a call fails; 0 = 10000 */
+    const char *label; /* who this is, for the coordinators' session list; NULL = program name */
+    /* Longest silence before a call fails; 0 = 10000. A put waits so long for the coordinators
+     * before it writes, and so long again for its commit. */
+    uint32_t timeout_ms;
     uint64_t window_bytes; /* fragment bytes in flight per call; 0 = 32 MiB, at least one stripe */
     /* Asked now and then during a call; true makes it end with LILIO_E_CANCELLED, leaving nothing
      * behind. May be NULL. */
@@ -268,6 +270,7 @@ struct lilio_coordinator {
     uint64_t lag;       /* entries of the leader it has not made durable */
     uint32_t silent_ms; /* since the leader heard it */
     uint64_t log_bytes, refused_messages;
+    char trouble[256]; /* what is wrong with it and what mends it; empty: nothing known */
 };
 struct lilio_status {
     char cluster_id[37];

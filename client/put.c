@@ -278,9 +278,12 @@ static enum lilio_err put_small(struct client_putter *put, struct lilio_put_resu
 
 static enum lilio_err put_fragments(struct client_putter *put, struct lilio_put_result *ret_result)
 {
+    struct client_control *control = &put->lane->control;
     enum lilio_err err = try_conditions(put);
+    client_control_patience_end(control); /* stripes go on for as long as they go on */
     if (err == LILIO_OK)
         err = client_putter_write(put);
+    client_control_patience(control);
     if (err == LILIO_OK)
         err = commit(put, ret_result);
     return err;
@@ -314,8 +317,10 @@ enum lilio_err lilio_put(struct lilio_client *client, const char *bucket, const 
     put->options = options;
     put->info = info;
     err = client_lane_take(client, &put->lane, info);
-    if (err == LILIO_OK)
+    if (err == LILIO_OK) {
+        client_control_patience(&put->lane->control);
         err = prepare(put, bucket);
+    }
     if (err == LILIO_OK)
         err = put_small(put, ret_result);
     if (err == LILIO_OK && !put->small)

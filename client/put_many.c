@@ -142,14 +142,15 @@ static bool other_way(struct many *many, const struct slot *slot, enum lilio_err
     return true;
 }
 
-/* Over the line, until it is answered or the patience is over. */
-static void ask(struct many *many, struct slot *slot)
+/* Over the line, until it is answered (then true) or the patience is over. */
+static bool ask(struct many *many, struct slot *slot)
 {
     struct proto_commit request = make_commit(many, slot);
     struct client_call call = {.type = &proto_type_commit,
                                .value = &request,
                                .reply_type = &proto_type_committed,
-                               .ticket = &slot->ticket};
+                               .ticket = &slot->ticket,
+                               .sent_before = slot->posted};
     struct proto_committed committed;
     struct client_answer answer = {0};
     struct lilio_errinfo info = {0};
@@ -157,28 +158,27 @@ static void ask(struct many *many, struct slot *slot)
         client_control_call(&many->lane->control, &call, &committed, &answer, &info);
     bool heard = answer.reply;
     client_answer_release(&answer);
-    bool again = other_way(many, slot, err);
-    if (slot->posted && err && (!heard || err == LILIO_E_SESSION_CLOSED)) {
-        info.err = LILIO_E_OUTCOME_UNKNOWN;
-        err = lilio_prefix(&info, LILIO_E_OUTCOME_UNKNOWN, "it may have been stored or not");
-        again = false;
-    }
-    if (again)
+    if (other_way(many, slot, err))
         begin_again(many, slot);
     else
         finish(many, slot, err, &committed, &info);
+    return heard;
 }
 
 /* ---- the connection ---- */
 
-/* Gives the connection up; everything under way is asked for. */
+/* Gives the connection up; everything under way is asked for. One silence is waited for, not one
+ * for each. */
 static void fall_back(struct many *many)
 {
+    struct client_control *control = &many->lane->control;
     LILIO_MARK("client/many_fell_back");
     proto_channel_free(&many->channel);
+    client_control_patience(control);
     for (size_t i = 0; i < many->room; i++)
-        if (many->slots[i].used)
-            ask(many, &many->slots[i]);
+        if (many->slots[i].used && ask(many, &many->slots[i]))
+            client_control_patience(control);
+    client_control_patience_end(control);
 }
 
 /* To whom the line asked last. Without one, the line does it all. */
@@ -203,7 +203,7 @@ static void post(struct many *many, struct slot *slot)
     if (slot->posted)
         slot->posted_ms = client_now_ms(many->client);
     else
-        ask(many, slot);
+        (void)ask(many, slot); /* its caller was told */
 }
 
 static struct slot *find(struct many *many, const struct proto_header *header)
@@ -222,8 +222,10 @@ static bool take_error(struct many *many, struct slot *slot, const struct proto_
     enum lilio_err err = error->code < 0 ? (enum lilio_err)error->code : LILIO_E_MALFORMED;
     struct lilio_errinfo info = {0};
     if (err == LILIO_E_NOT_LEADER || err == LILIO_E_UNAVAILABLE || err == LILIO_E_BUSY ||
-        err == LILIO_E_EXHAUSTED || err == LILIO_E_MALFORMED)
+        err == LILIO_E_EXHAUSTED || err == LILIO_E_MALFORMED) {
+        slot->posted = err == LILIO_E_MALFORMED || error->taken; /* else it was not taken */
         return false;
+    }
     if (other_way(many, slot, err)) {
         begin_again(many, slot);
         return true;

@@ -198,11 +198,15 @@ static void *keeper_main(void *argument)
 /* ---- opening and closing ---- */
 
 static enum lilio_err open_session(struct lilio_client *client, struct client_control *control,
-                                   struct client_session **ret_session, struct lilio_errinfo *info)
+                                   uint64_t end_ms, struct client_session **ret_session,
+                                   struct lilio_errinfo *info)
 {
     struct proto_session_open request = {.label = base_slice_str(client->label)};
-    struct client_call call = {
-        .type = &proto_type_session_open, .value = &request, .reply_type = &proto_type_session};
+    uint64_t now_ms = client_now_ms(client);
+    struct client_call call = {.type = &proto_type_session_open,
+                               .value = &request,
+                               .reply_type = &proto_type_session,
+                               .timeout_ms = end_ms > now_ms ? (uint32_t)(end_ms - now_ms) : 1};
     struct proto_session opened;
     struct client_answer answer = {0};
     enum lilio_err err = client_control_call(control, &call, &opened, &answer, info);
@@ -229,22 +233,44 @@ static enum lilio_err adopt(struct lilio_client *client, struct client_session *
     return LILIO_OK;
 }
 
+/* While another call opens one. Called with the lock. Errors: CANCELLED, UNAVAILABLE (the patience
+ * is over; more than one call may have tried meanwhile). */
+static enum lilio_err await_session(struct lilio_client *client, uint64_t end_ms,
+                                    struct lilio_errinfo *info)
+{
+    while (!client->session && client->session_opening) {
+        uint64_t now_ms = client_now_ms(client);
+        if (client_cancelled(client))
+            return lilio_fail(info, LILIO_E_CANCELLED, "cancelled");
+        if (now_ms >= end_ms)
+            return lilio_fail(info, LILIO_E_UNAVAILABLE,
+                              "no coordinator opened a session within %.1f s",
+                              client->timeout_ms / 1e3);
+        uint64_t left_ms = end_ms - now_ms;
+        struct timespec until =
+            clock_time(now_ms + (left_ms < CLIENT_TICK_MS ? left_ms : CLIENT_TICK_MS));
+        pthread_cond_timedwait(&client->changed, &client->lock, &until);
+    }
+    return LILIO_OK;
+}
+
 enum lilio_err client_session_take(struct lilio_client *client, struct client_control *control,
                                    struct client_session **ret_session, struct lilio_errinfo *info)
 {
+    uint64_t end_ms = client_now_ms(client) + client_control_left_ms(control);
     pthread_mutex_lock(&client->lock);
-    while (!client->session && client->session_opening)
-        pthread_cond_wait(&client->changed, &client->lock);
-    if (client->session) {
-        *ret_session = session_share(client->session);
+    enum lilio_err err = await_session(client, end_ms, info);
+    if (err != LILIO_OK || client->session) {
+        if (err == LILIO_OK)
+            *ret_session = session_share(client->session);
         pthread_mutex_unlock(&client->lock);
-        return LILIO_OK;
+        return err;
     }
     client->session_opening = true;
     pthread_mutex_unlock(&client->lock);
 
     struct client_session *session = NULL;
-    enum lilio_err err = open_session(client, control, &session, info);
+    err = open_session(client, control, end_ms, &session, info);
     pthread_mutex_lock(&client->lock);
     client->session_opening = false;
     if (err == LILIO_OK)

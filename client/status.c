@@ -57,6 +57,7 @@ static struct lilio_coordinator public_coordinator(const struct proto_coordinato
     client_text_put(made.address, sizeof made.address, coordinator->address);
     client_text_put(made.peer, sizeof made.peer, coordinator->peer);
     client_text_put(made.role, sizeof made.role, coordinator->role);
+    client_text_put(made.trouble, sizeof made.trouble, coordinator->trouble);
     return made;
 }
 

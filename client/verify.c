@@ -260,7 +260,7 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
                                 const struct client_check_row *row)
 {
     struct lilio_verify_object object;
-    struct client_check_sum sum;
+    struct client_check_sum sum = {0};
     enum lilio_err err = sum_rows(verify, row, 1, &object, &sum);
     if (err != LILIO_OK)
         return err;
@@ -462,7 +462,7 @@ static enum lilio_err judge_object(struct verify *verify, const struct client_ob
                                    char *key)
 {
     struct lilio_verify_object told;
-    struct client_check_sum sum;
+    struct client_check_sum sum = {0};
     enum lilio_err err = sum_rows(verify, checked->rows, checked->count, &told, &sum);
     if (err != LILIO_OK)
         return err;

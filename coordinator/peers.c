@@ -270,10 +270,8 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
     struct parcel *parcel = NULL;
     if (message->count > 0) {
         parcel = parcel_make(peer, message);
-        if (!parcel) {
-            LILIO_MARK("peers/queue_full");
+        if (!parcel)
             return;
-        }
     }
     for (size_t i = 0; i < message->count; i++)
         peers->heads[i] = (struct proto_raft_entry){

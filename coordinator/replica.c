@@ -433,6 +433,8 @@ enum lilio_err coord_replica_step(struct coord_replica *replica, struct lilio_er
         err = write_waiting(replica, info);
     replica_reads_answer(replica);
     if (!err)
+        err = replica_damage(replica, info);
+    if (!err)
         err = replica_flush(replica, info);
     coord_peers_tick(replica->peers);
     return err;

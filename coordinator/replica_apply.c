@@ -5,6 +5,8 @@
  * there. An entry that does not unpack ends the process: going on without it would make these maps
  * differ from the others.
  */
+#include <stdio.h>
+
 #include "base/mark.h"
 #include "coordinator/replica_priv.h"
 
@@ -19,6 +21,7 @@ enum {
     RESULT_KEPT_BYTES = 64 << 10,
     KEEP_BYTES = 256 << 20, /* of log for members that lag */
     KEEP_SILENT_MS = 10000, /* and that were heard so lately */
+    VOTERS_TO_SPARE_ONE = 3,
 };
 
 /* ---- rounds and reads ---- */
@@ -151,6 +154,35 @@ enum lilio_err replica_apply(struct coord_replica *replica, struct lilio_errinfo
         return lilio_prefix(info, err, "the maps cannot go on");
     }
     raft_applied(replica->raft, replica->applied);
+    return LILIO_OK;
+}
+
+/* ---- damage ---- */
+
+/* Files of the maps that cannot be read: where others can go on, this one makes room for them.
+ * Alone it goes on with what can be read: ending would take that away, too. */
+enum lilio_err replica_damage(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    struct lilio_errinfo why;
+    enum lilio_err err = base_kv_damage(replica->home->kv, &why);
+    if (!err)
+        return LILIO_OK;
+    if (coord_state_voters(replica->home->state) >= VOTERS_TO_SPARE_ONE) {
+        raft_fail(replica->raft);
+        *info = why;
+        return lilio_prefix(info, err,
+                            "the maps are damaged: this coordinator ends, so that another one "
+                            "serves; \"lilio-ec coordinator replace %u\" mends it",
+                            (uint32_t)replica->home->member);
+    }
+    if (replica->trouble[0])
+        return LILIO_OK;
+    char text[sizeof why.text];
+    (void)snprintf(replica->trouble, sizeof replica->trouble, "its maps are damaged: %.200s",
+                   why.text); /* %.200s: the log has the rest */
+    base_log_write(replica->log, BASE_LOG_ERROR, "replica", "maps_damaged",
+                   "err=%s goes_on=1 text=%s", lilio_err_name(err),
+                   base_log_quote(why.text, strlen(why.text), text, sizeof text));
     return LILIO_OK;
 }
 

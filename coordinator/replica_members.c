@@ -335,6 +335,7 @@ static void describe_self(const struct coord_replica *replica, struct proto_coor
     ret->uptime_ms = base_now_ms(replica->clock) - replica->started_ms;
     ret->log_bytes = raft_log_bytes(replica->home->log);
     ret->refused_messages = coord_peers_refused(replica->peers);
+    ret->trouble = base_slice_str(replica->trouble);
 }
 
 static void describe_other(const struct coord_replica *replica, struct proto_coordinator *ret)

@@ -60,9 +60,13 @@ struct coord_replica {
     struct replica_change changes[REPLICA_CHANGES_MAX];
 
     struct coord_snapshots *snapshots;
-    struct coord_pull *pull; /* under way */
-    bool pulled;             /* a state is in DIR/pull/, of this position */
+    struct coord_pull *pull;                 /* under way */
+    uint64_t pull_from, progress_ms;         /* whose it is; when it was last logged */
+    uint64_t damaged_from, damaged_until_ms; /* who sent a damaged one; not asked again before */
+    bool pulled;                             /* a state is in DIR/pull/, of this position */
     struct coord_position position;
+
+    char trouble[256]; /* what is wrong with the maps, said in the log; "" = nothing */
 
     struct base_buffer packed; /* of the entry being proposed */
     struct proto_arena *arena; /* of a configuration being applied */
@@ -90,6 +94,9 @@ LILIO_MUST_USE enum lilio_err replica_apply(struct coord_replica *replica,
 void replica_read_decided(struct coord_replica *replica, uint64_t token, uint64_t index, bool ok);
 /* Answers reads whose index is applied. */
 void replica_reads_answer(struct coord_replica *replica);
+/* Looks whether a read of the maps failed. Errors: IO, CORRUPT, where others can serve instead. */
+LILIO_MUST_USE enum lilio_err replica_damage(struct coord_replica *replica,
+                                             struct lilio_errinfo *info);
 /* Flushes when it is time; cuts the log. */
 LILIO_MUST_USE enum lilio_err replica_flush(struct coord_replica *replica,
                                             struct lilio_errinfo *info);

@@ -12,6 +12,11 @@
 
 #include "base/banned.h"
 
+enum {
+    DAMAGED_PAUSE_MS = 30000, /* before the state of the same one is pulled once more */
+    PROGRESS_MS = 10000,      /* between two log lines */
+};
+
 /* ---- serving ---- */
 
 static bool may_pull(const struct coord_replica *replica, const struct proto_request *request)
@@ -65,13 +70,28 @@ enum lilio_err replica_snapshot_pull(struct coord_replica *replica, uint64_t fro
         .cluster_id = replica->home->cluster_id,
         .member = replica->home->member,
     };
-    if (replica->pull || replica->pulled || !options.endpoint) {
+    bool pause = from == replica->damaged_from && replica->now_ms < replica->damaged_until_ms;
+    if (replica->pull || replica->pulled || !options.endpoint || pause) {
         raft_not_installed(replica->raft); /* offered again */
         return LILIO_OK;
     }
     base_log_write(replica->log, BASE_LOG_INFO, "replica", "pull", "from=%llx",
                    (unsigned long long)from);
+    replica->pull_from = from;
+    replica->progress_ms = replica->now_ms;
     return coord_pull_new(&options, &replica->pull, info);
+}
+
+static void log_progress(struct coord_replica *replica)
+{
+    uint64_t bytes, total, checked;
+    if (replica->now_ms - replica->progress_ms < PROGRESS_MS)
+        return;
+    replica->progress_ms = replica->now_ms;
+    coord_pull_progress(replica->pull, &bytes, &total, &checked);
+    base_log_write(replica->log, BASE_LOG_INFO, "replica", "pull_progress",
+                   "pulled_bytes=%llu of_bytes=%llu checked_bytes=%llu", (unsigned long long)bytes,
+                   (unsigned long long)total, (unsigned long long)checked);
 }
 
 static void pull_over(struct coord_replica *replica, enum lilio_err err,
@@ -87,8 +107,12 @@ static void pull_over(struct coord_replica *replica, enum lilio_err err,
         return;
     }
     LILIO_MARK("replica/pull_failed");
-    base_log_write(replica->log, BASE_LOG_WARN, "replica", "pull_failed", "err=%s text=%s",
-                   lilio_err_name(err),
+    if (err == LILIO_E_CORRUPT) {
+        replica->damaged_from = replica->pull_from;
+        replica->damaged_until_ms = replica->now_ms + DAMAGED_PAUSE_MS;
+    }
+    base_log_write(replica->log, err == LILIO_E_CORRUPT ? BASE_LOG_ERROR : BASE_LOG_WARN, "replica",
+                   "pull_failed", "err=%s text=%s", lilio_err_name(err),
                    base_log_quote(info->text, strlen(info->text), text, sizeof text));
     raft_not_installed(replica->raft);
 }
@@ -127,6 +151,8 @@ enum lilio_err replica_snapshot_step(struct coord_replica *replica, struct lilio
     coord_snapshots_step(replica->snapshots);
     if (replica->pull && coord_pull_take(replica->pull, &err, &replica->position, &why))
         pull_over(replica, err, &why);
+    if (replica->pull)
+        log_progress(replica);
     if (!replica->pulled || coord_worker_busy(replica->writer) ||
         coord_worker_busy(replica->flusher) || raft_log_waiting(replica->home->log))
         return LILIO_OK;

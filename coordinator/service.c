@@ -183,7 +183,8 @@ void service_refuse(struct coord_service *service, const struct coord_request *r
     service_reply(service, request, &proto_type_error, &error);
 }
 
-void service_redirect(struct coord_service *service, const struct coord_request *request)
+void service_redirect(struct coord_service *service, const struct coord_request *request,
+                      bool taken)
 {
     struct proto_error error = {
         .code = LILIO_E_NOT_LEADER,
@@ -191,6 +192,7 @@ void service_redirect(struct coord_service *service, const struct coord_request 
                                                   : "no coordinator is known to lead now"),
         .epoch = coord_state_row(service->state)->epoch,
         .leader = base_slice_str(service->leader),
+        .taken = taken,
     };
     service_reply(service, request, &proto_type_error, &error);
 }
@@ -355,7 +357,7 @@ void coord_service_receive(struct coord_service *service, const struct coord_req
         service_refuse(service, request, LILIO_E_UNSUPPORTED,
                        "a coordinator does not know this request");
     else if (!service->leads && (place == PLACE_LEADER || !service->leader[0]))
-        service_redirect(service, request);
+        service_redirect(service, request, /* taken */ false);
     else if (number == PROTO_MSG_coordinator_change || number == PROTO_MSG_coordinator_transfer)
         quorum_request(service, request);
     else if (!coord_state_initialised(service->state))

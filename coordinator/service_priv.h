@@ -167,8 +167,9 @@ void service_reply(struct coord_service *service, const struct coord_request *re
                    const struct proto_type *type, const void *value);
 void service_refuse(struct coord_service *service, const struct coord_request *request,
                     enum lilio_err err, const char *text);
-/* NOT_LEADER, with the leader's address when it is known. */
-void service_redirect(struct coord_service *service, const struct coord_request *request);
+/* NOT_LEADER, with the leader's address when it is known. taken: it may be in the log. */
+void service_redirect(struct coord_service *service, const struct coord_request *request,
+                      bool taken);
 /* Unpacks the request's body; answers and returns false if it is malformed. */
 bool service_body(struct coord_service *service, const struct coord_request *request, void *ret);
 

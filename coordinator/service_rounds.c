@@ -304,7 +304,7 @@ void service_rounds_lead(struct coord_service *service)
         service->reads[(service->read_first + i) % READS_MAX].round = service->round;
 }
 
-static void batch_redirect(struct coord_service *service, struct batch *batch)
+static void batch_redirect(struct coord_service *service, struct batch *batch, bool taken)
 {
     for (size_t i = 0; i < batch->count; i++) {
         const struct coord_request *request = &batch->proposals[i].request;
@@ -312,7 +312,7 @@ static void batch_redirect(struct coord_service *service, struct batch *batch)
             continue;
         LILIO_MARK("coordinator/change_redirected");
         let_go(service, request);
-        service_redirect(service, request);
+        service_redirect(service, request, taken);
     }
     batch_clear(batch);
 }
@@ -320,11 +320,11 @@ static void batch_redirect(struct coord_service *service, struct batch *batch)
 void service_rounds_redirect(struct coord_service *service)
 {
     for (; service->under_way > 0; service->under_way--)
-        batch_redirect(service, oldest(service));
-    batch_redirect(service, gathering(service));
+        batch_redirect(service, oldest(service), /* taken */ true);
+    batch_redirect(service, gathering(service), /* taken */ false);
     while (service->read_count > 0) {
         LILIO_MARK("coordinator/read_redirected");
         struct coord_request request = read_pop(service);
-        service_redirect(service, &request);
+        service_redirect(service, &request, /* taken */ false);
     }
 }

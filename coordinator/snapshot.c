@@ -29,17 +29,55 @@ static enum lilio_err read_position(struct base_kv *kv, struct coord_position *r
     return err;
 }
 
+/* Opens the maps and reads where they stand. */
+static enum lilio_err open_maps(const char *path, struct base_kv **ret_kv,
+                                struct coord_position *ret, struct lilio_errinfo *info)
+{
+    struct base_kv_options options = coord_kv_options();
+    options.must_exist = true;
+    enum lilio_err err = base_kv_open_rocksdb(path, &options, ret_kv, info);
+    if (!err)
+        err = read_position(*ret_kv, ret, info);
+    return err ? lilio_prefix(info, err, "where the maps stand") : LILIO_OK;
+}
+
 enum lilio_err coord_position_read(const char *path, struct coord_position *ret,
                                    struct lilio_errinfo *info)
 {
-    struct base_kv_options options = coord_kv_options();
     struct base_kv *kv = NULL;
-    options.must_exist = true;
-    enum lilio_err err = base_kv_open_rocksdb(path, &options, &kv, info);
-    if (!err)
-        err = read_position(kv, ret, info);
+    enum lilio_err err = open_maps(path, &kv, ret, info);
     base_kv_free(&kv);
-    return err ? lilio_prefix(info, err, "where the maps stand") : LILIO_OK;
+    return err;
+}
+
+/* ---- checking ---- */
+
+static enum lilio_err check_column(struct base_kv *kv, unsigned column,
+                                   const struct coord_maps_check *check, struct lilio_errinfo *info)
+{
+    struct base_kv_iter *iter = NULL;
+    enum lilio_err err = base_kv_iter_new(kv, NULL, NULL, column, &iter);
+    if (err)
+        return lilio_fail(info, err, "%s", lilio_err_text(err));
+    for (base_kv_iter_seek(iter, base_slice(NULL, 0)); !err && base_kv_iter_valid(iter);
+         base_kv_iter_next(iter))
+        if (!check->step(check->context,
+                         base_kv_iter_key(iter).size + base_kv_iter_value(iter).size))
+            err = lilio_fail(info, LILIO_E_CANCELLED, "cancelled");
+    err = err ? err : base_kv_iter_error(iter, info);
+    base_kv_iter_free(&iter);
+    return err;
+}
+
+enum lilio_err coord_maps_check(const char *path, const struct coord_maps_check *check,
+                                struct coord_position *ret, struct lilio_errinfo *info)
+{
+    struct base_kv *kv = NULL;
+    enum lilio_err err = open_maps(path, &kv, ret, info);
+    for (unsigned column = 0; !err && column < COORD_COLUMN_COUNT; column++)
+        err = check_column(kv, column, check, info);
+    base_kv_free(&kv);
+    return err;
 }
 
 /* ---- folders ---- */

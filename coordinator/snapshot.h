@@ -20,6 +20,18 @@ struct coord_position {
 LILIO_MUST_USE enum lilio_err coord_position_read(const char *path, struct coord_position *ret,
                                                   struct lilio_errinfo *info);
 
+struct coord_maps_check {
+    /* Told of each row how many bytes it has; false: stop. */
+    bool (*step)(void *context, size_t bytes);
+    void *context;
+};
+/* The same, and reads every row of every column through: whatever does not match its checksum is
+ * found. Memory is that of an open store. Errors: as above, CANCELLED. */
+LILIO_MUST_USE enum lilio_err coord_maps_check(const char *path,
+                                               const struct coord_maps_check *check,
+                                               struct coord_position *ret,
+                                               struct lilio_errinfo *info);
+
 /* The names of the files in a folder, without an order. */
 struct coord_names {
     char (*list)[COORD_SNAPSHOT_NAME_MAX + 1];

@@ -37,7 +37,7 @@ struct coord_pull {
     uint64_t silent_ms;
     struct coord_worker *worker;
     atomic_bool cancelled;
-    _Atomic uint64_t done_bytes, total_bytes;
+    _Atomic uint64_t done_bytes, total_bytes, checked_bytes;
     struct coord_position position; /* the thread's until it is over */
 
     /* The thread's. */
@@ -297,13 +297,27 @@ static enum lilio_err sync_files(struct coord_pull *pull, struct lilio_errinfo *
     return err ? err : pull->disk->ops->sync_dir(pull->disk, FOLDER, info);
 }
 
-/* What came is opened once, as it will be later, and has to stand where it was said to. */
+static bool count_checked(void *context, size_t bytes)
+{
+    struct coord_pull *pull = context;
+    atomic_fetch_add(&pull->checked_bytes, bytes);
+    return !atomic_load(&pull->cancelled);
+}
+
+/* What came is opened once, as it will be later, and has to stand where it was said to. It is read
+ * through, too: a chunk may match its checksum and come out of a file that was damaged before. What
+ * is damaged is thrown away. */
 static enum lilio_err check_state(struct coord_pull *pull, struct lilio_errinfo *info)
 {
     char path[PATH_MAX];
+    const struct coord_maps_check check = {count_checked, pull};
     if (snprintf(path, sizeof path, "%s/" FOLDER, pull->path) >= (int)sizeof path)
         return lilio_fail(info, LILIO_E_INVALID, "path too long");
-    enum lilio_err err = coord_position_read(path, &pull->position, info);
+    enum lilio_err err = coord_maps_check(path, &check, &pull->position, info);
+    if (err == LILIO_E_CORRUPT) {
+        (void)!coord_folder_remove(pull->disk, FOLDER, NULL); /* the next pull does it again */
+        return lilio_prefix(info, err, "what it sent is damaged, and nothing of it was installed");
+    }
     if (!err && (pull->position.index != pull->snapshot.index ||
                  pull->position.term != pull->snapshot.term))
         err = lilio_fail(info, LILIO_E_CORRUPT, "the state does not stand where it was said to");
@@ -389,8 +403,10 @@ bool coord_pull_take(struct coord_pull *pull, enum lilio_err *ret_err,
     return true;
 }
 
-void coord_pull_progress(const struct coord_pull *pull, uint64_t *ret_bytes, uint64_t *ret_total)
+void coord_pull_progress(const struct coord_pull *pull, uint64_t *ret_bytes, uint64_t *ret_total,
+                         uint64_t *ret_checked)
 {
+    *ret_checked = atomic_load(&pull->checked_bytes);
     *ret_bytes = atomic_load(&pull->done_bytes);
     *ret_total = atomic_load(&pull->total_bytes);
 }

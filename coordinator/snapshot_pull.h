@@ -3,8 +3,9 @@
  *
  * A few chunks are under way at a time, each is checked and written before it is forgotten, so
  * memory is bounded. When the connection breaks, chunks under way are asked for again. In the end
- * files and folder are synced and the state is opened once: what is handed over is whole, durable,
- * and stands where it says. A pull that fails leaves the folder, which the next one removes.
+ * files and folder are synced, the state is opened once and read through: what is handed over is
+ * whole, durable, undamaged, and stands where it says. A pull that fails leaves the folder, which
+ * the next one removes.
  *
  * Threads: one owner; the pull is its own.
  */
@@ -37,8 +38,9 @@ int coord_pull_fd(const struct coord_pull *pull);
  * UNAVAILABLE, TIMEOUT, CORRUPT, CANCELLED, IO, NO_SPACE, or what the other side answered. */
 bool coord_pull_take(struct coord_pull *pull, enum lilio_err *ret_err,
                      struct coord_position *ret_position, struct lilio_errinfo *info);
-/* Bytes so far, and of how many (0 = not known yet). */
-void coord_pull_progress(const struct coord_pull *pull, uint64_t *ret_bytes, uint64_t *ret_total);
+/* Bytes so far, and of how many (0 = not known yet); bytes of rows read through afterwards. */
+void coord_pull_progress(const struct coord_pull *pull, uint64_t *ret_bytes, uint64_t *ret_total,
+                         uint64_t *ret_checked);
 /* It ends soon, with CANCELLED. */
 void coord_pull_cancel(struct coord_pull *pull);
 /* Cancels, and waits for the end. */

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/mark.h"
 #include "base/planted.h"
 #include "coordinator/raft/raft.h"
 #include "coordinator/state_priv.h"
@@ -491,10 +490,8 @@ static void time_advance(struct coord_state *state, uint64_t cluster_ms)
         return;
     }
     uint64_t most = state->row.cluster_ms + COORD_STEP_MS_MAX;
-    if (cluster_ms > most) {
-        LILIO_MARK("coordinator/time_step_capped");
+    if (cluster_ms > most)
         cluster_ms = most;
-    }
     if (cluster_ms > state->row.cluster_ms)
         state->row.cluster_ms = cluster_ms;
 }
@@ -581,10 +578,8 @@ enum lilio_err coord_state_apply(struct coord_state *state, uint64_t index, uint
                                  struct coord_result *ret_results, struct lilio_errinfo *info)
 {
     LILIO_ASSERT(count <= COORD_ENTRY_COMMANDS_MAX);
-    if (!state->failed && applied_before(state, index)) {
-        LILIO_MARK("coordinator/entry_again");
+    if (!state->failed && applied_before(state, index))
         return LILIO_OK;
-    }
     struct coord_result unseen = {0};
     for (size_t i = 0; i < count && !state->failed; i++)
         (void)apply_command(state, (struct proto_version){.index = index, .ordinal = (uint32_t)i},

@@ -51,7 +51,7 @@ struct osd_task {
     struct osd_page *page; /* a reference is held while it is under way */
     const struct proto_scan_row *row;
     uint32_t stripe, index;
-    bool newer; /* committed after the pinned index */
+    bool again; /* of the last walk: not counted as expected */
 };
 enum osd_task_outcome { OSD_TASK_PRESENT, OSD_TASK_REBUILT, OSD_TASK_GONE, OSD_TASK_FAILED };
 

@@ -176,7 +176,10 @@ bool osd_rebuild_runs(struct osd_rebuild *rebuild)
 
 enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild, struct lilio_errinfo *info)
 {
-    if (osd_rebuild_runs(rebuild))
+    bool running = osd_rebuild_runs(rebuild);
+    if (running && osd_rebuild_cancelled(rebuild)) /* to join it would be to end with it */
+        return lilio_fail(info, LILIO_E_BUSY, "the rebuild that was stopped is still ending");
+    if (running)
         return LILIO_OK;
     thread_join(rebuild);
     clear_cancel(rebuild);

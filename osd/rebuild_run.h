@@ -25,7 +25,7 @@ LILIO_MUST_USE enum lilio_err osd_rebuild_new(const struct osd_rebuild_options *
                                               struct osd_rebuild **ret_rebuild);
 /* Stops a running worker first; osd_node_stop must have been called. */
 void osd_rebuild_free(struct osd_rebuild **rebuild);
-/* Joins one that runs. Errors: NOMEM (no thread). */
+/* Joins one that runs. Errors: BUSY (one that was stopped is still ending), NOMEM (no thread). */
 LILIO_MUST_USE enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild,
                                                 struct lilio_errinfo *info);
 /* Whether one runs now. Any thread. */

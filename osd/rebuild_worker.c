@@ -9,7 +9,8 @@
  *   4. One walk for each level of danger, the worst first: each fragment is looked at on the disk,
  *      and decoded from others, written and read again if it is not what the maps say.
  *   5. A last walk at a newer index counts what was committed since, and mends what was missed by
- *      puts that were under way while the disk joined.
+ *      puts that were under way while the disk joined. What readers reported missing before it was
+ *      rebuilt is looked at again, so that the maps know that it is here.
  *   6. expected = verified + gone: the coordinator is told that this incarnation is complete.
  *
  * A crash or a stop leaves a disk with fewer or more fragments; every one there is durable and
@@ -92,6 +93,12 @@ static void keep_failure(struct run *run, const struct osd_task *task, enum lili
     osd_rebuild_add_failure(run->rebuild, &failure);
 }
 
+/* Committed after the pinned index. */
+static bool is_newer(const struct run *run, const struct osd_task *task)
+{
+    return task->row->commit_index > run->state->index;
+}
+
 static void on_done(void *context, const struct osd_task *task, enum osd_task_outcome outcome,
                     uint32_t bytes, enum lilio_err err, const char *reason)
 {
@@ -103,8 +110,13 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
         report_add(run, task, task->index, OSD_REPORT_GOOD);
     if (outcome == OSD_TASK_FAILED && !was_missing)
         report_add(run, task, task->index, OSD_REPORT_MISSING);
-    if (task->newer) /* counted apart, by the last walk */
+    if (task->again) { /* counted already, or apart */
+        if (outcome == OSD_TASK_FAILED && !is_newer(run, task)) {
+            state->failed++; /* it went bad meanwhile */
+            keep_failure(run, task, err, reason);
+        }
         return;
+    }
     state->done_bytes += bytes;
     state->verified += here;
     switch (outcome) {
@@ -289,8 +301,8 @@ typedef enum lilio_err (*each_fragment)(struct run *run, const struct osd_task *
                                         unsigned level, struct lilio_errinfo *info);
 struct walk {
     each_fragment each;
-    uint64_t newer_than; /* rows committed up to it are skipped; 0 = none */
-    bool counts;         /* it is the one that counts what is expected */
+    bool again;  /* it is the last one, at a newer index */
+    bool counts; /* it is the one that counts what is expected */
 };
 
 static enum lilio_err walk_row(struct run *run, const struct walk *walk, struct osd_task *task,
@@ -334,10 +346,8 @@ static enum lilio_err walk_page(struct run *run, const struct walk *walk, struct
         struct osd_task task = {
             .page = page,
             .row = &page->page.rows[i],
-            .newer = walk->newer_than > 0,
+            .again = walk->again,
         };
-        if (task.newer && task.row->commit_index <= walk->newer_than)
-            continue;
         struct lilio_errinfo bad = {0};
         if (proto_row_check(&task.row->data, &bad))
             bad_row(run, walk, &task, bad.text);
@@ -431,7 +441,7 @@ static enum lilio_err each_newer(struct run *run, const struct osd_task *task, u
                                  struct lilio_errinfo *info)
 {
     (void)level;
-    run->state->newer++;
+    run->state->newer += is_newer(run, task);
     if (proto_row_missing(&task->row->data, task->stripe) >> task->index & 1)
         return osd_engine_add(run->engine, task, info);
     return LILIO_OK;
@@ -480,7 +490,7 @@ static void phase(struct run *run, enum osd_rebuild_phase phase)
 static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
 {
     struct walk walk = {.each = each_count, .counts = true};
-    uint64_t epoch;
+    uint64_t epoch = 0;
     enum lilio_err err = scan_open(run, &run->state->index, &epoch, info);
     if (!err)
         err = pin_map(run, epoch, info);
@@ -509,8 +519,8 @@ static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
 
 static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
 {
-    struct walk walk = {.each = each_newer, .newer_than = run->state->index};
-    uint64_t index, epoch;
+    struct walk walk = {.each = each_newer, .again = true};
+    uint64_t index = 0, epoch = 0;
     enum lilio_err err = scan_open(run, &index, &epoch, info);
     if (!err && index > run->state->index) {
         err = pin_map(run, epoch, info);

@@ -166,7 +166,7 @@ static enum lilio_err load_profile(const struct loader *loader, const struct bas
                         "want DATA+PARITY, such as 4+2");
     if (codec_profile_parse(text, profile, &why))
         return complain(loader, node, "default_profile", why.text);
-    uint64_t size;
+    uint64_t size = 0;
     enum lilio_err err = load_number(loader, root, "default_fragment_size", CODEC_FRAGMENT_MAX,
                                      profile->fragment_size, &size);
     if (err)

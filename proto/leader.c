@@ -179,6 +179,7 @@ void proto_ask_failed(struct proto_ask *ask, struct proto_leader *leader,
                                         ask->busies++, &ask->jitter);
         return;
     case PROTO_ASK_BROKEN: LILIO_MARK("proto/connection_broke"); break;
+    case PROTO_ASK_DAMAGED: break;
     case PROTO_ASK_UNREACHABLE: ask->unreachables++; break;
     case PROTO_ASK_SILENT:
         LILIO_MARK("proto/coordinator_silent");
@@ -199,7 +200,7 @@ void proto_ask_describe(const struct proto_ask *ask, char *ret, size_t room)
     static const char *const texts[PROTO_ASK_EVENTS] = {
         [PROTO_ASK_NOT_LEADER] = "not the leader", [PROTO_ASK_BUSY] = "busy",
         [PROTO_ASK_BROKEN] = "connection broke",   [PROTO_ASK_UNREACHABLE] = "no connection",
-        [PROTO_ASK_SILENT] = "no answer",
+        [PROTO_ASK_SILENT] = "no answer",          [PROTO_ASK_DAMAGED] = "its maps are damaged",
     };
     size_t used = 0;
     ret[0] = '\0';

@@ -12,6 +12,7 @@
  *   5. Silence for the length of an attempt: likewise; each silence doubles it, so that a leader
  * who is only slow gets to answer.
  *   6. BUSY: the same one after a pause.
+ *   7. Its maps cannot be read (CORRUPT, IO): the next one at once, as if it were gone.
  *
  * Whoever failed is not asked again for PROTO_LEADER_SHUN_MS, even if others still call it the
  * leader, as long as there is somebody else to ask. One coordinator alone is waited for until the
@@ -61,8 +62,9 @@ enum proto_ask_event {
     PROTO_ASK_BROKEN,      /* the connection broke with the request under way */
     PROTO_ASK_UNREACHABLE, /* no connection in time */
     PROTO_ASK_SILENT,      /* no answer in time */
+    PROTO_ASK_DAMAGED,     /* it cannot read its maps */
 };
-#define PROTO_ASK_EVENTS 5
+#define PROTO_ASK_EVENTS 6
 
 /* One request's way. */
 struct proto_ask {

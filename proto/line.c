@@ -59,9 +59,11 @@ struct request {
     const struct proto_line_call *call;
     struct proto_header header;
     struct proto_ask ask;
-    uint32_t unanswered;       /* times it was sent and not refused as BUSY */
-    uint32_t silent;           /* times it was sent and nothing was answered */
-    struct lilio_errinfo busy; /* what the last one said, if it was BUSY */
+    uint32_t open;               /* times it was sent and may have been taken */
+    uint32_t silent;             /* times it was sent and nothing was answered */
+    struct lilio_errinfo busy;   /* what the last one said, if it was BUSY */
+    struct lilio_errinfo damage; /* what the last one said that cannot read its maps */
+    size_t damaged;              /* how many said so */
 };
 
 static void failed(struct request *request, enum proto_ask_event event, struct base_slice named)
@@ -133,7 +135,7 @@ static enum lilio_err send_it(struct request *request, uint64_t now)
     request->header.deadline_ms = (uint32_t)(request->ask.end_ms - now);
     enum lilio_err err =
         proto_channel_send(request->line->channel, &request->header, call->type, call->value, NULL);
-    request->unanswered += err == LILIO_OK;
+    request->open += err == LILIO_OK;
     request->silent += err == LILIO_OK;
     return err;
 }
@@ -195,6 +197,23 @@ static enum lilio_err ask_once(struct request *request, struct proto_reply **ret
     }
 }
 
+static size_t coordinator_count(const struct request *request)
+{
+    struct proto_coordinators *coordinators = request->line->options.coordinators;
+    pthread_mutex_lock(&coordinators->lock);
+    size_t count = coordinators->leader.count;
+    pthread_mutex_unlock(&coordinators->lock);
+    return count;
+}
+
+/* Errors that the maps themselves give, looked up by the request id first: an earlier sending was
+ * not done, or was answered the same. All others come from before the maps were asked. */
+static bool decides(enum lilio_err err)
+{
+    return err == LILIO_E_NO_QUORUM || err == LILIO_E_VERSION_GONE ||
+           (lilio_err_class(err) == LILIO_CLASS_CALLER && err != LILIO_E_SESSION_CLOSED);
+}
+
 /* What an error reply says. *ret_again: the request goes on. */
 static enum lilio_err take_error(struct request *request, const struct proto_error *error,
                                  bool *ret_again, struct lilio_errinfo *info)
@@ -206,18 +225,24 @@ static enum lilio_err take_error(struct request *request, const struct proto_err
     else
         (void)lilio_fail(info, err, "%s", lilio_err_text(err));
     *ret_again = true;
+    request->open -= !error->taken;
     request->busy = (struct lilio_errinfo){0};
     if (err == LILIO_E_NOT_LEADER) {
         failed(request, PROTO_ASK_NOT_LEADER, error->leader);
     } else if (err == LILIO_E_UNAVAILABLE && request->ask.several) {
         failed(request, PROTO_ASK_NOT_LEADER, (struct base_slice){0});
     } else if (err == LILIO_E_BUSY || err == LILIO_E_EXHAUSTED) {
-        request->unanswered--;
         (void)lilio_fail(&request->busy, err, "%.*s", (int)error->text.size, text);
         failed(request, PROTO_ASK_BUSY, (struct base_slice){0});
+    } else if ((err == LILIO_E_CORRUPT || err == LILIO_E_IO) &&
+               ++request->damaged < coordinator_count(request)) {
+        (void)lilio_fail(&request->damage, err, "%.*s", (int)error->text.size, text);
+        failed(request, PROTO_ASK_DAMAGED, (struct base_slice){0});
     } else {
         *ret_again = false;
         answered(request);
+        if (decides(err))
+            request->open = 0;
     }
     return err;
 }
@@ -236,11 +261,15 @@ static enum lilio_err take_answer(struct request *request, const struct proto_re
         return err != LILIO_OK ? err : take_error(request, &error, ret_again, info);
     }
     answered(request);
+    enum lilio_err err = LILIO_OK;
     if (call->reply_type && reply->type != call->reply_type)
-        return lilio_fail(info, LILIO_E_MALFORMED, "%s was answered with %s", call->type->name,
-                          reply->type->name);
-    return call->reply_type ? proto_unpack(call->reply_type, reply->body, arena, ret_value, info)
-                            : LILIO_OK;
+        err = lilio_fail(info, LILIO_E_MALFORMED, "%s was answered with %s", call->type->name,
+                         reply->type->name);
+    else if (call->reply_type)
+        err = proto_unpack(call->reply_type, reply->body, arena, ret_value, info);
+    if (err == LILIO_OK)
+        request->open = 0;
+    return err;
 }
 
 /* The patience is over. */
@@ -251,6 +280,8 @@ static enum lilio_err give_up(const struct request *request, struct lilio_errinf
     if (request->busy.err != LILIO_OK)
         return lilio_fail(info, request->busy.err, "%s, for %.1f s", request->busy.text,
                           patience_s);
+    if (request->damage.err != LILIO_OK)
+        return lilio_fail(info, request->damage.err, "%s", request->damage.text);
     char tried[400];
     proto_ask_describe(&request->ask, tried, sizeof tried);
     return lilio_fail(info, request->silent > 0 ? LILIO_E_TIMEOUT : LILIO_E_UNAVAILABLE,
@@ -286,7 +317,8 @@ enum lilio_err proto_line_ask(struct proto_line *line, const struct proto_line_c
                               struct proto_line_outcome *ret_outcome, struct lilio_errinfo *info)
 {
     struct proto_coordinators *coordinators = line->options.coordinators;
-    struct request request = {.line = line, .call = call, .header = call->header};
+    struct request request = {
+        .line = line, .call = call, .header = call->header, .open = call->sent_before};
     *ret_outcome = (struct proto_line_outcome){0};
     if (call->reply_type)
         memset(ret_value, 0, call->reply_type->size);
@@ -295,6 +327,6 @@ enum lilio_err proto_line_ask(struct proto_line *line, const struct proto_line_c
                     line->options.seed + line->calls++, now_ms());
     pthread_mutex_unlock(&coordinators->lock);
     enum lilio_err err = go_round(&request, arena, ret_value, &ret_outcome->reply, info);
-    ret_outcome->maybe_done = !ret_outcome->reply && request.unanswered > 0;
+    ret_outcome->maybe_done = request.open > 0;
     return err;
 }

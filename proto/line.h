@@ -53,12 +53,14 @@ struct proto_line_call {
     const void *value;
     const struct proto_type *reply_type; /* NULL: any answer that is no error */
     uint32_t timeout_ms;
+    bool sent_before; /* over another connection, and not answered there */
     bool once; /* not sent again where it may have been taken: that ends the call with TIMEOUT */
 };
 struct proto_line_outcome {
     struct proto_reply
         *reply;      /* keeps the slices of the value; the caller frees it. NULL: none came */
-    bool maybe_done; /* no final answer, and a coordinator may have taken the request */
+    bool maybe_done; /* a coordinator may have taken the request, and no answer says what came of
+                        it; an error reply may leave that open, too */
 };
 /* Fills *ret_value (a struct of reply_type), lists in arena. *ret_outcome is set in every case.
  * Errors: UNAVAILABLE (nobody was reached), TIMEOUT (somebody was, but no answer came; *info names

@@ -254,6 +254,8 @@ static void coordinators_print(struct tools_out *out, const struct lilio_status 
                 at->id, role, (unsigned long long)at->term, (unsigned long long)at->applied_index,
                 (unsigned long long)at->commit_index, (unsigned long long)at->lag,
                 tools_text_duration(at->uptime_ms, time));
+        if (at->trouble[0])
+            tools_out_line(out, "              %s", tools_text_name(at->trouble, 0));
     }
     if (leader && status->coordinator_count > 1)
         tools_out_line(out, "leader        coordinator.%u", leader->id);

@@ -25,7 +25,13 @@
 
 #include "base/banned.h"
 
-enum { START_MS = 60000, LOCK_MS = 30000, LEADER_POLL_MS = 20 };
+enum {
+    START_MS = 60000,
+    LOCK_MS = 30000,
+    LEADER_POLL_MS = 20,
+    HOPELESS_MS = 3000,
+    SETTLE_MS = 5000
+};
 
 struct up {
     struct tools_local_wish wish;
@@ -186,19 +192,29 @@ static enum lilio_err daemon_start(struct tools_context *context, struct up *up,
     return err ? trouble(context, up, daemon, err) : LILIO_OK;
 }
 
+/* Coordinators look for a leader together, so none of them is waited for until it has one. */
+static enum lilio_err answer_wait(struct tools_context *context, const struct up *up,
+                                  struct tools_daemon *daemon)
+{
+    return daemon->is_coordinator
+               ? tools_daemon_wait_leaderless(&up->daemons, daemon, context->client, up->end_ms,
+                                              &context->info)
+               : tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms,
+                                   &context->info);
+}
+
 /* One that ran when we came and has ended since was being killed: it is started after all. */
 static enum lilio_err daemon_wait(struct tools_context *context, struct up *up,
                                   struct tools_daemon *daemon)
 {
     bool ran = !daemon->started;
-    enum lilio_err err =
-        tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, &context->info);
+    enum lilio_err err = answer_wait(context, up, daemon);
     if (err || !ran || daemon->pidfd >= 0)
         return err;
     err = daemon_start(context, up, daemon);
     if (err || daemon->pidfd < 0)
         return err;
-    return tools_daemon_wait(&up->daemons, daemon, context->client, up->end_ms, &context->info);
+    return answer_wait(context, up, daemon);
 }
 
 /* Starts those of one kind that do not run, all at once, and waits until each says what it is. */
@@ -216,7 +232,8 @@ static enum lilio_err kind_start(struct tools_context *context, struct up *up, b
         if (err == LILIO_E_TIMEOUT && !up->first) {
             late = err; /* it may have much to read: leave it at that, but say so */
             err = LILIO_OK;
-        } else if (!err && up->first && strcmp(list[i].state, "serving") != 0) {
+        } else if (!err && up->first && strcmp(list[i].state, "serving") != 0 &&
+                   strcmp(list[i].state, "no leader") != 0) {
             err = lilio_fail(&context->info, LILIO_E_IO, "%s does not serve (%s): %.300s",
                              list[i].name, list[i].state, list[i].detail);
         }
@@ -224,9 +241,41 @@ static enum lilio_err kind_start(struct tools_context *context, struct up *up, b
     return err ? err : late;
 }
 
-/* Until one of the coordinators leads and knows all that was acknowledged. */
+/* How many coordinators may run: those that are not ours to start, too. */
+static size_t coordinators_alive(struct up *up)
+{
+    size_t alive = up->file.coordinator_count;
+    for (size_t i = 0; i < up->daemons.count; i++) {
+        struct tools_daemon *daemon = &up->daemons.list[i];
+        alive -= daemon->is_coordinator && tools_daemon_ended(&up->daemons, daemon);
+    }
+    return alive;
+}
+
+/* Says it with what each coordinator says. */
+static enum lilio_err no_leader(struct tools_context *context, const struct up *up,
+                                enum lilio_err err)
+{
+    char text[sizeof context->info.text];
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < up->daemons.count; i++) {
+        const struct tools_daemon *daemon = &up->daemons.list[i];
+        if (!daemon->is_coordinator || used >= sizeof text)
+            continue;
+        int more = snprintf(text + used, sizeof text - used, "%s%s %s%s%.130s", used ? "; " : "",
+                            daemon->name, daemon->state[0] ? daemon->state : "does not answer",
+                            daemon->detail[0] ? ": " : "", daemon->detail);
+        used += more > 0 ? (size_t)more : 0;
+    }
+    return lilio_fail(&context->info, err, "the coordinators have no leader (%s)", text);
+}
+
+/* Until one of the coordinators leads and knows all that was acknowledged. Where fewer than half
+ * of them run, that is soon found to be in vain. */
 static enum lilio_err leader_wait(struct tools_context *context, struct up *up)
 {
+    uint64_t began_ms = base_now_ms(base_clock_system());
     for (;;) {
         struct lilio_status status;
         enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
@@ -239,11 +288,35 @@ static enum lilio_err leader_wait(struct tools_context *context, struct up *up)
             err = lilio_fail(&context->info, LILIO_E_UNAVAILABLE, "too few of them answer");
         if (lilio_err_class(err) == LILIO_CLASS_CALLER || tools_cancelled())
             return err;
-        if (base_now_ms(base_clock_system()) >= up->end_ms)
-            return lilio_prefix(&context->info, LILIO_E_TIMEOUT,
-                                "the coordinators have no leader yet");
+        uint64_t now_ms = base_now_ms(base_clock_system());
+        if (now_ms - began_ms >= HOPELESS_MS &&
+            2 * coordinators_alive(up) < up->file.coordinator_count)
+            return no_leader(context, up, LILIO_E_IO);
+        if (now_ms >= up->end_ms)
+            return no_leader(context, up, LILIO_E_TIMEOUT);
         (void)nanosleep(&(struct timespec){.tv_nsec = LEADER_POLL_MS * 1000000L}, NULL);
     }
+}
+
+/* With a leader they all serve soon, but one that is no member any more. */
+static enum lilio_err followers_wait(struct tools_context *context, struct up *up)
+{
+    uint64_t end_ms = base_now_ms(base_clock_system()) + SETTLE_MS;
+    for (size_t i = 0; i < up->daemons.count; i++) {
+        struct tools_daemon *daemon = &up->daemons.list[i];
+        if (!daemon->is_coordinator || daemon->pidfd < 0)
+            continue;
+        enum lilio_err err =
+            tools_daemon_wait(&up->daemons, daemon, context->client, end_ms, &context->info);
+        if (err == LILIO_E_TIMEOUT)
+            (void)snprintf(daemon->detail, sizeof daemon->detail,
+                           "no leader talks to it; its folder may be one of an earlier "
+                           "incarnation: `lilio-ec coordinator replace %u' makes it anew",
+                           daemon->id);
+        else if (err)
+            return err;
+    }
+    return LILIO_OK;
 }
 
 static size_t serving_count(const struct up *up, bool coordinators, size_t *ret_total)
@@ -267,16 +340,19 @@ static enum lilio_err coordinators_start(struct tools_context *context, struct u
     enum lilio_err err = kind_start(context, up, true);
     if (err)
         return err;
-    if (serving_count(up, true, &total) == 0) {
-        for (size_t i = 0; i < up->daemons.count; i++)
-            if (up->daemons.list[i].is_coordinator)
-                return lilio_fail(info, LILIO_E_IO, "%s does not serve (%s): %.300s",
-                                  up->daemons.list[i].name, up->daemons.list[i].state,
-                                  up->daemons.list[i].detail);
+    (void)serving_count(up, true, &total); /* here it is all of them that counts */
+    if (total == 0)
         return lilio_fail(info, LILIO_E_CONFIG, "%s names no coordinator with a folder here",
                           up->file.path);
+    for (size_t i = 0; total == 1 && i < up->daemons.count; i++) {
+        const struct tools_daemon *only = &up->daemons.list[i];
+        if (only->is_coordinator && only->pidfd < 0)
+            return lilio_fail(info, LILIO_E_IO, "%s does not serve (%s): %.300s", only->name,
+                              only->state, only->detail);
     }
     err = leader_wait(context, up);
+    if (!err)
+        err = followers_wait(context, up);
     return !err && up->first ? tools_local_initialised_set(&up->file, info) : err;
 }
 

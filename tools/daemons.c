@@ -333,9 +333,9 @@ static bool state_is_final(const char *state)
     return false;
 }
 
-enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct tools_daemon *daemon,
-                                 struct lilio_client *client, uint64_t end_ms,
-                                 struct lilio_errinfo *info)
+static enum lilio_err wait_for(const struct tools_daemons *daemons, struct tools_daemon *daemon,
+                               struct lilio_client *client, uint64_t end_ms, bool leaderless,
+                               struct lilio_errinfo *info)
 {
     for (;;) {
         char node[64];
@@ -350,7 +350,8 @@ enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct too
         uint64_t began_ms = base_now_ms(base_clock_system());
         enum lilio_err err = lilio_ping(client, daemon->endpoint, PING_MS, node, daemon->state,
                                         daemon->detail, NULL);
-        if (!err && state_is_final(daemon->state))
+        if (!err && (state_is_final(daemon->state) ||
+                     (leaderless && strcmp(daemon->state, "no leader") == 0)))
             return LILIO_OK;
         uint64_t now_ms = base_now_ms(base_clock_system());
         if (now_ms >= end_ms)
@@ -359,6 +360,21 @@ enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct too
         if (now_ms - began_ms < POLL_MS)
             (void)pidfd_ended(daemon->pidfd, POLL_MS);
     }
+}
+
+enum lilio_err tools_daemon_wait(const struct tools_daemons *daemons, struct tools_daemon *daemon,
+                                 struct lilio_client *client, uint64_t end_ms,
+                                 struct lilio_errinfo *info)
+{
+    return wait_for(daemons, daemon, client, end_ms, /* leaderless */ false, info);
+}
+
+enum lilio_err tools_daemon_wait_leaderless(const struct tools_daemons *daemons,
+                                            struct tools_daemon *daemon,
+                                            struct lilio_client *client, uint64_t end_ms,
+                                            struct lilio_errinfo *info)
+{
+    return wait_for(daemons, daemon, client, end_ms, /* leaderless */ true, info);
 }
 
 /* ---- stop ---- */

@@ -62,6 +62,13 @@ LILIO_MUST_USE enum lilio_err tools_daemon_wait(const struct tools_daemons *daem
                                                 struct tools_daemon *daemon,
                                                 struct lilio_client *client, uint64_t end_ms,
                                                 struct lilio_errinfo *info);
+/* The same, and a coordinator that knows no leader yet is enough: whether there can be one is not
+ * up to it. */
+LILIO_MUST_USE enum lilio_err tools_daemon_wait_leaderless(const struct tools_daemons *daemons,
+                                                           struct tools_daemon *daemon,
+                                                           struct lilio_client *client,
+                                                           uint64_t end_ms,
+                                                           struct lilio_errinfo *info);
 /* SIGTERM to each that runs (only_started: that we started), first the OSDs, then the coordinators;
  * SIGKILL to those that have not ended after ten seconds; waits for all. *ret_killed (may be NULL)
  * counts the latter. */

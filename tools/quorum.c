@@ -141,5 +141,6 @@ cJSON *tools_quorum_json(const struct lilio_coordinator *coordinator)
     tools_json_u64(object, "uptime_ms", coordinator->uptime_ms);
     tools_json_u64(object, "log_bytes", coordinator->log_bytes);
     tools_json_u64(object, "refused_messages", coordinator->refused_messages);
+    tools_json_text(object, "trouble", coordinator->trouble);
     return object;
 }

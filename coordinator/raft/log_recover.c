@@ -78,8 +78,8 @@ static enum lilio_err header_at(struct recovery *recovery, const struct log_segm
                                 uint64_t offset, struct log_batch_header *ret,
                                 enum verdict *ret_verdict, struct lilio_errinfo *info)
 {
-    const uint8_t *bytes;
-    uint64_t size;
+    const uint8_t *bytes = NULL;
+    uint64_t size = 0;
     *ret_verdict = BATCH_NONE;
     enum lilio_err err = see(recovery, segment, offset, LOG_BLOCK, &bytes, &size, info);
     if (err || size < LOG_BATCH_HEADER)

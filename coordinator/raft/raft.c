@@ -107,10 +107,8 @@ void raft_free(struct raft **raft)
 
 void raft_push(struct raft *raft, struct raft_message message)
 {
-    if (raft->out_count == RAFT_OUT_MAX) {
-        LILIO_MARK("raft/out_full");
+    if (raft->out_count == RAFT_OUT_MAX)
         return;
-    }
     message.from = raft->id;
     if (!message.term)
         message.term = raft->term;
@@ -287,10 +285,8 @@ void raft_persisted(struct raft *raft, uint64_t index, uint64_t term)
         return;
     if (raft_log_term(raft, index, &there))
         return;
-    if (there != term) {
-        LILIO_MARK("raft/persisted_overwritten");
+    if (there != term)
         return;
-    }
     raft->persisted = index;
     if (raft->role == RAFT_LEADER)
         raft_commit_check(raft);

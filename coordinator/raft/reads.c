@@ -24,10 +24,8 @@ static struct raft_waiting_read *read_at(const struct raft *raft, size_t i)
 
 static bool add(struct raft *raft, struct raft_waiting_read read)
 {
-    if (raft->read_count == RAFT_PENDING_MAX) {
-        LILIO_MARK("raft/reads_full");
+    if (raft->read_count == RAFT_PENDING_MAX)
         return false;
-    }
     *read_at(raft, raft->read_count++) = read;
     return true;
 }

@@ -192,6 +192,24 @@ class Fresh(ClusterTest):
         self.assertIn("osd.4", result.err)
         self.assertEqual(len(daemons_below(c.home)), 6)
 
+    def test_swapped_folders_of_coordinators_are_named(self):
+        c = self.cluster
+        c.up(coordinators=3)
+        c.down()
+        one, two, aside = (c.path(name) for name in ("coordinator.0", "coordinator.1", "aside"))
+        os.rename(one, aside)
+        os.rename(two, one)
+        os.rename(aside, two)
+        begun = time.monotonic()
+        result = c.up(coordinators=3, code=FAILURE)
+        self.assertLess(time.monotonic() - begun, 40)
+        self.assertRegex(result.err, r"coordinator\.0 ended: .*belongs to member 100000001, not to coordinator 0")
+        self.assertRegex(result.err, r"coordinator\.1 ended: .*belongs to member 100000000, not to coordinator 1")
+        os.rename(two, aside)
+        os.rename(one, two)
+        os.rename(aside, one)
+        c.up(coordinators=3)
+
     def test_listening_on_ipv6(self):
         with socket.socket(socket.AF_INET6) as s:
             try:

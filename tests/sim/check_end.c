@@ -79,13 +79,13 @@ static void read_key(uint32_t key, const char *when)
 
 void check_end_readable(const char *when)
 {
-    uint32_t below, copies_below;
+    uint32_t below, others_below;
     struct lilio_errinfo info = {0};
     plot.stage = when;
-    sim_workload_keys(plot.workload, &below, &copies_below);
+    sim_workload_keys(plot.workload, &below, &others_below);
     for (uint32_t key = 0; key < below; key++)
         read_key(key, when);
-    for (uint32_t key = SIM_COPY_KEY; key < copies_below; key++)
+    for (uint32_t key = SIM_MANY_KEY; key < others_below; key++)
         read_key(key, when);
     enum lilio_err err = sim_workload_list(plot.workload, plot.lilio, UINT32_MAX, &info);
     if (err != LILIO_OK)

@@ -25,7 +25,8 @@ awk -v well="$well" '
     FILENAME ~ /unreached/ { if ($1 != "#") excused[$1] = 1; next }
     { share = well ? 100 * seeds[$1] / well : 0
       wrong = excused[$1] ? share > 0 : share < 1
-      printf "%6.1f %%  %s%s\n", share, $1, !wrong ? excused[$1] ? "   (cannot be)" : "" : share > 0 && excused[$1] ? "   CAN BE" : "   TOO FEW"
+      note = !wrong ? (excused[$1] ? "   (cannot be)" : "") : (excused[$1] ? "   CAN BE" : "   TOO FEW")
+      printf "%6.1f %%  %s%s\n", share, $1, note
       count += wrong }
     END { printf "%d marks, %d of them wrong\n", FNR, count; exit count > 0 }
 ' "$folder/passed" tests/sim/unreached.txt "$folder/marks" | sort -n

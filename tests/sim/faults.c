@@ -36,7 +36,8 @@ struct sim_faults {
         size_t kind;
         struct sim_timer timer;
     } timers[40];
-    struct sim_timer tick;
+    struct sim_timer tick, turn;
+    struct sim_node *deposed, *next; /* a leader that is cut off, and the one that came after it */
     uint64_t net_well_at;
     bool active, was_beyond;
     enum sim_wish wish;
@@ -118,11 +119,53 @@ static uint64_t cut_time(struct sim_faults *f)
     return sim_now() + sim_about(&f->random, f->swarm->cut_for_ms * SIM_MS);
 }
 
+/* The one that was cut off hears the next leader, but not what that one sent it at first. */
+static void turn_back(struct sim_timer *timer)
+{
+    struct sim_faults *f = timer->context;
+    sim_net_isolate(f->deposed, false);
+    sim_net_break(f->next, f->deposed);
+    f->deposed = f->next = NULL;
+}
+
+/* Another leads, and has just appended its first entry: those who elected it are gone, and it finds
+ * no majority without the one that led before. */
+static void turn(struct sim_faults *f, struct sim_node *next)
+{
+    LILIO_MARK("fault/turn");
+    uint64_t stay = f->swarm->coordinators / 2 - 1;
+    for (unsigned i = 0; i < f->swarm->coordinators; i++) {
+        struct sim_node *other = sim_coordinator(i);
+        if (other == next || other == f->deposed)
+            continue;
+        if (stay > 0)
+            stay--;
+        else
+            sim_net_isolate(other, true);
+    }
+    f->next = next;
+    sim_timer_set(&f->turn, sim_now() + sim_between(&f->random, 1, 300) * SIM_MS, turn_back, f);
+    cut_ends_at(f, sim_now() + sim_between(&f->random, 500, 3000) * SIM_MS);
+}
+
+/* A leader that is cut off will be heard again by the next one. Some are still writing then. */
+static void depose(struct sim_faults *f, struct sim_node *leader)
+{
+    f->deposed = leader;
+    cut_ends_at(f, sim_now() + 5 * SIM_S);
+    if (sim_below(&f->random, 2))
+        return;
+    sim_disk_slow(sim_node_disk(leader), (uint32_t)sim_between(&f->random, 200, 3000));
+    ward(f, leader)->disk_well_at = sim_now() + 4 * SIM_S;
+}
+
 /* The moment that tells most: a leader has appended an entry and sent it to nobody yet. */
 static void leader_appended(void *context, struct sim_node *node, bool members)
 {
     struct sim_faults *f = context;
-    if (!f->active ||
+    if (f->active && f->deposed && f->deposed != node && !f->next)
+        turn(f, node);
+    if (!f->active || f->deposed ||
         !sim_chance(&f->random, members ? f->swarm->cut_members_ppm : f->swarm->cut_append_ppm))
         return;
     if (members)
@@ -131,6 +174,8 @@ static void leader_appended(void *context, struct sim_node *node, bool members)
         LILIO_MARK("fault/cut_append");
     sim_net_isolate(node, true);
     cut_ends_at(f, cut_time(f));
+    if (f->swarm->coordinators > 1 && sim_below(&f->random, 100) < f->swarm->turn_percent)
+        depose(f, node);
 }
 
 /* One two-way cut at a time ends all blocks at once: they do not nest. */
@@ -400,7 +445,7 @@ static void lose_disk(struct sim_faults *f)
     if (!harm(f, node))
         return;
     LILIO_MARK("fault/disk_replace");
-    if (sim_below(&f->random, 3) == 0)
+    if (sim_below(&f->random, 100) < f->swarm->freeze_percent)
         freeze_clients(f);
     if (sim_below(&f->random, 2)) {
         replace_disk(f, node);
@@ -554,13 +599,19 @@ static void look_after(struct sim_faults *f, struct sim_node *node)
         start_again(f, node);
 }
 
+static void net_heals(struct sim_faults *f)
+{
+    f->net_well_at = 0;
+    f->deposed = f->next = NULL;
+    sim_timer_cancel(&f->turn);
+    sim_net_heal();
+}
+
 static void tick(struct sim_timer *timer)
 {
     struct sim_faults *f = timer->context;
-    if (f->net_well_at && sim_now() >= f->net_well_at) {
-        f->net_well_at = 0;
-        sim_net_heal();
-    }
+    if (f->net_well_at && sim_now() >= f->net_well_at)
+        net_heals(f);
     for (unsigned i = 0; i < sim_node_count(); i++)
         if (sim_node_kind(sim_node_at(i)) != SIM_DRIVER)
             look_after(f, sim_node_at(i));
@@ -641,11 +692,10 @@ void sim_faults_start(struct sim_faults *f)
 void sim_faults_stop(struct sim_faults *f)
 {
     f->active = false;
-    f->net_well_at = 0;
     for (size_t i = 0; i < KINDS; i++)
         sim_timer_cancel(&f->timers[i].timer);
     set_links(f, false);
-    sim_net_heal();
+    net_heals(f);
     for (unsigned i = 0; i < sim_node_count(); i++) {
         struct sim_node *node = sim_node_at(i);
         struct ward *w = ward(f, node);

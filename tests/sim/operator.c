@@ -95,12 +95,11 @@ void operator_revive(unsigned osd)
     }
 }
 
-static void rebuild_some(struct sim_stream *random)
+static void rebuild_some(struct sim_stream *random, uint64_t percent)
 {
-    for (unsigned i = 0; i < plot.swarm.osds && plot.phase == PLOT_FAULTS; i++) {
+    for (unsigned i = 0; i < plot.swarm.osds && plot.phase < PLOT_CONVERGE; i++) {
         uint64_t mark;
-        if (sim_faults_osd_mendable(plot.faults, i, &mark) &&
-            sim_below(random, 100) < plot.swarm.rebuild_percent) {
+        if (sim_faults_osd_mendable(plot.faults, i, &mark) && sim_below(random, 100) < percent) {
             operator_revive(i);
             if (operator_rebuild(i))
                 sim_faults_osd_mended(plot.faults, i, mark);
@@ -113,14 +112,18 @@ static void verify_all(struct sim_stream *random)
 {
     struct lilio_verify_result result = {0};
     struct lilio_errinfo info = {0};
-    if (sim_below(random, 20) == 0 &&
+    if (sim_below(random, 100) < plot.swarm.verify_percent &&
         lilio_verify(plot.lilio, NULL, NULL, false, NULL, NULL, NULL, &result, &info) != LILIO_OK)
         sim_event("operator: verify: %s", info.text);
 }
 
 /* ---- coordinators ---- */
 
-static bool find_member(unsigned i, struct lilio_coordinator *ret)
+/* Each one as it was when it last was a member. */
+static struct lilio_coordinator last_seen[SIM_NODES_MAX];
+
+/* *ret_gone (NULL: nobody asks): the others say that it is no member. */
+static bool find_member(unsigned i, struct lilio_coordinator *ret, bool *ret_gone)
 {
     struct lilio_status status = {0};
     struct lilio_errinfo info = {0};
@@ -134,6 +137,10 @@ static bool find_member(unsigned i, struct lilio_coordinator *ret)
             found = true;
         }
     lilio_status_release(&status);
+    if (found)
+        last_seen[i] = *ret;
+    if (ret_gone)
+        *ret_gone = !found;
     return found;
 }
 
@@ -158,11 +165,15 @@ static bool join(unsigned i, uint64_t mark)
 {
     struct lilio_coordinator old;
     uint64_t member;
-    if (!find_member(i, &old))
+    bool gone = false;
+    if (!find_member(i, &old, &gone)) {
+        if (!gone || !last_seen[i].member)
+            return false;
+        old = last_seen[i]; /* an earlier attempt removed it, and was not told */
+    } else if (strcmp(old.kind, "learner") == 0 &&
+               !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL)) {
         return false;
-    if (strcmp(old.kind, "learner") == 0 &&
-        !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL))
-        return false;
+    }
     if (!change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
         return false;
     joined[i].member = member;
@@ -200,7 +211,7 @@ bool operator_replace(unsigned i)
         uint64_t before, is;
         if (sim_faults_coordinator_hurt(plot.faults, i, &is) && is != mark)
             return false; /* hurt again */
-        if (!find_member(i, &now))
+        if (!find_member(i, &now, NULL))
             continue;
         if (strcmp(now.kind, "voter") == 0 && now.member == joined[i].member) {
             plot.replaced++;
@@ -255,13 +266,15 @@ void operator_main(void *unused)
     plot.phase = PLOT_FAULTS;
     while (plot.phase == PLOT_FAULTS) {
         fulfil_wish();
-        rebuild_some(&random);
+        rebuild_some(&random, plot.swarm.rebuild_percent);
         verify_all(&random);
         sim_sleep(500 * SIM_MS);
     }
     while (plot.phase != PLOT_CONVERGE) {
         for (unsigned i = 0; i < plot.swarm.coordinators && plot.phase != PLOT_CONVERGE; i++)
             (void)operator_replace(i);
+        if (plot.puts_wait) /* else rebuilds wait for those who look at what is missing */
+            rebuild_some(&random, 100);
         sim_sleep(100 * SIM_MS);
     }
     finish();

@@ -8,7 +8,8 @@
 
 #include "base/banned.h"
 
-#define CALM_NS (5 * SIM_S) /* of work after the heal */
+#define CALM_NS     (5 * SIM_S)  /* of work after the heal */
+#define PATIENCE_NS (20 * SIM_S) /* before somebody rebuilds OSDs because puts fail */
 
 struct plot plot;
 
@@ -64,6 +65,7 @@ static void heal(void)
             break;
         if (sim_now() >= end)
             sim_fail(SIM_STUCK, "nothing is committed any more although all faults ended");
+        plot.puts_wait = sim_now() >= plot.faults_ended + PATIENCE_NS;
     }
     plot.calls_of_work = after.calls;
     plot.work_ended = sim_now();

@@ -14,6 +14,7 @@ struct plot {
     struct sim_faults *faults;
     enum plot_phase phase;
     const char *stage; /* what is being waited for */
+    bool puts_wait;    /* faults ended long ago, and still too few OSDs are there for a quorum */
     uint64_t faults_began, faults_ended, work_ended;
     uint64_t calls_in_faults, calls_of_work; /* the latter from the first one to the calm's end */
     struct lilio_client *lilio;              /* the operator's */

@@ -91,6 +91,7 @@ static void draw_workload(struct sim_swarm *w, struct sim_stream *s)
     w->delete = sim_between(s, 0, 20);
     w->delete_version = sim_between(s, 0, 10);
     w->copy = sim_between(s, 0, 4);
+    w->put_many = ONE_OF(s, 0, 0, 1);
     w->size_empty = sim_between(s, 0, 5);
     w->size_tiny = sim_between(s, 5, 50);
     w->size_edge = sim_between(s, 5, 30);
@@ -113,6 +114,7 @@ static void draw_network(struct sim_swarm *w, struct sim_stream *s)
     w->break_ms = distance(s, 20, 1000, 10000);
     w->cut_append_ppm = ONE_OF(s, 0, 0, 2000, 10000);
     w->cut_members_ppm = ONE_OF(s, 0, 200000, 500000);
+    w->turn_percent = ONE_OF(s, 0, 30, 100);
 }
 
 static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
@@ -134,7 +136,7 @@ static void draw_processes(struct sim_swarm *w, struct sim_stream *s)
 
 static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
 {
-    w->disk_error_ms = distance(s, 35, 2000, 20000);
+    w->disk_error_ms = distance(s, 45, 2000, 20000);
     w->disk_full_ms = distance(s, 15, 10000, 40000);
     w->disk_slow_ms = distance(s, 30, 3000, 20000);
     w->disk_stall_ppm = ONE_OF(s, 0, 0, 0, 100, 2000);
@@ -144,9 +146,70 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
     w->write_flip_ms = distance(s, 15, 10000, 40000);
     w->misdirect_ms = distance(s, 15, 10000, 40000);
     w->disk_replace_ms = distance(s, 30, 5000, 30000);
+    w->freeze_percent = ONE_OF(s, 0, 30, 60);
     w->coordinator_replace_ms = distance(s, 15, 20000, 50000);
     w->rebuild_percent = ONE_OF(s, 0, 50, 100, 100);
+    w->verify_percent = ONE_OF(s, 5, 5, 5, 40);
     w->beyond = 0;
+}
+
+/* ---- what needs several things at once ---- */
+
+/* Leaders stand still until others have taken over, and go on. */
+static void focus_on_pauses(struct sim_swarm *w)
+{
+    w->coordinators = 3;
+    w->pause_ms = 1500;
+    w->pause_for_ms = 2000;
+    w->leader_percent = 60;
+}
+
+/* Leaders are cut off with an entry nobody has, and come back to a next one that is alone. */
+static void focus_on_turns(struct sim_swarm *w)
+{
+    w->coordinators = w->coordinators > 3 ? 5 : 3;
+    w->cut_append_ppm = 10000;
+    w->turn_percent = 100;
+    w->cut_for_ms = 3000;
+}
+
+/* States are pulled from disks and links that are slow, while leaders change. */
+static void focus_on_pulls(struct sim_swarm *w)
+{
+    focus_on_turns(w);
+    w->log_kib = 128;
+    w->flush_ms = 1000;
+    w->member_ms = 8000;
+    w->disk_slow_ms = 1500;
+    w->disk_for_ms = 8000;
+}
+
+/* Disks come and go while puts are under way, and what was put stays. */
+static void focus_on_disks(struct sim_swarm *w)
+{
+    if (w->parity == 0 || w->quorum == w->data)
+        w->quorum = 0;
+    w->disk_replace_ms = 3000;
+    w->freeze_percent = 100;
+    w->down_for_ms = 100;
+    w->rebuild_percent = 100;
+    w->disk_for_ms = 300;
+    w->keys = 600;
+    w->hot_percent = 0;
+    w->size_stripes = 30;
+}
+
+static void draw_focus(struct sim_swarm *w, struct sim_stream *s)
+{
+    switch (sim_below(s, 16)) {
+    case 0:
+    case 1: focus_on_pauses(w); break;
+    case 2: focus_on_turns(w); break;
+    case 3: focus_on_pulls(w); break;
+    case 4:
+    case 5: focus_on_disks(w); break;
+    default: break;
+    }
 }
 
 void sim_swarm_draw(struct sim_swarm *ret)
@@ -157,7 +220,8 @@ void sim_swarm_draw(struct sim_swarm *ret)
         void (*draw)(struct sim_swarm *w, struct sim_stream *s);
     } parts[] = {{"swarm/topology", draw_topology},   {"swarm/times", draw_times},
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
-                 {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks}};
+                 {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
+                 {"swarm/focus", draw_focus}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

@@ -52,6 +52,7 @@
     X(list, 0, 1000)                                                                           \
     X(delete, 0, 1000)                                                                         \
     X(delete_version, 0, 1000)                                                                 \
+    X(put_many, 0, 1000) /* up to 48 over one connection */                                    \
     X(copy, 0, 1000)                                                                           \
     X(size_empty, 0, 1000) /* weights */                                                       \
     X(size_tiny, 0, 1000)                                                                      \
@@ -70,6 +71,7 @@
     X(cut_for_ms, 1, 1000000)                                                                  \
     X(cut_append_ppm, 0, 1000000)  /* leaders that are cut off with an entry nobody has */     \
     X(cut_members_ppm, 0, 1000000) /* likewise a change of members */                          \
+    X(turn_percent, 0, 100)        /* of them come back to the next leader alone */            \
     X(break_ms, 0, 100000000)      /* connections of two nodes break */                        \
     X(intruder_ms, 0, 100000000)   /* messages from strangers */                               \
     /* faults of processes */                                                                  \
@@ -97,8 +99,10 @@
     X(write_flip_ms, 0, 100000000)          /* writes are wrong for a while */                 \
     X(misdirect_ms, 0, 100000000)           /* writes go astray for a while */                 \
     X(disk_replace_ms, 0, 100000000)        /* an OSD's disk is lost */                        \
+    X(freeze_percent, 0, 100)               /* of that while all clients stand still */        \
     X(coordinator_replace_ms, 0, 100000000) /* a coordinator's disk is lost */                 \
     X(rebuild_percent, 0, 100) /* of the hurt OSDs that are rebuilt before the faults end */   \
+    X(verify_percent, 0, 100)  /* of the operator's rounds, twice a second */                  \
     X(beyond, 0, 1)            /* more is hurt than there is redundancy */
 
 struct sim_swarm {

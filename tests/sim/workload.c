@@ -42,10 +42,10 @@ void sim_workload_counts(const struct sim_workload *workload, struct sim_workloa
 }
 
 void sim_workload_keys(const struct sim_workload *workload, uint32_t *ret_below,
-                       uint32_t *ret_copies_below)
+                       uint32_t *ret_others_below)
 {
     *ret_below = (uint32_t)workload->swarm->keys;
-    *ret_copies_below = workload->copy_key;
+    *ret_others_below = workload->copy_key;
 }
 
 static void call(void *context)

@@ -17,7 +17,7 @@
 #include "tests/sim/history.h"
 #include "tests/sim/swarm.h"
 
-enum { SIM_COPY_KEY = 1000, SIM_COPIES_MAX = 8000 };
+enum { SIM_MANY_KEY = 1000, SIM_COPY_KEY = 1060, SIM_COPIES_MAX = 8000 };
 #define SIM_BUCKET "bucket"
 
 struct sim_workload;
@@ -39,9 +39,9 @@ enum lilio_err sim_workload_read(struct sim_workload *workload, struct lilio_cli
 /* One page of the bucket from a token on, recorded likewise. */
 enum lilio_err sim_workload_list(struct sim_workload *workload, struct lilio_client *client,
                                  uint32_t who, struct lilio_errinfo *info);
-/* Keys that were ever used: 0 .. below, and copies from SIM_COPY_KEY to the second number. */
+/* Keys that were ever used: 0 .. below, and from SIM_MANY_KEY to the second number. */
 void sim_workload_keys(const struct sim_workload *workload, uint32_t *ret_below,
-                       uint32_t *ret_copies_below);
+                       uint32_t *ret_others_below);
 /* After the copies were read: their values are entered where they were copied. */
 void sim_workload_settle_copies(struct sim_workload *workload);
 

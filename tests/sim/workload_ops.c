@@ -219,6 +219,78 @@ static void call_put(struct workload_life *life, enum sim_op_kind kind, uint32_t
     end(workload, place, outcome_of(kind, err), err, &info);
 }
 
+/* ---- many puts over one connection: to keys of their own, as they have no content type ---- */
+
+enum { MANY_MAX = 48 };
+
+struct many {
+    struct workload_life *life;
+    size_t count, given;
+    struct one {
+        size_t place;
+        uint64_t value;
+        uint32_t key;
+        char name[16];
+        uint8_t *data;
+    } puts[MANY_MAX];
+};
+
+static bool next_of_many(void *context, struct lilio_small *ret)
+{
+    struct many *many = context;
+    if (many->given == many->count)
+        return false;
+    struct workload_life *life = many->life;
+    struct one *one = &many->puts[many->given++];
+    one->key = (uint32_t)sim_between(&life->random, SIM_MANY_KEY, SIM_COPY_KEY - 1);
+    name_key(one->key, one->name);
+    one->value = new_value(life, one->key);
+    uint64_t size = find_value(life->workload, one->value)->size;
+    one->data = malloc(size ? size : 1);
+    SIM_ASSERT(one->data);
+    sim_value_fill(one->value, 0, one->data, size);
+    one->place =
+        begin(life->workload,
+              (struct sim_op){
+                  .kind = SIM_PUT, .client = life->writer, .key = one->key, .value = one->value});
+    *ret = (struct lilio_small){.key = one->name, .data = one->data, .size = size, .tag = one};
+    return true;
+}
+
+static void one_of_many(void *context, const struct lilio_small *object, enum lilio_err err,
+                        const struct lilio_put_result *result, const struct lilio_errinfo *info)
+{
+    const struct many *many = context;
+    struct one *one = object->tag;
+    struct sim_workload *workload = many->life->workload;
+    if (err == LILIO_OK) {
+        workload->history.ops[one->place].version = version_of(result->version);
+        if (result->size != object->size)
+            wrong(workload, one->place, "a put answers size %llu, not %zu",
+                  (unsigned long long)result->size, object->size);
+        learn(many->life, one->key, version_of(result->version), one->value);
+    }
+    end(workload, one->place, outcome_of(SIM_PUT, err), err, info);
+    free(one->data);
+}
+
+static void call_put_many(struct workload_life *life)
+{
+    struct many *many = calloc(1, sizeof *many);
+    SIM_ASSERT(many);
+    many->life = life;
+    many->count = sim_between(&life->random, 2, MANY_MAX);
+    struct lilio_put_stream stream = {.next = next_of_many,
+                                      .done = one_of_many,
+                                      .context = many,
+                                      .in_flight = (uint32_t)sim_between(&life->random, 1, 16)};
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = lilio_put_many(life->lilio, SIM_BUCKET, &stream, &info);
+    if (!explainable(life->workload, err))
+        sim_fail(SIM_WRONG, "no fault explains many puts' %s: %s", lilio_err_name(err), info.text);
+    free(many);
+}
+
 /* ---- get ---- */
 
 struct received {
@@ -514,15 +586,21 @@ static uint32_t draw_key(struct workload_life *life)
     return (uint32_t)sim_below(&life->random, swarm->keys);
 }
 
+static uint32_t draw_many_key(struct workload_life *life)
+{
+    return (uint32_t)sim_between(&life->random, SIM_MANY_KEY, SIM_COPY_KEY - 1);
+}
+
 void workload_call(struct workload_life *life)
 {
     const struct sim_swarm *w = life->workload->swarm;
     uint32_t key = draw_key(life);
+    bool of_many = w->put_many && sim_below(&life->random, 4) == 0;
     bool known = life->known[key].version.index != 0;
     const uint64_t weights[] = {w->put,   w->put_absent, known ? w->put_version : 0,
                                 w->get,   w->delete,     known ? w->delete_version : 0,
                                 w->range, w->stat,       w->list,
-                                w->copy};
+                                w->copy,  w->put_many};
     uint64_t all = 0;
     size_t which = 0;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
@@ -535,12 +613,13 @@ void workload_call(struct workload_life *life)
     case 0:
     case 1:
     case 2: call_put(life, (enum sim_op_kind)(SIM_PUT + which), key); break;
-    case 3: call_get(life, key); break;
+    case 3: call_get(life, of_many ? draw_many_key(life) : key); break;
     case 4:
     case 5: call_delete(life, (enum sim_op_kind)(SIM_DELETE + which - 4), key); break;
     case 6: call_range(life, key); break;
     case 7: call_stat(life, key); break;
     case 8: (void)sim_workload_list(life->workload, life->lilio, life->writer, &info); break;
-    default: call_copy(life, key); break;
+    case 9: call_copy(life, key); break;
+    default: call_put_many(life); break;
     }
 }

@@ -483,11 +483,15 @@ static void expect_right_or_corrupt(const char *path, unsigned rows, unsigned *r
         ++*ret_corrupt;
         return;
     }
+    unsigned before = *ret_corrupt;
     for (unsigned i = 0; i < rows; i++) {
         err = get_row(kv, i); /* checks the value */
         assert_true(err == LILIO_OK || err == LILIO_E_CORRUPT);
         *ret_corrupt += err == LILIO_E_CORRUPT;
     }
+    assert_int_equal(base_kv_damage(kv, &info), *ret_corrupt > before ? LILIO_E_CORRUPT : LILIO_OK);
+    assert_true(*ret_corrupt == before || strstr(info.text, "column "));
+    assert_true(*ret_corrupt == before || strstr(info.text, ".sst"));
     base_kv_free(&kv);
 }
 

@@ -154,10 +154,13 @@ static void answer_change(struct fake_state *state, struct proto_server *server,
                               .sequence = (*request)->header.sequence,
                               .type = type->number};
     LILIO_ASSERT(proto_pack(type, value, &result->body) == LILIO_OK);
-    if (count_down(&state->cluster->knobs.lose_answers))
+    if (count_down(&state->cluster->knobs.lose_answers)) {
         proto_request_drop(request);
-    else
+        atomic_fetch_add(&state->cluster->knobs.busy,
+                         atomic_load(&state->cluster->knobs.busy_when_lost));
+    } else {
         proto_server_reply(server, request, type, value, NULL, state->epoch);
+    }
 }
 
 static void refuse_change(struct fake_state *state, struct proto_server *server,

@@ -16,6 +16,7 @@ enum { FAKE_OSDS = 6, FAKE_COORDINATORS = 2 };
 /* Set by the test at any time, read by the cluster's thread. */
 struct fake_knobs {
     _Atomic int lose_answers;    /* swallow so many answers to changes, after they were done */
+    _Atomic int busy_when_lost;  /* with each of them, BUSY is answered so often afterwards */
     _Atomic int lose_scans;      /* do not know the walk, so often */
     _Atomic int busy;            /* answer BUSY so often */
     _Atomic bool redirect;       /* coordinator 0 names coordinator 1 as the leader */

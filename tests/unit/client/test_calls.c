@@ -320,6 +320,25 @@ static void unknown_outcome_is_said(void **state)
     expect(fixture->client, "wide", "k", &small, NULL); /* it had been done */
 }
 
+static void busy_after_a_lost_answer_decides_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_put_result result;
+    struct lilio_errinfo info;
+    struct bytes small = fixture->bytes;
+    small.size = 500;
+    atomic_store(&fixture->cluster->knobs.inline_max, 1000);
+    be_impatient(fixture);
+    store(fixture->client, "wide", "k", &small);
+    atomic_store(&fixture->cluster->knobs.busy_when_lost, 1000000);
+    atomic_store(&fixture->cluster->knobs.lose_answers, 1);
+    assert_int_equal(put(fixture->client, "wide", "k2", &small, true, false, &result, &info),
+                     LILIO_E_OUTCOME_UNKNOWN);
+    assert_non_null(strstr(info.text, "may have been done or not; look before repeating it"));
+    atomic_store(&fixture->cluster->knobs.busy, 0);
+    expect(fixture->client, "wide", "k2", &small, NULL); /* it had been done */
+}
+
 static void busy_and_redirects(void **state)
 {
     struct fixture *fixture = *state;
@@ -341,6 +360,30 @@ static void silent_coordinators(void **state)
     assert_non_null(strstr(info.text, "no coordinator answered within 2.0 s (ipc://"));
     assert_non_null(strstr(info.text, "coordinator.0: no answer"));
     assert_non_null(strstr(info.text, "coordinator.1: no answer"));
+}
+
+static void *ask_for_a_session(void *context)
+{
+    uint32_t bytes;
+    LILIO_ASSERT(lilio_inline_max(context, &bytes, NULL) != LILIO_OK);
+    return NULL;
+}
+
+/* All of them need a session and one opens it: each waits its own timeout, not one after another.
+ */
+static void many_wait_for_a_session_at_once(void **state)
+{
+    enum { CALLERS = 8 };
+    struct fixture *fixture = *state;
+    pthread_t threads[CALLERS];
+    be_impatient(fixture);
+    atomic_store(&fixture->cluster->knobs.silent, true);
+    uint64_t start_ms = base_now_ms(base_clock_system());
+    for (size_t i = 0; i < CALLERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_for_a_session, fixture->client), 0);
+    for (size_t i = 0; i < CALLERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(base_now_ms(base_clock_system()) - start_ms < CALLERS / 2 * IMPATIENT_MS);
 }
 
 static void session_that_ended_is_opened_anew(void **state)
@@ -1024,8 +1067,10 @@ int main(void)
         TEST(source_fails),
         TEST(lost_commit_answer_is_asked_again),
         TEST(unknown_outcome_is_said),
+        TEST(busy_after_a_lost_answer_decides_nothing),
         TEST(busy_and_redirects),
         TEST(silent_coordinators),
+        TEST(many_wait_for_a_session_at_once),
         TEST(session_that_ended_is_opened_anew),
         TEST(keeper_renews),
         TEST(bad_fragments_are_decoded_and_reported),

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/banned.h"
 
@@ -458,6 +459,15 @@ static void known_missing(void **state)
     }
     run_world(&world);
     assert_int_equal(world.err, LILIO_OK);
+    end(&world);
+    world = world_make(&run);
+    for (uint32_t i = 0; i < 3; i++) { /* nobody can be asked whether they are */
+        world.osds[i].known_bad = true;
+        world.osds[i].way = AWAY;
+    }
+    run_world(&world);
+    assert_int_equal(world.err, LILIO_E_UNAVAILABLE);
+    assert_non_null(strstr(world.info.text, "fragment missing"));
     end(&world);
     run_release(&run);
 }

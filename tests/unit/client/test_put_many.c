@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/env.h"
 #include "tests/unit/client/fake_cluster.h"
 
 #include "base/banned.h"
@@ -174,6 +175,42 @@ static void lost_answers_are_asked_for_again(void **state)
     expect_all(fixture);
 }
 
+static void be_silent(struct fake_cluster *cluster)
+{
+    atomic_store(&cluster->knobs.silent, true);
+}
+
+static bool next_until_silent(void *context, struct lilio_small *ret)
+{
+    struct fixture *fixture = context;
+    return !atomic_load(&fixture->cluster->knobs.silent) && next(context, ret);
+}
+
+/* What is under way is given up after one timeout, not after one for each. */
+static void silence_is_waited_for_once(void **state)
+{
+    enum { IN_FLIGHT = 16, SHORT_MS = 1000 };
+    struct fixture *fixture = *state;
+    struct lilio_put_stream stream = {
+        .next = next_until_silent, .done = done, .context = fixture, .in_flight = IN_FLIGHT};
+    struct lilio_errinfo info = {0};
+    size_t unknown = 0;
+    lilio_close(&fixture->client);
+    fixture->client = fake_cluster_open(fixture->cluster, SHORT_MS, 2 << 20);
+    fixture->disturb = be_silent;
+    fixture->disturb_at = IN_FLIGHT - 1;
+    atomic_store(&fixture->cluster->knobs.lose_answers, OBJECTS);
+    uint64_t start_ms = base_now_ms(base_clock_system());
+    assert_int_equal(lilio_put_many(fixture->client, "wide", &stream, &info), LILIO_OK);
+    assert_true(base_now_ms(base_clock_system()) - start_ms < IN_FLIGHT / 2 * SHORT_MS);
+    for (size_t i = 0; i < fixture->next; i++) {
+        assert_int_equal(fixture->objects[i].told, 1);
+        unknown += fixture->objects[i].err == LILIO_E_OUTCOME_UNKNOWN;
+    }
+    assert_int_equal(fixture->told, IN_FLIGHT);
+    assert_int_equal(unknown, IN_FLIGHT);
+}
+
 static void be_busy(struct fake_cluster *cluster)
 {
     atomic_store(&cluster->knobs.busy, 5);
@@ -271,6 +308,7 @@ int main(void)
         TEST(many_at_once),
         TEST(one_at_a_time),
         TEST(lost_answers_are_asked_for_again),
+        TEST(silence_is_waited_for_once),
         TEST(busy_is_waited_for),
         TEST(another_leader_is_followed),
         TEST(another_session_is_opened),

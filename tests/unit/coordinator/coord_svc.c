@@ -35,6 +35,7 @@ static void call_answered(struct svc_call *call, uint16_t type, struct base_slic
     assert_int_equal(proto_arena_new(&arena), LILIO_OK);
     assert_int_equal(proto_error_unpack(body, arena, &error, NULL), LILIO_OK);
     call->err = error.code;
+    call->taken = error.taken;
     (void)snprintf(call->leader, sizeof call->leader, "%.*s", (int)error.leader.size,
                    (const char *)error.leader.data);
     proto_arena_free(&arena);

@@ -14,6 +14,7 @@ struct svc_call {
     uint16_t type;    /* of the answer */
     enum lilio_err err;
     char leader[64]; /* of NOT_LEADER */
+    bool taken;      /* likewise */
 };
 
 struct svc {

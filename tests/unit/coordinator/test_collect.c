@@ -145,6 +145,48 @@ static void lease_ends_with_the_reader(bool rocksdb)
 }
 FX_BOTH(lease_ends_with_the_reader)
 
+/* Time goes on until a session's end is proposed, and not further. */
+static void await_expiry(struct svc *svc, struct coord_round *ret_round)
+{
+    for (;; svc->now_ms += 250) {
+        coord_service_tick(svc->service);
+        while (coord_service_round(svc->service, ret_round)) {
+            for (size_t i = 0; i < ret_round->count; i++) {
+                struct proto_entry entry;
+                assert_int_equal(proto_unpack(&proto_type_entry, ret_round->commands[i],
+                                              svc->fx->arena, &entry, NULL),
+                                 LILIO_OK);
+                if (entry.type == proto_type_session_expire.number)
+                    return;
+            }
+            svc_apply(svc, ret_round);
+            coord_service_confirmed(svc->service, ret_round->id);
+        }
+    }
+}
+
+/* Between the proposal of a session's end and the entry nobody can say whether it lives on. */
+static void renewal_of_a_session_that_ends_is_put_off(bool rocksdb)
+{
+    struct svc *svc = cluster(rocksdb, GRACE, true);
+    uint64_t session = open_session(svc, 5000);
+    struct proto_session_renew ask = {0};
+    struct coord_round expiry, read;
+    await_expiry(svc, &expiry);
+    struct svc_call call = {0};
+    svc_send(svc, &call, session, 1, &proto_type_session_renew, &ask);
+    assert_true(coord_service_round(svc->service, &read));
+    coord_service_confirmed(svc->service, read.id);
+    assert_int_equal(call.answers, 1);
+    assert_int_equal(call.err, LILIO_E_BUSY);
+    svc_apply(svc, &expiry);
+    assert_int_equal(svc_call(svc, session, 2, &proto_type_session_renew, &ask),
+                     LILIO_E_SESSION_CLOSED);
+    svc_call_clear(&call);
+    svc_free(svc);
+}
+FX_BOTH(renewal_of_a_session_that_ends_is_put_off)
+
 /* Leases are in memory only: after a restart nobody's version goes before every session that was
  * open has renewed or expired. */
 static void restart_waits_for_its_readers(bool rocksdb)
@@ -282,11 +324,17 @@ FX_BOTH(no_entries_when_nothing_happens)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FX_TESTS(deleted_run_goes_after_the_grace), FX_TESTS(discarded_run_goes_at_once),
-        FX_TESTS(reader_keeps_its_version),         FX_TESTS(restart_waits_for_its_readers),
-        FX_TESTS(lease_ends_with_the_reader),       FX_TESTS(clock_jump_deletes_nothing),
-        FX_TESTS(osd_that_is_away_keeps_its_part),  FX_TESTS(dead_osd_stands_in_nobodys_way),
-        FX_TESTS(forgotten_jobs_are_asked_again),   FX_TESTS(no_entries_when_nothing_happens),
+        FX_TESTS(deleted_run_goes_after_the_grace),
+        FX_TESTS(discarded_run_goes_at_once),
+        FX_TESTS(reader_keeps_its_version),
+        FX_TESTS(restart_waits_for_its_readers),
+        FX_TESTS(lease_ends_with_the_reader),
+        FX_TESTS(clock_jump_deletes_nothing),
+        FX_TESTS(osd_that_is_away_keeps_its_part),
+        FX_TESTS(dead_osd_stands_in_nobodys_way),
+        FX_TESTS(renewal_of_a_session_that_ends_is_put_off),
+        FX_TESTS(forgotten_jobs_are_asked_again),
+        FX_TESTS(no_entries_when_nothing_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

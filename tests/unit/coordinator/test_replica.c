@@ -3,6 +3,10 @@
  * coord_quorum.h; what was acknowledged is looked for after each fault. */
 #include "coord_quorum.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/banned.h"
 
 static void start_all(struct quorum *quorum, bool init)
@@ -439,6 +443,82 @@ static void failed_maps_end_it(void **unused)
     quorum_free(quorum);
 }
 
+/* Flips a byte in every table of the maps, at the first place where the text is. */
+static void maps_damage(const char *dir, const char *text)
+{
+    char path[300], file[600];
+    int damaged = 0;
+    (void)snprintf(path, sizeof path, "%s/maps", dir);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        (void)snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        if (!strstr(entry->d_name, ".sst"))
+            continue;
+        static char bytes[1 << 20];
+        int fd = open(file, O_RDWR | O_CLOEXEC);
+        ssize_t size = pread(fd, bytes, sizeof bytes, 0);
+        assert_in_range(size, 1, sizeof bytes - 1);
+        const char *at = memmem(bytes, (size_t)size, text, strlen(text));
+        if (at) {
+            assert_int_equal(pwrite(fd, "?", 1, at - bytes), 1);
+            damaged++;
+        }
+        close(fd);
+    }
+    closedir(folder);
+    assert_true(damaged > 0);
+}
+
+static struct quorum_node *with_damaged_maps(struct quorum *quorum, uint32_t id, const char *bucket)
+{
+    struct quorum_node *node = &quorum->nodes[id];
+    quorum_agree(quorum);
+    assert_int_equal(base_kv_flush(node->home.kv, NULL), LILIO_OK);
+    quorum_kill(quorum, id);
+    maps_damage(node->dir, bucket);
+    assert_int_equal(quorum_start(quorum, id, false, NULL), LILIO_OK);
+    return node;
+}
+
+static void damaged_maps_make_room_for_others(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    start_all(quorum, true);
+    bucket_create(quorum, session_open(quorum), 1, "to-be-damaged");
+    struct quorum_node *node =
+        with_damaged_maps(quorum, quorum_leader(quorum)->id, "to-be-damaged");
+    struct lilio_errinfo info = {0};
+    struct base_buffer id = {0};
+    assert_int_equal(coord_replica_step(node->replica, &info), LILIO_OK);
+    assert_int_equal(
+        base_kv_get(node->home.kv, NULL, COORD_BUCKET_NAMES, fx_text("to-be-damaged"), &id, NULL),
+        LILIO_E_CORRUPT);
+    assert_int_equal(coord_replica_step(node->replica, &info), LILIO_E_CORRUPT);
+    assert_non_null(strstr(info.text, "lilio-ec coordinator replace"));
+    assert_non_null(strstr(info.text, "column bucket_names"));
+    base_buffer_release(&id);
+    quorum_kill(quorum, node->id);
+    assert_int_equal(bucket_get(quorum_leader(quorum), "to-be-damaged"), LILIO_OK);
+    quorum_free(quorum);
+}
+
+static void damaged_maps_of_one_alone_are_said(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(1);
+    start_all(quorum, true);
+    bucket_create(quorum, session_open(quorum), 1, "to-be-damaged");
+    struct quorum_node *node = with_damaged_maps(quorum, 0, "to-be-damaged");
+    assert_int_equal(bucket_get(quorum_leader(quorum), "to-be-damaged"), LILIO_E_CORRUPT);
+    (void)session_open(quorum); /* the rest goes on */
+    struct proto_coordinator self;
+    assert_int_equal(coord_replica_coordinators(node->replica, &self, 1), 1);
+    assert_non_null(memmem(self.trouble.data, self.trouble.size, "bucket_names", 12));
+    quorum_free(quorum);
+}
+
 /* ---- strangers ---- */
 
 static void forged_terms_change_nothing(void **unused)
@@ -503,6 +583,8 @@ int main(void)
         cmocka_unit_test(who_is_far_behind_gets_the_state),
         cmocka_unit_test(a_lost_disk_comes_back_as_a_new_member),
         cmocka_unit_test(failed_maps_end_it),
+        cmocka_unit_test(damaged_maps_make_room_for_others),
+        cmocka_unit_test(damaged_maps_of_one_alone_are_said),
         cmocka_unit_test(forged_terms_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

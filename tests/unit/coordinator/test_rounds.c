@@ -363,6 +363,7 @@ static void deposed_leader_answers_everything_once(void **unused)
     for (size_t i = 0; i < 6; i++) {
         assert_answer(&calls[i], LILIO_E_NOT_LEADER);
         assert_string_equal(calls[i].leader, "inproc://other");
+        assert_int_equal(calls[i].taken, i < 2); /* what was in no entry was not done */
     }
     coord_service_applied(svc->service, first.id, svc->results);
     coord_service_applied(svc->service, second.id, svc->results);

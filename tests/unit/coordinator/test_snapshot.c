@@ -5,6 +5,8 @@
 #include "coordinator/snapshot_pull.h"
 #include "coordinator/snapshot_serve.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -180,9 +182,9 @@ static enum lilio_err pull(struct fixture *f, const char *endpoint, unsigned can
         if (cancel_after && f->chunks >= cancel_after)
             coord_pull_cancel(pulling);
     }
-    uint64_t bytes, total;
-    coord_pull_progress(pulling, &bytes, &total);
-    assert_true(err || (bytes == total && total > ROWS * 4000u));
+    uint64_t bytes, total, checked;
+    coord_pull_progress(pulling, &bytes, &total, &checked);
+    assert_true(err || (bytes == total && total > ROWS * 4000u && checked > ROWS * 4096u));
     if (err)
         print_message("%s\n", info.text);
     coord_pull_free(&pulling);
@@ -218,6 +220,46 @@ static void test_pull_that_fails(void **state)
     assert_int_equal(position.index, 0);
     assert_int_equal(pull(f, ENDPOINT, 0, &position), LILIO_OK);
     expect_rows(f->to, COORD_PULL_FOLDER);
+}
+
+/* Flips a byte of a file of the maps, a hard link of which is served. */
+static void damage(const char *dir, const char *ending)
+{
+    char path[300], file[600] = "";
+    struct stat st = {0};
+    (void)snprintf(path, sizeof path, "%s/maps", dir);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) && st.st_size < 100000;)
+        if (strstr(entry->d_name, ending)) {
+            (void)snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+            assert_int_equal(stat(file, &st), 0);
+        }
+    closedir(folder);
+    assert_true(st.st_size >= 100000);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    uint8_t byte;
+    assert_int_equal(pread(fd, &byte, 1, st.st_size / 3), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 3), 1);
+    close(fd);
+}
+
+/* Each chunk matches its checksum, and what it came out of is damaged. */
+static void test_damage_is_not_handed_on(void **state)
+{
+    struct fixture *f = *state;
+    struct coord_position position = {0};
+    static const char *const endings[] = {".sst", ".blob"};
+    assert_int_equal(base_kv_flush(f->kv, NULL), LILIO_OK);
+    for (size_t i = 0; i < 2; i++) {
+        damage(f->from, endings[i]);
+        assert_int_equal(pull(f, ENDPOINT, 0, &position), LILIO_E_CORRUPT);
+        assert_int_equal(position.index, 0);
+        assert_int_equal(access(temp_dir_path(f->to, COORD_PULL_FOLDER), F_OK), -1);
+        damage(f->from, endings[i]); /* and back */
+    }
+    assert_int_equal(pull(f, ENDPOINT, 0, &position), LILIO_OK);
 }
 
 /* A puller that went silent holds the log back for a minute, not for ever. */
@@ -496,6 +538,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pull, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pull_that_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damage_is_not_handed_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hostile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_left_over, set_up, tear_down),

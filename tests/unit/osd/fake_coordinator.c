@@ -202,6 +202,8 @@ static void on_scan_next(struct fake *fake, struct proto_request **request,
             break;
         }
         rows[page.rows_count] = row_of(row, &names[page.rows_count]);
+        if (row->reported_later && fake->pinned != fake->later_index)
+            rows[page.rows_count].data.exceptions_count = 0;
         page.rows_count++;
         row->deleted |= base_oid_equal(row->oid, fake->delete_after);
     }
@@ -249,6 +251,7 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_osd_bind: on_bind(fake, &request, arena); break;
     case PROTO_MSG_osd_heartbeat: on_heartbeat(fake, &request, arena); break;
     case PROTO_MSG_scan_open:
+        fake->pinned = fake->index;
         if (fake->busy_scans)
             refuse(fake, &request, LILIO_E_BUSY);
         else

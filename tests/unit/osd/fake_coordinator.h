@@ -39,6 +39,7 @@ struct fake_row {
     uint32_t stripes;
     struct proto_exception exceptions[8];
     size_t exception_count;
+    bool reported_later; /* the exceptions are there from later_index on */
 };
 
 struct fake {
@@ -66,6 +67,7 @@ struct fake {
     uint64_t index;               /* pinned by the next scan_open */
     uint64_t later_index;         /* what it becomes once a page was asked for; 0 = as it is */
     bool busy_scans;              /* scan_open answers BUSY */
+    uint64_t pinned;              /* by the last scan_open */
     bool lose_scans;              /* scan_next answers NOT_FOUND */
     struct base_oid delete_after; /* when this row was handed out, it and its data are deleted */
     unsigned pages, completes;

@@ -469,6 +469,29 @@ static void test_newer_rows(void **state)
     fixture_release(&f);
 }
 
+/* What readers reported missing after the maps were pinned, before it was rebuilt: the maps are
+ * told that it is here. */
+static void test_reported_meanwhile(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, 3);
+    struct fake_row *row = &f.fake.rows[1];
+    row->exceptions[0] = (struct proto_exception){
+        .first_stripe = 1, .stripe_count = 1, .index = (uint8_t)own_index(row->oid, 1), .kind = 1};
+    row->exception_count = 1;
+    row->reported_later = true;
+    fixture_run(&f);
+    f.fake.later_index = 102;
+    start(&f);
+    await_end(&f);
+    assert_int_equal(f.state.phase, PHASE_PROVEN);
+    assert_int_equal(f.state.verified, 9);
+    assert_int_equal(f.state.newer, 0);
+    assert_int_equal(fake_reports(&f.fake, row->oid, 1, own_index(row->oid, 1), GOOD), 1);
+    fixture_release(&f);
+}
+
 /* One OSD is dead and parity covers it; with a second one every stripe lacks a source. */
 static void test_dead_peers(void **state)
 {
@@ -541,6 +564,33 @@ static void test_cancelled_and_continued(void **state)
     fixture_release(&f);
 }
 
+/* Who asks for a rebuild while a stopped one still ends does not end with it. */
+static void test_one_that_ends_is_not_joined(void **state)
+{
+    struct fixture f;
+    struct proto_rebuild_cancel cancel = {0};
+    struct proto_rebuild_start again = {0};
+    struct proto_wait_item never = {.fd = -1};
+    (void)state;
+    fixture_init(&f, 8);
+    fixture_run(&f);
+    start(&f);
+    ask(&f, &proto_type_rebuild_cancel, &cancel);
+    for (;;) {
+        proto_reply_free(&f.reply);
+        f.reply = parts_ask(&f.osds[0], f.channel, 5, &proto_type_rebuild_start, &again,
+                            (struct base_slice){0});
+        if (parts_code(f.reply, &proto_type_rebuild) == LILIO_OK)
+            break;
+        assert_int_equal(parts_code(f.reply, &proto_type_rebuild), LILIO_E_BUSY);
+        (void)proto_wait(&never, 1, 2);
+    }
+    await_end(&f);
+    assert_int_equal(f.state.phase, PHASE_PROVEN);
+    expect_all_here(&f);
+    fixture_release(&f);
+}
+
 static void test_store_that_fails_ends_it(void **state)
 {
     struct fixture f;
@@ -572,10 +622,12 @@ int main(void)
         cmocka_unit_test(test_lost_writes_are_found),
         cmocka_unit_test(test_deleted_meanwhile),
         cmocka_unit_test(test_newer_rows),
+        cmocka_unit_test(test_reported_meanwhile),
         cmocka_unit_test(test_dead_peers),
         cmocka_unit_test(test_silent_peer),
         cmocka_unit_test(test_coordinator_loses_the_walk),
         cmocka_unit_test(test_cancelled_and_continued),
+        cmocka_unit_test(test_one_that_ends_is_not_joined),
         cmocka_unit_test(test_store_that_fails_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

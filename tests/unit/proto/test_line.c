@@ -16,7 +16,19 @@
 #include "base/banned.h"
 
 enum { NODES = 3, EPOCH = 9, PATIENCE = 20000 };
-enum manner { LEADS, FOLLOWS, KNOWS_NOBODY, SILENT, BUSY, DEAD, REFUSES, LATE };
+enum manner {
+    LEADS,
+    FOLLOWS,
+    KNOWS_NOBODY,
+    SILENT,
+    BUSY,
+    DEAD,
+    REFUSES,
+    LATE,
+    FULL,
+    DEPOSED,
+    DAMAGED
+};
 
 static char names[NODES][64];
 
@@ -59,6 +71,14 @@ static void serve(struct fixture *f, int node, struct proto_request *request)
     case KNOWS_NOBODY: proto_server_reply_error_full(server, &request, &error, EPOCH); break;
     case LATE: f->late = request; break;
     case BUSY: proto_server_reply_error(server, &request, LILIO_E_BUSY, "later", EPOCH); break;
+    case FULL: proto_server_reply_error(server, &request, LILIO_E_NO_SPACE, "full", EPOCH); break;
+    case DEPOSED:
+        error.taken = true;
+        proto_server_reply_error_full(server, &request, &error, EPOCH);
+        break;
+    case DAMAGED:
+        proto_server_reply_error(server, &request, LILIO_E_CORRUPT, "column versions", EPOCH);
+        break;
     case REFUSES: proto_server_reply_error(server, &request, LILIO_E_EXISTS, "there", EPOCH); break;
     default: proto_request_drop(&request);
     }
@@ -367,6 +387,51 @@ static void patience_ends_and_says_who_was_tried(void **state)
     assert_string_equal(info.text, "later, for 1.5 s");
 }
 
+static void refusal_decides_only_what_it_knows(void **state)
+{
+    static const struct {
+        int first, second;
+        enum lilio_err err;
+        bool maybe_done;
+    } cases[] = {
+        {SILENT, FULL, LILIO_E_NO_SPACE, true}, /* said before the request id was looked up */
+        {DEPOSED, FULL, LILIO_E_NO_SPACE, true},
+        {FOLLOWS, FULL, LILIO_E_NO_SPACE, false},
+        {SILENT, REFUSES, LILIO_E_EXISTS, false},
+        {SILENT, BUSY, LILIO_E_BUSY, true},
+        {DEPOSED, KNOWS_NOBODY, LILIO_E_UNAVAILABLE, true},
+        {KNOWS_NOBODY, KNOWS_NOBODY, LILIO_E_UNAVAILABLE, false},
+        {SILENT, LEADS, LILIO_OK, false},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t index;
+        struct proto_line_outcome outcome;
+        f->coordinators.leader.first = 0;
+        memset(f->coordinators.leader.failed_ms, 0, sizeof f->coordinators.leader.failed_ms);
+        set(f, cases[i].first, cases[i].second, DEAD, 1);
+        assert_int_equal(ask(f, 1, 1500, &index, &outcome, NULL), cases[i].err);
+        assert_int_equal(outcome.maybe_done, cases[i].maybe_done);
+    }
+}
+
+static void damaged_maps_are_read_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t index;
+    struct proto_line_outcome outcome;
+    struct lilio_errinfo info;
+    set(f, DAMAGED, LEADS, FOLLOWS, 1);
+    (void)expect(f, 1, 1);
+    (void)expect(f, 2, 1); /* and it is remembered */
+    assert_int_equal(atomic_load(&f->asked[0]), 1);
+    set(f, DAMAGED, DAMAGED, DAMAGED, 0);
+    assert_int_equal(ask(f, 3, PATIENCE, &index, &outcome, &info), LILIO_E_CORRUPT);
+    assert_string_equal(info.text, "column versions");
+    set(f, DAMAGED, DEAD, DEAD, 0);
+    assert_int_equal(ask(f, 4, 1500, &index, &outcome, &info), LILIO_E_CORRUPT);
+}
+
 /* Sends a request that must not be repeated. */
 static enum lilio_err ask_once(struct fixture *f, struct proto_line_outcome *ret_outcome)
 {
@@ -471,6 +536,8 @@ int main(void)
         TEST(answer_that_came_too_late_does_not_keep_the_line_awake),
         TEST(election_is_waited_for),
         TEST(patience_ends_and_says_who_was_tried),
+        TEST(refusal_decides_only_what_it_knows),
+        TEST(damaged_maps_are_read_elsewhere),
         TEST(what_must_not_be_repeated_is_not),
         TEST(refusals_are_answers),
         TEST(stops_when_told),
