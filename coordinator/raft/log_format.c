@@ -98,7 +98,7 @@ enum lilio_err log_header_decode(const uint8_t block[LOG_BLOCK], struct log_head
         .base_term = base_le64_get(at + 48),
         .number = base_le64_get(at + 64),
     };
-    return LILIO_OK;
+    return ret->base_index == UINT64_MAX ? LILIO_E_CORRUPT : LILIO_OK; /* nothing can follow it */
 }
 
 void log_mark_encode(const struct log_mark *mark, uint8_t ret_block[LOG_BLOCK])
