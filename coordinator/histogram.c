@@ -51,23 +51,32 @@ static void partition_add(struct coord_histogram *histogram, struct proto_redund
     line->levels[level] += count;
     if (__builtin_popcountll(standing.kept) < key->data_count)
         line->lost += count;
+    uint64_t filling = proto_slots_filling(placement, partition);
     for (uint32_t index = 0; index < placement->width; index++) {
         uint32_t osd = proto_slot_osd(placement, partition, index);
         size_t place = osd < PROTO_OSD_NONE ? histogram->place_by_id[osd] : 0;
-        if (place > 0)
-            histogram->osd_levels[place - 1][level] += count;
+        if (place == 0)
+            continue;
+        histogram->osd_levels[place - 1][level] += count;
+        if (filling >> index & 1)
+            histogram->osds[place - 1].filling += count;
     }
 }
 
 bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
-                         const struct proto_placement *placement,
+                         const struct proto_placement *placement, const uint64_t *stranded,
                          const uint64_t counts[COORD_STRIPES_GROUP])
 {
     struct proto_redundancy_line *line = line_of(histogram, key, placement->width);
     if (!line)
         return false;
-    for (uint32_t i = 0; i < COORD_STRIPES_GROUP; i++)
-        if (counts[i] > 0)
-            partition_add(histogram, line, key, placement, key->partition + i, counts[i]);
+    for (uint32_t i = 0; i < COORD_STRIPES_GROUP; i++) {
+        uint32_t partition = key->partition + i;
+        if (counts[i] == 0)
+            continue;
+        partition_add(histogram, line, key, placement, partition, counts[i]);
+        if (stranded && stranded[partition / 64] >> partition % 64 & 1)
+            histogram->stranded += counts[i];
+    }
     return true;
 }

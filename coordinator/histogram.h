@@ -15,16 +15,18 @@ struct coord_histogram {
     size_t osd_count;
     struct proto_redundancy_line lines[COORD_HISTOGRAM_LINES];
     size_t line_count;
+    uint64_t stranded; /* stripes */
     uint64_t osd_levels[COORD_OSDS_MAX][PROTO_LEVELS]; /* what osds[].levels points to */
     uint64_t line_levels[COORD_HISTOGRAM_LINES][PROTO_LEVELS];
 };
 
 /* Zero-initialise, add the OSDs by id, then counters by key. */
 void coord_histogram_osd(struct coord_histogram *histogram, const struct proto_osd *osd);
-/* The counters of a row. False if there is no room for another line; nothing was added then.
+/* The counters of a row; stranded: a bit per partition with a slot that has nowhere to go, NULL:
+ * none. False if there is no room for another line; nothing was added then.
  * Counters of a bucket coded alike that follow each other share a line. */
 bool coord_histogram_add(struct coord_histogram *histogram, const struct coord_stripes_key *key,
-                         const struct proto_placement *placement,
+                         const struct proto_placement *placement, const uint64_t *stranded,
                          const uint64_t counts[COORD_STRIPES_GROUP]);
 
 #endif

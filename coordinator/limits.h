@@ -60,6 +60,11 @@ enum {
     COORD_REPAIR_WALK_BYTES = 4 << 20, /* of checksums in the runs looked at in one step */
     COORD_REPAIR_WAIT_MS_MIN = 30000,  /* before a run that failed is tried again, doubling */
     COORD_REPAIR_WAIT_MS_MAX = 1800000,
+
+    /* slots that move */
+    COORD_MOVES_MAX = 1024, /* in one entry */
+    COORD_FILL_MAX = 1024,  /* partitions in one job of an OSD */
+    COORD_FILLS_MAX = 8,    /* OSDs with a job at a time: each of them walks over the maps */
 };
 
 #endif

@@ -63,7 +63,7 @@ static enum lilio_err make_parts(struct coord_service *service)
     service->leases = (struct coord_table){.value_size = sizeof(uint32_t),
                                            .limit = 2 * COORD_LEASES_MAX}; /* old and new ones */
     if (!service->osds || proto_arena_new(&service->arena) || service_gc_init(service) ||
-        service_repair_init(service))
+        service_repair_init(service) || service_fill_init(service))
         return LILIO_E_NOMEM;
     return service_rounds_init(service);
 }
@@ -107,6 +107,7 @@ void coord_service_free(struct coord_service **service)
     live_drop(it);
     service_gc_release(it);
     service_repair_release(it);
+    service_fill_release(it);
     service_rounds_release(it);
     proto_arena_free(&it->arena);
     free(it->osds);
@@ -131,6 +132,8 @@ enum lilio_err coord_service_lead(struct coord_service *service, struct lilio_er
     service_osds_lead(service);
     service_gc_lead(service);
     service_repair_lead(service);
+    service_moves_lead(service);
+    service_fill_lead(service);
     service_rounds_lead(service);
     service->options.fresh = false;
     service->leads = true;
@@ -293,6 +296,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_osd_bind:
     case PROTO_MSG_osd_heartbeat:
     case PROTO_MSG_osd_complete:
+    case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_get:
     case PROTO_MSG_repair_set:
     case PROTO_MSG_coordinator_change:
@@ -332,6 +336,7 @@ static void leader_request(struct coord_service *service, const struct coord_req
     case PROTO_MSG_session_close:
     case PROTO_MSG_verified:
     case PROTO_MSG_osd_complete:
+    case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_set:
         change(service, request, false /* session */, false /* adds */);
         break;
@@ -383,6 +388,8 @@ void coord_service_tick(struct coord_service *service)
     service_osds_tick(service);
     service_gc_tick(service);
     service_repair_tick(service);
+    service_fill_tick(service);
+    service_moves_tick(service);
     service_walks_tick(service);
 }
 

@@ -73,7 +73,8 @@ bool service_map(struct coord_service *service, bool with_slots, struct proto_cl
     for (size_t i = 0; i < placements; i++) {
         ret->placements[i] = *coord_state_placement_at(service->state, i);
         if (!with_slots)
-            ret->placements[i].slots = base_slice(NULL, 0);
+            ret->placements[i].slots = ret->placements[i].filling = ret->placements[i].previous =
+                ret->placements[i].moved = ret->placements[i].changed = base_slice(NULL, 0);
     }
     return true;
 }
@@ -101,6 +102,7 @@ void service_hello(struct coord_service *service, const struct coord_request *re
     if (place != SIZE_MAX) {
         service_gc_again(service, place);
         service_repair_forget(service, place);
+        service_fill_forget(service, place);
     }
     if (!other && coord_state_hello_changes(service->state, &hello))
         service_propose_request(service, request);
@@ -234,6 +236,7 @@ static void note_bound(struct coord_service *service, const struct proto_osd_hea
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
     service_repair_note(service, place, beat);
+    service_fill_note(service, place, beat);
     change_state(service, place, beat->state == PROTO_OSD_FAILED ? PROTO_OSD_FAILED : PROTO_OSD_UP);
 }
 
@@ -274,12 +277,15 @@ void service_orders(struct coord_service *service, const struct coord_request *r
     };
     struct proto_collect_job jobs[COORD_COLLECT_MAX];
     struct proto_repair_job repairs[COORD_REPAIR_OPEN_MAX];
+    struct proto_fill_job fill;
     if (sender == SENDER_BOUND && beat.state == PROTO_OSD_UP) {
         orders.collect = jobs;
         orders.collect_count = service_gc_hand(service, place, jobs);
         orders.repair = repairs;
         orders.repair_count = service_repair_hand(service, place, repairs);
         orders.repair_share = service_repair_share(service);
+        orders.fills = &fill;
+        orders.fills_count = service_fill_hand(service, place, &fill);
     }
     if (orders.changed && !service_map(service, true /* with slots */, &orders.map))
         service_refuse(service, request, LILIO_E_NOMEM, NULL);

@@ -5,6 +5,7 @@
 #include "coordinator/service.h"
 #include "coordinator/state_priv.h"
 #include "coordinator/table.h"
+#include "proto/redundancy.h"
 
 enum {
     TICK_MS = 250,       /* time is looked at this often */
@@ -124,6 +125,26 @@ struct repair {
     size_t sample_count;                          /* ever taken */
 };
 
+/* Moves of slots are planned when the map changed. */
+struct moves {
+    uint64_t round;         /* of the entry under way */
+    uint64_t planned_epoch; /* at this one there is nothing left to move */
+};
+
+/* The job an OSD fills slots by; same place as in the state. */
+struct fill {
+    uint64_t id;               /* 0 = none */
+    bool handed;               /* it is in the OSD's orders */
+    uint64_t begun_ms, due_ms; /* due: before it there is none, the last one failed */
+    uint64_t heard_ms;         /* when it was given, or a heartbeat last named it */
+    uint64_t rows, rows_done;
+    uint32_t good;       /* slots of its partitions that are */
+    uint32_t least_good; /* those with less failed last, others have their turn */
+    uint32_t tries;
+    char reason[128];
+    uint64_t slots, epoch; /* slots of the OSD that fill, at this epoch of the map */
+};
+
 struct coord_service {
     struct coord_service_options options;
     struct coord_state *state;
@@ -155,6 +176,9 @@ struct coord_service {
     struct walk_pin walks[COORD_SCANS_MAX];
     struct gc gc;
     struct repair repair;
+    struct moves moves;
+    struct fill *fills;            /* COORD_OSDS_MAX */
+    uint64_t fill_id, fill_states; /* states of all OSDs when they were last looked at */
     uint64_t space_ms; /* when space was last looked at */
     bool space_left;
 };
@@ -257,6 +281,31 @@ void service_repair_tick(struct coord_service *service);
 /* The numbers of repair in a status; zeros unless this one leads. */
 void service_repair_status(const struct coord_service *service, struct proto_status *ret);
 void service_repair_read(struct coord_service *service, const struct coord_request *request);
+
+/* ---- slots that move (service_moves.c) ---- */
+
+void service_moves_lead(struct coord_service *service);
+void service_moves_tick(struct coord_service *service);
+/* A bit per partition with a slot whose OSD is out and which has nowhere to go, in the arena; NULL:
+ * no memory. */
+uint64_t *service_moves_stranded(struct coord_service *service,
+                                 const struct proto_placement *placement);
+
+/* ---- slots that fill (service_fill.c) ---- */
+
+enum lilio_err service_fill_init(struct coord_service *service);
+void service_fill_release(struct coord_service *service);
+void service_fill_lead(struct coord_service *service);
+/* What a heartbeat of the disk that is bound says about its job. */
+void service_fill_note(struct coord_service *service, size_t place,
+                       const struct proto_osd_heartbeat *beat);
+/* A job for the OSD: how many, 0 or 1. Uses the arena. */
+size_t service_fill_hand(struct coord_service *service, size_t place, struct proto_fill_job *ret);
+/* The OSD began anew: it has no job. */
+void service_fill_forget(struct coord_service *service, size_t place);
+void service_fill_tick(struct coord_service *service);
+/* OSDs with slots that fill; false: no memory. */
+bool service_fill_status(struct coord_service *service, struct proto_status *ret);
 
 /* ---- reads (service_reads.c) ---- */
 

@@ -140,7 +140,8 @@ static void read_status(struct coord_service *service, const struct coord_reques
         .osd_silent_ms_count = osds,
     };
     service_repair_status(service, &reply);
-    bool made = reply.osd_silent_ms && service_map(service, false /* without slots */, &reply.map);
+    bool made = reply.osd_silent_ms && service_fill_status(service, &reply) &&
+                service_map(service, false /* without slots */, &reply.map);
     for (size_t i = 0; i < osds && made; i++)
         reply.osd_silent_ms[i] = service_osd_silent_ms(service, i);
     answer_or_refuse(service, request, made ? LILIO_OK : LILIO_E_NOMEM, &(struct lilio_errinfo){0},
@@ -174,6 +175,21 @@ static enum lilio_err lines_name(const struct coord_view *view, struct coord_his
 }
 
 /* Adds up a page of counters; what is left over begins the next one. */
+/* Of a placement, found once. NULL: nothing is, or there is no memory. */
+struct stranded {
+    uint32_t placement;
+    bool found;
+    uint64_t *bits;
+};
+
+static const uint64_t *stranded_of(struct coord_service *service, struct stranded *last,
+                                   const struct proto_placement *placement)
+{
+    if (!last->found || last->placement != placement->id)
+        *last = (struct stranded){placement->id, true, service_moves_stranded(service, placement)};
+    return last->bits;
+}
+
 static enum lilio_err histogram_fill(struct coord_service *service, struct base_slice after,
                                      struct coord_histogram *histogram,
                                      struct proto_redundancy *reply, struct lilio_errinfo *info)
@@ -183,6 +199,7 @@ static enum lilio_err histogram_fill(struct coord_service *service, struct base_
         proto_arena_take(service->arena, COORD_STRIPES_PAGE * sizeof *items);
     struct coord_key *last = proto_arena_take(service->arena, sizeof *last);
     size_t count = 0, done = 0;
+    struct stranded stranded = {0};
     if (!items || !last)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
     enum lilio_err err = coord_read_stripes(&view, after, items, COORD_STRIPES_PAGE, &count, info);
@@ -191,7 +208,8 @@ static enum lilio_err histogram_fill(struct coord_service *service, struct base_
             coord_state_placement(service->state, items[done].key.placement);
         if (!placement)
             return lilio_fail(info, LILIO_E_CORRUPT, "a counter of stripes has no placement");
-        room = coord_histogram_add(histogram, &items[done].key, placement, items[done].counts);
+        room = coord_histogram_add(histogram, &items[done].key, placement,
+                                   stranded_of(service, &stranded, placement), items[done].counts);
     }
     reply->more = done < count || count == COORD_STRIPES_PAGE;
     if (!err && reply->more) {
@@ -226,6 +244,7 @@ static void read_redundancy(struct coord_service *service, const struct coord_re
         reply.lines_count = histogram->line_count;
         reply.osds = histogram->osds;
         reply.osds_count = histogram->osd_count;
+        reply.stranded = histogram->stranded;
     }
     answer_or_refuse(service, request, err, &info, &proto_type_redundancy, &reply);
 }

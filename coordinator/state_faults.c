@@ -65,26 +65,43 @@ static uint8_t *young_osds(struct coord_state *state, uint64_t epoch)
     return young;
 }
 
+/* The fragments of a partition that were not written to where they belong now. */
+static uint64_t misplaced(const struct proto_placement *placement, uint32_t partition,
+                          uint64_t epoch, const uint8_t *young)
+{
+    uint64_t mask = proto_slots_moved(placement, partition, epoch);
+    for (uint8_t index = 0; young && index < placement->width; index++) {
+        uint32_t osd = proto_slot_osd(placement, partition, index);
+        if (osd > COORD_OSD_ID_MAX || young[osd / 8] >> osd % 8 & 1)
+            mask |= bit(index);
+    }
+    return mask;
+}
+
 enum lilio_err coord_faults_rebound(struct coord_command *command, const struct proto_data_row *row,
                                     uint64_t epoch, struct coord_faults *faults)
 {
     const struct proto_placement *placement = coord_state_placement(command->state, row->placement);
     const uint8_t *young = young_osds(command->state, epoch);
-    if (!young || !placement || placement->width != faults->total)
+    if (!placement || placement->width != faults->total || command->state->failed ||
+        (!young && placement->changed.size == 0))
         return command->state->failed;
     if (LILIO_PLANTED("commit_ignores_incarnation"))
         return LILIO_OK;
-    LILIO_MARK("coordinator/commit_across_rebinding");
-    enum lilio_err err = masks_make(command, faults);
-    for (uint32_t stripe = 0; stripe < faults->stripe_count && !err; stripe++) {
+    if (young)
+        LILIO_MARK("coordinator/commit_across_rebinding");
+    for (uint32_t stripe = 0; stripe < faults->stripe_count; stripe++) {
         uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);
-        for (uint8_t index = 0; index < faults->total; index++) {
-            uint32_t osd = proto_slot_osd(placement, partition, index);
-            if (osd > COORD_OSD_ID_MAX || young[osd / 8] >> osd % 8 & 1)
-                faults->missing[stripe] |= bit(index);
-        }
+        uint64_t mask = misplaced(placement, partition, epoch, young);
+        if (mask == 0)
+            continue;
+        if (!young)
+            LILIO_MARK("coordinator/commit_across_move");
+        if (masks_make(command, faults))
+            return command->state->failed;
+        faults->missing[stripe] |= mask;
     }
-    return err;
+    return LILIO_OK;
 }
 
 enum lilio_err coord_faults_set(struct coord_command *command, struct coord_faults *faults,
@@ -181,6 +198,18 @@ static bool report_run(struct coord_command *command, struct base_oid oid,
     return coord_range_any(command, COORD_REFS, &key, &end);
 }
 
+/* Found good by an OSD that has the slot no more: it proves nothing about the one that has. */
+static bool is_outdated(const struct coord_command *command, const struct proto_data_row *row,
+                        const struct proto_fragment_report *item)
+{
+    const struct proto_placement *placement = coord_state_placement(command->state, row->placement);
+    if (item->kind != KIND_GOOD || !placement)
+        return false;
+    uint32_t partition = proto_partition(placement->partition_bits, row->oid, item->stripe);
+    return proto_slots_moved(placement, partition, 0) >> item->index & 1 &&
+           proto_slot_osd(placement, partition, item->index) != item->osd;
+}
+
 /* The items are about one run. Those that name no fragment of it say nothing. */
 static void report_apply(struct coord_command *command, const struct proto_fragment_report *items,
                          size_t count)
@@ -192,6 +221,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
         return;
     for (size_t i = 0; i < count; i++)
         if (items[i].stripe < faults.stripe_count && items[i].index < faults.total &&
+            !is_outdated(command, &row, &items[i]) &&
             coord_faults_set(command, &faults, items[i].stripe, items[i].index, items[i].kind))
             return;
     if (!faults.missing || coord_faults_store(command, &faults, &row))

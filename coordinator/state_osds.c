@@ -75,9 +75,7 @@ static enum lilio_err placement_load(struct coord_state *state, struct base_slic
     if (err)
         return err;
     state->placement_count++;
-    if (placement->row.partition_bits > 16 || placement->row.width == 0 ||
-        placement->row.slots.size != (size_t)2 * placement->row.width
-                                         << placement->row.partition_bits)
+    if (!proto_placement_sized(&placement->row))
         return lilio_fail(info, LILIO_E_CORRUPT, "the slots of placement %u contradict its width",
                           placement->row.id);
     return LILIO_OK;
@@ -425,11 +423,18 @@ static size_t members(const struct coord_state *state, struct proto_osd *ret)
     return count;
 }
 
+/* What the tables of a placement may come to, once slots were moved. */
+static size_t table_bytes(const struct proto_placement *placement)
+{
+    size_t slots = (size_t)placement->width << placement->partition_bits;
+    return 2 * slots + 2 * slots + 2 * (slots / 8 + 1) + ((size_t)8 << placement->partition_bits);
+}
+
 static size_t slot_bytes(const struct coord_state *state)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < state->placement_count; i++)
-        bytes += state->placements[i].row.slots.size;
+        bytes += table_bytes(&state->placements[i].row);
     return bytes;
 }
 
@@ -440,7 +445,7 @@ static enum lilio_err placement_compute(struct coord_command *command,
     struct coord_state *state = command->state;
     size_t size = (size_t)2 * placement->width << placement->partition_bits;
     if (state->placement_count == COORD_PLACEMENTS_MAX ||
-        slot_bytes(state) + size > COORD_SLOT_BYTES_MAX)
+        slot_bytes(state) + table_bytes(placement) > COORD_SLOT_BYTES_MAX)
         return coord_refuse(command, LILIO_E_TOO_BIG,
                             "the cluster map has no room for another stripe width");
     struct proto_osd *osds = coord_take(state, (state->osd_count + 1) * sizeof *osds);
@@ -477,15 +482,25 @@ enum lilio_err coord_placement_make(struct coord_command *command,
     enum lilio_err err = placement_compute(command, profile, &placement);
     if (err)
         return err;
-    struct coord_key key = coord_key_u32(placement.id);
-    coord_put(state, COORD_SLOTS, &key, &proto_type_placement, &placement);
-    struct coord_placement *kept = &state->placements[state->placement_count];
-    if (!state->failed && row_keep(state, &proto_type_placement, base_buffer_slice(&state->packed),
-                                   &kept->packed, &kept->row, &command->info))
-        return coord_failed(state, command->info.err, &command->info);
+    err = coord_placement_put(command, state->placement_count, &placement);
+    if (err)
+        return err;
     state->placement_count++;
     state->row.next_placement_id++;
     state->row.epoch++;
     *ret_id = placement.id;
+    return state->failed;
+}
+
+enum lilio_err coord_placement_put(struct coord_command *command, size_t place,
+                                   const struct proto_placement *row)
+{
+    struct coord_state *state = command->state;
+    struct coord_placement *kept = &state->placements[place];
+    struct coord_key key = coord_key_u32(row->id);
+    coord_put(state, COORD_SLOTS, &key, &proto_type_placement, row);
+    if (!state->failed && row_keep(state, &proto_type_placement, base_buffer_slice(&state->packed),
+                                   &kept->packed, &kept->row, &command->info))
+        return coord_failed(state, command->info.err, &command->info);
     return state->failed;
 }

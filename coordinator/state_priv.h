@@ -178,6 +178,8 @@ enum lilio_err coord_apply_osd_complete(struct coord_command *command);
 enum lilio_err coord_apply_gc_done(struct coord_command *command);
 enum lilio_err coord_apply_tick(struct coord_command *command);
 enum lilio_err coord_apply_repair_set(struct coord_command *command);
+enum lilio_err coord_apply_slots_move(struct coord_command *command);
+enum lilio_err coord_apply_slots_filled(struct coord_command *command);
 
 /* ---- sessions (state_sessions.c) ---- */
 
@@ -262,8 +264,8 @@ struct coord_faults {
 /* From the exceptions of a row that coord_run_check() let pass. */
 enum lilio_err coord_faults_load(struct coord_command *command, const struct proto_data_row *row,
                                  struct coord_faults *ret);
-/* Enters fragments whose OSD was bound after epoch, or that no OSD holds, as missing (design rule
- * 2). */
+/* Enters fragments whose OSD was bound, or whose slot was moved, after epoch, or that no OSD holds,
+ * as missing (design rule 2). */
 enum lilio_err coord_faults_rebound(struct coord_command *command, const struct proto_data_row *row,
                                     uint64_t epoch, struct coord_faults *faults);
 /* Sets what is known about one fragment: 0 good, 1 missing, 3 corrupt. */
@@ -309,6 +311,9 @@ enum lilio_err coord_stripes_load(struct coord_state *state, struct lilio_errinf
 
 enum lilio_err coord_map_load(struct coord_state *state, struct lilio_errinfo *info);
 void coord_map_release(struct coord_state *state);
+/* Writes a changed placement at its place and keeps it; the caller moves the epoch. */
+enum lilio_err coord_placement_put(struct coord_command *command, size_t place,
+                                   const struct proto_placement *row);
 /* The placement of a width, made if there is none. Refuses with INVALID and how many OSDs it takes.
  */
 enum lilio_err coord_placement_make(struct coord_command *command,

@@ -57,6 +57,7 @@ enum {
     OSD_REBUILD_SILENCE_MS = 4000,      /* a source that says nothing this long is silent */
     OSD_REBUILD_OWN_TIMEOUT_MS = 60000, /* our own store may be slow, but not for ever */
     OSD_REBUILD_COORDINATOR_MS = 30000, /* patience with a coordinator that is gone */
+    OSD_FILL_FAILURES_MAX = 1024,       /* of one job; it begins anew after a while then */
     OSD_REBUILD_KEEP_ALIVE_MS = 60000,  /* a pinned walk lapses when nobody asks */
 };
 

@@ -305,6 +305,8 @@ static void repair_tell(struct osd_member *member, struct proto_osd_heartbeat *h
     heartbeat->repaired_count = news->repaired_count;
     heartbeat->repair_bytes = news->bytes;
     heartbeat->clients = news->clients;
+    heartbeat->fills = &news->fill;
+    heartbeat->fills_count = news->fill_count;
 }
 
 /* One heartbeat. *ret_more: there is more to report at once. */

@@ -52,6 +52,7 @@ struct osd_task {
     const struct proto_scan_row *row;
     uint32_t stripe, index;
     bool again; /* of the last walk: not counted as expected */
+    bool fill;  /* of a slot that fills, not of a repair job */
 };
 enum osd_task_outcome { OSD_TASK_PRESENT, OSD_TASK_REBUILT, OSD_TASK_GONE, OSD_TASK_FAILED };
 

@@ -24,7 +24,7 @@
 
 #include "base/planted.h"
 #include "osd/limits.h"
-#include "osd/worker.h"
+#include "osd/walk.h"
 
 #include "base/banned.h"
 
@@ -37,7 +37,8 @@ struct run {
     struct osd_worker worker;
     struct proto_map_ref *map; /* pinned */
     struct osd_engine *engine;
-    uint64_t scan_id, asked_ms, published_ms;
+    struct osd_walk walk;
+    uint64_t published_ms;
     uint64_t levels[OSD_LEVELS]; /* fragments at each */
 };
 
@@ -232,80 +233,16 @@ static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
 
 /* ---- walks ---- */
 
-static enum lilio_err scan_open(struct run *run, uint64_t *ret_index, uint64_t *ret_epoch,
-                                struct lilio_errinfo *info)
-{
-    struct proto_scan_open open = {.bucket_id = 0};
-    struct proto_scan scan;
-    enum lilio_err err =
-        call(run, &proto_type_scan_open, &open, &proto_type_scan, run->worker.arena, &scan, info);
-    if (err)
-        return lilio_prefix(info, err, "pinning the maps");
-    run->scan_id = scan.id;
-    *ret_index = scan.index;
-    *ret_epoch = scan.epoch;
-    return LILIO_OK;
-}
-
-/* The coordinator lets go of a walk by itself; this only saves it the wait. */
-static void scan_close(struct run *run)
-{
-    struct proto_scan_close close = {.id = run->scan_id};
-    struct lilio_errinfo info = {0};
-    enum lilio_err err = LILIO_OK;
-    if (run->scan_id)
-        err = osd_link_call(run->worker.link, 0, &proto_type_scan_close, &close, NULL,
-                            run->worker.arena, NULL, OSD_COORDINATOR_TIMEOUT_MS, &info);
-    if (err)
-        base_log_write(osd_node_log(node_of(run)), BASE_LOG_DEBUG, "rebuild", "scan_not_closed",
-                       "reason=%s", info.text);
-    run->scan_id = 0;
-}
-
-static enum lilio_err page_get(struct run *run, struct base_oid after, struct osd_page **ret_page,
-                               struct lilio_errinfo *info)
-{
-    struct proto_scan_next next = {.id = run->scan_id, .after = after};
-    struct osd_page *page = calloc(1, sizeof *page);
-    enum lilio_err err = page ? proto_arena_new(&page->arena) : LILIO_E_NOMEM;
-    if (err) {
-        free(page);
-        return lilio_fail(info, err, "no memory for a page");
-    }
-    page->references = 1;
-    err = call(run, &proto_type_scan_next, &next, &proto_type_scan_page, page->arena, &page->page,
-               info);
-    run->asked_ms = now_ms(run);
-    if (err) {
-        osd_page_drop(&page);
-        return lilio_prefix(info, err, "walking the maps");
-    }
-    page->reply = osd_link_reply_take(run->worker.link);
-    *ret_page = page;
-    return LILIO_OK;
-}
-
-/* A page that takes long to work off must not let the walk lapse. */
-static enum lilio_err keep_alive(struct run *run, struct base_oid last, struct lilio_errinfo *info)
-{
-    struct osd_page *page = NULL;
-    if (now_ms(run) - run->asked_ms < OSD_REBUILD_KEEP_ALIVE_MS)
-        return LILIO_OK;
-    enum lilio_err err = page_get(run, last, &page, info);
-    osd_page_drop(&page);
-    return err;
-}
-
 /* Called for each fragment that must be here. */
 typedef enum lilio_err (*each_fragment)(struct run *run, const struct osd_task *task,
                                         unsigned level, struct lilio_errinfo *info);
-struct walk {
+struct pass {
     each_fragment each;
     bool again;  /* it is the last one, at a newer index */
     bool counts; /* it is the one that counts what is expected */
 };
 
-static enum lilio_err walk_row(struct run *run, const struct walk *walk, struct osd_task *task,
+static enum lilio_err walk_row(struct run *run, const struct pass *pass, struct osd_task *task,
                                struct lilio_errinfo *info)
 {
     const struct proto_cluster_map *map = proto_map_ref_get(run->map);
@@ -319,18 +256,18 @@ static enum lilio_err walk_row(struct run *run, const struct walk *walk, struct 
         for (; !err && own; own &= own - 1) {
             task->stripe = stripe;
             task->index = (uint32_t)__builtin_ctzll(own);
-            err = walk->each(run, task, level, info);
+            err = pass->each(run, task, level, info);
         }
     }
     return err;
 }
 
 /* Nothing can be said about its fragments, so at least one is not proven. Counted by one walk. */
-static void bad_row(struct run *run, const struct walk *walk, const struct osd_task *task,
+static void bad_row(struct run *run, const struct pass *pass, const struct osd_task *task,
                     const char *why)
 {
     char reason[256];
-    if (!walk->counts)
+    if (!pass->counts)
         return;
     (void)snprintf(reason, sizeof reason, "its row in the maps is unusable: %.200s", why);
     run->state->expected++;
@@ -338,7 +275,7 @@ static void bad_row(struct run *run, const struct walk *walk, const struct osd_t
     keep_failure(run, task, LILIO_E_MALFORMED, reason);
 }
 
-static enum lilio_err walk_page(struct run *run, const struct walk *walk, struct osd_page *page,
+static enum lilio_err walk_page(struct run *run, const struct pass *pass, struct osd_page *page,
                                 struct base_oid last, struct lilio_errinfo *info)
 {
     enum lilio_err err = LILIO_OK;
@@ -346,31 +283,31 @@ static enum lilio_err walk_page(struct run *run, const struct walk *walk, struct
         struct osd_task task = {
             .page = page,
             .row = &page->page.rows[i],
-            .again = walk->again,
+            .again = pass->again,
         };
         struct lilio_errinfo bad = {0};
         if (proto_row_check(&task.row->data, &bad))
-            bad_row(run, walk, &task, bad.text);
+            bad_row(run, pass, &task, bad.text);
         else
-            err = walk_row(run, walk, &task, info);
+            err = walk_row(run, pass, &task, info);
         if (!err)
-            err = keep_alive(run, last, info);
+            err = osd_walk_keep_alive(&run->walk, last, info);
         publish(run, /* now */ false);
     }
     return err;
 }
 
-static enum lilio_err walk_all(struct run *run, const struct walk *walk, struct lilio_errinfo *info)
+static enum lilio_err walk_all(struct run *run, const struct pass *pass, struct lilio_errinfo *info)
 {
     struct base_oid last = {0, 0};
     enum lilio_err err = LILIO_OK;
     bool more = true;
     while (!err && more) {
         struct osd_page *page;
-        err = page_get(run, last, &page, info);
+        err = osd_walk_page(&run->walk, last, &page, info);
         if (err)
             return err;
-        err = walk_page(run, walk, page, last, info);
+        err = walk_page(run, pass, page, last, info);
         if (page->page.rows_count > 0)
             last = page->page.rows[page->page.rows_count - 1].data.oid;
         more = page->page.more && page->page.rows_count > 0;
@@ -449,18 +386,11 @@ static enum lilio_err each_newer(struct run *run, const struct osd_task *task, u
 
 /* ---- the run ---- */
 
-/* Our map must be at least as new as the rows, so that it knows their placements. */
-static enum lilio_err pin_map(struct run *run, uint64_t epoch, struct lilio_errinfo *info)
+static enum lilio_err pin_map(struct run *run, struct lilio_errinfo *info)
 {
-    uint64_t until = now_ms(run) + WELCOME_MS;
-    while (osd_node_epoch(node_of(run)) < epoch) {
-        if (now_ms(run) >= until)
-            return lilio_fail(info, LILIO_E_UNAVAILABLE, "no map of epoch %" PRIu64 " arrived",
-                              epoch);
-        osd_node_member_wake(node_of(run), /* again */ false);
-        if (!osd_link_sleep(run->worker.link, -1, WAIT_STEP_MS))
-            return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
-    }
+    enum lilio_err err = osd_walk_map_wait(&run->walk, info);
+    if (err)
+        return err;
     proto_map_ref_drop(&run->map);
     run->map = osd_node_map_take(node_of(run));
     return LILIO_OK;
@@ -489,49 +419,48 @@ static void phase(struct run *run, enum osd_rebuild_phase phase)
 /* Pins the maps and counts. */
 static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
 {
-    struct walk walk = {.each = each_count, .counts = true};
-    uint64_t epoch = 0;
-    enum lilio_err err = scan_open(run, &run->state->index, &epoch, info);
+    struct pass pass = {.each = each_count, .counts = true};
+    enum lilio_err err = osd_walk_open(&run->walk, info);
+    run->state->index = run->walk.index;
     if (!err)
-        err = pin_map(run, epoch, info);
+        err = pin_map(run, info);
     if (!err)
         err = engine_new(run, info);
     if (!err)
-        err = walk_all(run, &walk, info);
+        err = walk_all(run, &pass, info);
     return err;
 }
 
 static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
 {
-    struct walk walk = {.each = each_mend};
+    struct pass pass = {.each = each_mend};
     enum lilio_err err = LILIO_OK;
     for (unsigned level = 0; !err && level < OSD_LEVELS; level++) {
         if (run->levels[level] == 0)
             continue;
-        err = walk_all(run, &walk, info);
+        err = walk_all(run, &pass, info);
         run->levels[level] = 0;
     }
     if (!err)
         err = osd_engine_drain(run->engine, info);
-    scan_close(run);
+    osd_walk_close(&run->walk);
     return err;
 }
 
 static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
 {
-    struct walk walk = {.each = each_newer, .again = true};
-    uint64_t index = 0, epoch = 0;
-    enum lilio_err err = scan_open(run, &index, &epoch, info);
-    if (!err && index > run->state->index) {
-        err = pin_map(run, epoch, info);
+    struct pass pass = {.each = each_newer, .again = true};
+    enum lilio_err err = osd_walk_open(&run->walk, info);
+    if (!err && run->walk.index > run->state->index) {
+        err = pin_map(run, info);
         if (!err)
             err = engine_new(run, info);
         if (!err)
-            err = walk_all(run, &walk, info);
+            err = walk_all(run, &pass, info);
         if (!err)
             err = osd_engine_drain(run->engine, info);
     }
-    scan_close(run);
+    osd_walk_close(&run->walk);
     return err;
 }
 
@@ -603,6 +532,7 @@ void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state
         .rebuild = rebuild,
         .options = osd_rebuild_options(rebuild),
         .state = state,
+        .walk.worker = &run.worker,
     };
     enum lilio_err err = run_new(&run, ret_info);
     if (!err)
@@ -615,7 +545,7 @@ void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state
     }
     osd_engine_free(&run.engine);
     if (run.worker.link)
-        scan_close(&run);
+        osd_walk_close(&run.walk);
     osd_worker_release(&run.worker);
     proto_map_ref_drop(&run.map);
 }

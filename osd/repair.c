@@ -24,6 +24,7 @@
 
 #include "base/mark.h"
 #include "base/planted.h"
+#include "osd/fill.h"
 #include "osd/rebuild_priv.h"
 #include "osd/throttle.h"
 #include "osd/worker.h"
@@ -34,6 +35,7 @@ enum {
     WAIT_MS = 200,       /* between two looks at a rebuild that runs, or a map that is old */
     MAP_TRIES = 25,      /* of those looks */
     PACE_MS = 50,        /* at most so long without a look at the clients while held back */
+    FILL_TURN = 64,      /* tasks of slots that fill between two looks at everything else */
     REPORT_AFTER_MS = 50 /* a job that is settled waits so long for others to report with */
 };
 
@@ -65,6 +67,7 @@ struct osd_repair {
     /* Worker only. */
     struct osd_worker worker;
     struct osd_engine *engine;
+    struct osd_fill *fill;
     struct proto_map_ref *map; /* the engine's */
     struct osd_throttle throttle;
     uint64_t served_seen; /* the node's count of client requests */
@@ -134,7 +137,9 @@ void osd_repair_orders(struct osd_repair *repair, const struct proto_osd_orders 
         place->job.id = orders->repair[i].id;
     }
     pthread_mutex_unlock(&repair->lock);
-    if (orders->repair_count > 0)
+    if (orders->fills_count > 0 && serving)
+        osd_fill_order(repair->fill, &orders->fills[0]);
+    if (orders->repair_count + orders->fills_count > 0)
         wake(repair);
 }
 
@@ -160,6 +165,7 @@ void osd_repair_news(struct osd_repair *repair, struct osd_repair_news *ret)
         ret->repaired[at].reason = base_slice(ret->reasons[at], size);
     }
     pthread_mutex_unlock(&repair->lock);
+    ret->fill_count = osd_fill_news(repair->fill, &ret->fill, ret->fill_reason);
 }
 
 void osd_repair_confirmed(struct osd_repair *repair, const struct osd_repair_news *news)
@@ -171,6 +177,8 @@ void osd_repair_confirmed(struct osd_repair *repair, const struct osd_repair_new
                 repair->places[p].job.id == news->repaired[i].id)
                 repair->places[p].state = STATE_FREE;
     pthread_mutex_unlock(&repair->lock);
+    if (news->fill_count > 0)
+        osd_fill_confirmed(repair->fill, &news->fill);
 }
 
 /* ---- jobs, on the worker's thread ---- */
@@ -231,6 +239,8 @@ static void settled_finish(struct osd_repair *repair)
         left += place->state == STATE_WAITING || place->state == STATE_ACTIVE;
     }
     pthread_mutex_unlock(&repair->lock);
+    if (repair->worker.reports_lost) /* some of them may have been about a slot that fills */
+        osd_fill_fail(repair->fill, LILIO_E_UNAVAILABLE, "what was found could not be reported");
     repair->worker.reports_lost = false;
     repair->settled = 0;
     if (left <= done)
@@ -246,22 +256,30 @@ static void settled_look(struct osd_repair *repair)
 
 /* ---- what the engine tells ---- */
 
+static void rebuilt(struct osd_repair *repair, uint32_t bytes)
+{
+    osd_throttle_done(&repair->throttle, bytes, now_ns(repair));
+    pthread_mutex_lock(&repair->lock);
+    repair->bytes += bytes;
+    pthread_mutex_unlock(&repair->lock);
+}
+
 static void on_done(void *context, const struct osd_task *task, enum osd_task_outcome outcome,
                     uint32_t bytes, enum lilio_err err, const char *reason)
 {
     struct osd_repair *repair = context;
+    const struct proto_cluster_map *map = proto_map_ref_get(repair->map);
     const struct proto_data_row *row = &task->row->data;
+    if (outcome == OSD_TASK_REBUILT)
+        rebuilt(repair, bytes);
+    if (task->fill) {
+        osd_fill_closed(repair->fill, map, task, outcome);
+        return;
+    }
     struct place *place = active_of(repair, row->oid);
     if (outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT ||
         LILIO_PLANTED("repair_hides_failures"))
-        osd_worker_report(&repair->worker, proto_map_ref_get(repair->map), row, task->stripe,
-                          task->index, OSD_REPORT_GOOD);
-    if (outcome == OSD_TASK_REBUILT) {
-        osd_throttle_done(&repair->throttle, bytes, now_ns(repair));
-        pthread_mutex_lock(&repair->lock);
-        repair->bytes += bytes;
-        pthread_mutex_unlock(&repair->lock);
-    }
+        osd_worker_report(&repair->worker, map, row, task->stripe, task->index, OSD_REPORT_GOOD);
     LILIO_ASSERT(place);
     struct proto_repair_result *result = &place->result;
     switch (outcome) {
@@ -303,6 +321,8 @@ static void on_source_read(void *context, uint64_t bytes)
 static void engine_drop(struct osd_repair *repair, enum lilio_err err, const char *reason)
 {
     osd_engine_free(&repair->engine);
+    osd_fill_forget_tasks(repair->fill);
+    osd_fill_fail(repair->fill, err, reason);
     for (size_t i = 0; i < OSD_REPAIR_JOBS; i++) {
         struct place *place = &repair->places[i];
         pthread_mutex_lock(&repair->lock);
@@ -462,6 +482,7 @@ static void map_catch_up(struct osd_repair *repair)
     }
 }
 
+/* place: of the job it is of; NULL: of a slot that fills. */
 static enum lilio_err task_add(struct osd_repair *repair, struct place *place,
                                const struct osd_task *task)
 {
@@ -476,7 +497,10 @@ static enum lilio_err task_add(struct osd_repair *repair, struct place *place,
         codec_fragment_size(&profile,
                             codec_stripe_length(&profile, row->stored_length, task->stripe)),
         now_ns(repair));
-    place->open++;
+    if (place)
+        place->open++;
+    else
+        osd_fill_opened(repair->fill);
     enum lilio_err err = osd_engine_add(repair->engine, task, &info);
     if (err)
         engine_drop(repair, err, info.text);
@@ -545,6 +569,15 @@ static void waiting_drop(struct osd_repair *repair)
     pthread_mutex_unlock(&repair->lock);
 }
 
+/* A rebuild mends the same fragments, the most endangered first. */
+static bool is_behind_rebuild(const struct osd_repair *repair)
+{
+    bool behind = repair->options.rebuild && osd_rebuild_runs(repair->options.rebuild);
+    if (behind)
+        LILIO_MARK("osd/repair_behind_rebuild");
+    return behind;
+}
+
 /* Begins a job if one may begin now. */
 static bool begin_next(struct osd_repair *repair)
 {
@@ -554,14 +587,40 @@ static bool begin_next(struct osd_repair *repair)
         waiting_drop(repair);
         return false;
     }
-    if (repair->options.rebuild && osd_rebuild_runs(repair->options.rebuild)) {
-        LILIO_MARK("osd/repair_behind_rebuild");
+    if (is_behind_rebuild(repair))
         return false;
-    }
     struct place *place = waiting_take(repair);
     if (place)
         job_begin(repair, place);
     return place != NULL;
+}
+
+/* Hands the engine what it can take of the slots that fill, unless a job waits. False if there is
+ * nothing to be done for them now. */
+static bool fill_next(struct osd_repair *repair)
+{
+    struct lilio_errinfo info = {0};
+    if (!osd_fill_wants(repair->fill))
+        return false;
+    if (!is_serving(repair)) {
+        osd_fill_fail(repair->fill, LILIO_E_UNAVAILABLE, "this OSD does not serve");
+        return false;
+    }
+    if (is_behind_rebuild(repair))
+        return false;
+    enum lilio_err err = osd_fill_begin(repair->fill, &info);
+    if (!err)
+        err = engine_ready(repair, &info);
+    bool found = true;
+    for (size_t i = 0; i < FILL_TURN && !err && found && !has_waiting(repair); i++) {
+        struct osd_task task;
+        err = osd_fill_next(repair->fill, proto_map_ref_get(repair->map), &task, &found, &info);
+        if (!err && found)
+            err = task_add(repair, NULL, &task);
+    }
+    if (err)
+        osd_fill_fail(repair->fill, err, info.text);
+    return true;
 }
 
 /* Sleeps until a job comes; false when it is to stop. */
@@ -583,19 +642,20 @@ static void *run(void *context)
     struct osd_repair *repair = context;
     bool go_on = true;
     while (go_on) {
-        bool begun = begin_next(repair);
+        bool begun = begin_next(repair) || fill_next(repair);
         if (repair->engine && osd_engine_busy(repair->engine))
             go_on = engine_step(repair) != LILIO_E_CANCELLED;
         settled_look(repair);
-        if (!begun && repair->active == 0)
-            go_on = rest(repair);
+        osd_fill_look(repair->fill, repair->map ? proto_map_ref_get(repair->map) : NULL);
+        if (!begun && repair->active == 0 && !(repair->engine && osd_engine_busy(repair->engine)))
+            go_on = go_on && rest(repair);
         else if (begun)
             go_on = go_on && osd_link_sleep(repair->worker.link, -1, 0);
     }
     osd_engine_free(&repair->engine);
     proto_map_ref_drop(&repair->map);
     osd_worker_release(&repair->worker);
-    return NULL;
+    return NULL; /* the fill goes when nobody tells of it any more */
 }
 
 enum lilio_err osd_repair_start(const struct osd_repair_options *options,
@@ -616,6 +676,8 @@ enum lilio_err osd_repair_start(const struct osd_repair_options *options,
     enum lilio_err err = repair->wake_fd < 0 ? LILIO_E_NOMEM : LILIO_OK;
     if (!err)
         err = osd_worker_init(&repair->worker, options->node, "repair", &link);
+    if (!err)
+        err = osd_fill_new(&repair->worker, &repair->fill);
     if (!err && pthread_create(&repair->thread, NULL, run, repair) != 0)
         err = LILIO_E_NOMEM;
     if (err) {
@@ -638,6 +700,7 @@ void osd_repair_stop(struct osd_repair **repair)
         pthread_join(mine->thread, NULL);
     if (mine->wake_fd >= 0)
         close(mine->wake_fd);
+    osd_fill_free(&mine->fill);
     pthread_mutex_destroy(&mine->lock);
     free(mine);
 }

@@ -1,5 +1,6 @@
-/* Mending what the maps call missing or corrupt in this OSD's slots: jobs come with the answers to
- * heartbeats, results go with the next ones. One worker thread feeds the engine of the rebuild.
+/* Mending what the maps call missing or corrupt in this OSD's slots, and filling slots that are new
+ * to it (osd/fill.h): jobs come with the answers to heartbeats, results go with the next ones. One
+ * worker thread feeds the engine of the rebuild; what is known to be missing goes first.
  *
  * Threads: start and stop from the owner thread, the rest from the heartbeat's.
  */
@@ -35,6 +36,9 @@ struct osd_repair_news {
     size_t repaired_count;
     uint64_t bytes;
     bool clients;
+    struct proto_fill_report fill; /* if there is one */
+    char fill_reason[256];
+    size_t fill_count;
 };
 void osd_repair_news(struct osd_repair *repair, struct osd_repair_news *ret);
 /* The leader has heard it. */

@@ -54,6 +54,26 @@ uint32_t proto_fragment_osd(const struct proto_cluster_map *map, const struct pr
                           index);
 }
 
+uint32_t proto_fragment_previous(const struct proto_cluster_map *map,
+                                 const struct proto_data_row *row, uint32_t stripe, uint32_t index)
+{
+    const struct proto_placement *placement = proto_map_placement(map, row->placement);
+    if (!placement || placement->previous.size == 0)
+        return PROTO_OSD_NONE;
+    return proto_slot_previous(
+        placement, proto_partition(placement->partition_bits, row->oid, stripe), index);
+}
+
+uint64_t proto_row_filling(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                           uint32_t stripe)
+{
+    const struct proto_placement *placement = proto_map_placement(map, row->placement);
+    if (!placement || placement->filling.size == 0)
+        return 0;
+    return proto_slots_filling(placement,
+                               proto_partition(placement->partition_bits, row->oid, stripe));
+}
+
 uint64_t proto_row_missing(const struct proto_data_row *row, uint32_t stripe)
 {
     uint64_t mask = 0;
@@ -125,25 +145,50 @@ enum lilio_err proto_row_check(const struct proto_data_row *row, struct lilio_er
 
 /* ---- the map ---- */
 
-static enum lilio_err check_placement(const struct proto_cluster_map *map,
-                                      const struct proto_placement *placement,
-                                      struct lilio_errinfo *info)
+static enum lilio_err check_osds(const struct proto_cluster_map *map,
+                                 const struct proto_placement *placement, struct base_slice table,
+                                 struct lilio_errinfo *info)
 {
-    if (placement->width < 1 || placement->width > CODEC_TOTAL_MAX ||
-        placement->partition_bits > PARTITION_BITS_MAX)
-        return lilio_fail(info, LILIO_E_MALFORMED,
-                          "placement %u: width or partition bits out of range", placement->id);
-    if (placement->slots.size != (size_t)2 * placement->width << placement->partition_bits)
-        return lilio_fail(info, LILIO_E_MALFORMED, "placement %u: %zu bytes of slots",
-                          placement->id, placement->slots.size);
-    for (size_t at = 0; at < placement->slots.size; at += 2) {
-        uint32_t osd = base_le16_get(placement->slots.data + at);
+    for (size_t at = 0; at + 2 <= table.size; at += 2) {
+        uint32_t osd = base_le16_get(table.data + at);
         if (osd != PROTO_OSD_NONE && !proto_map_osd(map, osd))
             return lilio_fail(info, LILIO_E_MALFORMED,
                               "placement %u: slot %zu names osd.%u, which is not in the map",
                               placement->id, at / 2, osd);
     }
     return LILIO_OK;
+}
+
+bool proto_placement_sized(const struct proto_placement *placement)
+{
+    if (placement->width < 1 || placement->width > CODEC_TOTAL_MAX ||
+        placement->partition_bits > PARTITION_BITS_MAX)
+        return false;
+    size_t slots = (size_t)placement->width << placement->partition_bits;
+    size_t partitions = (size_t)1 << placement->partition_bits;
+    const struct {
+        size_t size, whole;
+    } tables[] = {{placement->filling.size, (slots + 7) / 8},
+                  {placement->previous.size, 2 * slots},
+                  {placement->moved.size, (slots + 7) / 8},
+                  {placement->changed.size, 8 * partitions}};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        if (tables[i].size != 0 && tables[i].size != tables[i].whole)
+            return false;
+    return placement->slots.size == 2 * slots;
+}
+
+static enum lilio_err check_placement(const struct proto_cluster_map *map,
+                                      const struct proto_placement *placement,
+                                      struct lilio_errinfo *info)
+{
+    if (!proto_placement_sized(placement))
+        return lilio_fail(info, LILIO_E_MALFORMED,
+                          "placement %u: width, partition bits and %zu bytes of slots contradict "
+                          "each other or its other tables",
+                          placement->id, placement->slots.size);
+    enum lilio_err err = check_osds(map, placement, placement->slots, info);
+    return err ? err : check_osds(map, placement, placement->previous, info);
 }
 
 enum lilio_err proto_map_check(const struct proto_cluster_map *map, struct lilio_errinfo *info)

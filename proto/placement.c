@@ -14,10 +14,11 @@
 
 #include "codec/codec.h"
 #include "proto/ring_priv.h"
+#include "proto/rule_priv.h"
 
 #include "base/banned.h"
 
-enum { PARTITION_BITS_MAX = 16, WIDTH_MAX = CODEC_TOTAL_MAX, LEVEL_OSD = 3, LIMIT_MAX = WIDTH_MAX };
+enum { PARTITION_BITS_MAX = 16, WIDTH_MAX = CODEC_TOTAL_MAX };
 
 const char *proto_osd_state_name(uint8_t state)
 {
@@ -37,52 +38,7 @@ uint32_t proto_partition(uint8_t partition_bits, struct base_oid oid, uint32_t s
     return (uint32_t)(XXH64(bytes, sizeof bytes, 0) >> (64 - (partition_bits & 31)));
 }
 
-/* ---- the rule and the domains ---- */
-
-struct rule {
-    unsigned level; /* 0 zone, 1 rack, 2 host, 3 osd */
-    unsigned limit; /* fragments one domain of that level may hold */
-};
-static const char *const level_names[] = {"zone", "rack", "host", "osd"};
-
-static enum lilio_err parse_rule(struct base_slice text, struct rule *ret,
-                                 struct lilio_errinfo *info)
-{
-    for (unsigned level = 0; level <= LEVEL_OSD; level++) {
-        size_t length = strlen(level_names[level]);
-        if (text.size <= length + 1 || memcmp(text.data, level_names[level], length) != 0 ||
-            text.data[length] != ':')
-            continue;
-        unsigned limit = 0;
-        for (size_t i = length + 1; i < text.size; i++) {
-            if (text.data[i] < '0' || text.data[i] > '9' || limit > LIMIT_MAX)
-                return lilio_fail(info, LILIO_E_INVALID, "placement rule: the limit is 1..%d",
-                                  LIMIT_MAX);
-            limit = limit * 10 + (text.data[i] - '0');
-        }
-        if (limit < 1 || limit > LIMIT_MAX || (level == LEVEL_OSD && limit != 1))
-            return lilio_fail(info, LILIO_E_INVALID,
-                              "placement rule: the limit is 1..%d, and 1 on level osd", LIMIT_MAX);
-        *ret = (struct rule){level, limit};
-        return LILIO_OK;
-    }
-    return lilio_fail(info, LILIO_E_INVALID,
-                      "placement rule: want zone, rack, host or osd, a colon and a limit");
-}
-
-/* The labels down to the level ("z1/r2" for rack). False when the OSD has fewer: then it is a
- * domain by itself. */
-static bool domain_label(const struct proto_osd *osd, unsigned level, struct base_slice *ret)
-{
-    unsigned slashes = 0;
-    for (size_t i = 0; i < osd->domain.size; i++)
-        if (osd->domain.data[i] == '/' && slashes++ == level) {
-            *ret = base_slice(osd->domain.data, i);
-            return true;
-        }
-    *ret = osd->domain;
-    return osd->domain.size > 0 && slashes == level;
-}
+/* ---- the domains ---- */
 
 struct member {
     const struct proto_osd *osd;
@@ -91,7 +47,7 @@ struct member {
     bool taken;        /* in the partition at hand */
 };
 struct table {
-    struct rule rule;
+    struct proto_rule rule;
     uint8_t width;
     struct member *members; /* OSDs of weight > 0, by id */
     const struct proto_osd **osds;
@@ -133,10 +89,10 @@ static enum lilio_err count_domains(struct table *table, struct lilio_errinfo *i
     for (size_t i = 0; i < table->member_count; i++) {
         struct member *member = &table->members[i];
         struct base_slice label, other;
-        bool labelled = domain_label(member->osd, table->rule.level, &label);
+        bool labelled = proto_rule_label(&table->rule, member->osd, &label);
         member->domain = (uint32_t)table->domain_count;
         for (size_t j = 0; labelled && j < i && member->domain == table->domain_count; j++)
-            if (domain_label(table->members[j].osd, table->rule.level, &other) &&
+            if (proto_rule_label(&table->rule, table->members[j].osd, &other) &&
                 base_slice_equal(label, other))
                 member->domain = table->members[j].domain;
         if (member->domain == table->domain_count)
@@ -148,7 +104,7 @@ static enum lilio_err count_domains(struct table *table, struct lilio_errinfo *i
         return lilio_fail(info, LILIO_E_INVALID,
                           "%u fragments need %u %ss at %u each, there are %zu with room for %zu",
                           table->width, (table->width + table->rule.limit - 1) / table->rule.limit,
-                          level_names[table->rule.level], table->rule.limit, table->domain_count,
+                          proto_rule_level_name(&table->rule), table->rule.limit, table->domain_count,
                           place_count);
     return LILIO_OK;
 }
@@ -158,7 +114,7 @@ static enum lilio_err table_init(struct table *table, const struct proto_osd *os
                                  struct lilio_errinfo *info)
 {
     *table = (struct table){.width = width};
-    enum lilio_err err = parse_rule(rule, &table->rule, info);
+    enum lilio_err err = proto_rule_parse(rule, &table->rule, info);
     if (err)
         return err;
     size_t room = osd_count ? osd_count : 1;
@@ -255,10 +211,51 @@ out:
     return err;
 }
 
-uint32_t proto_slot_osd(const struct proto_placement *placement, uint32_t partition, uint32_t index)
+/* ---- reading the tables ---- */
+
+static uint32_t osd_at(struct base_slice table, const struct proto_placement *placement,
+                       uint32_t partition, uint32_t index)
 {
     uint64_t at = 2 * ((uint64_t)partition * placement->width + index);
-    if (index >= placement->width || at + 2 > placement->slots.size)
+    if (index >= placement->width || at + 2 > table.size)
         return PROTO_OSD_NONE;
-    return base_le16_get(placement->slots.data + at);
+    return base_le16_get(table.data + at);
+}
+
+uint32_t proto_slot_osd(const struct proto_placement *placement, uint32_t partition, uint32_t index)
+{
+    return osd_at(placement->slots, placement, partition, index);
+}
+
+uint32_t proto_slot_previous(const struct proto_placement *placement, uint32_t partition,
+                             uint32_t index)
+{
+    return osd_at(placement->previous, placement, partition, index);
+}
+
+/* The partition's part of a bit per slot. */
+static uint64_t bits_at(struct base_slice table, const struct proto_placement *placement,
+                        uint32_t partition)
+{
+    uint64_t mask = 0;
+    for (uint32_t index = 0; index < placement->width && index < 64; index++) {
+        uint64_t at = (uint64_t)partition * placement->width + index;
+        if (at / 8 < table.size)
+            mask |= (uint64_t)(table.data[at / 8] >> at % 8 & 1) << index;
+    }
+    return mask;
+}
+
+uint64_t proto_slots_filling(const struct proto_placement *placement, uint32_t partition)
+{
+    return placement->filling.size == 0 ? 0 : bits_at(placement->filling, placement, partition);
+}
+
+uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
+                           uint64_t epoch)
+{
+    uint64_t at = 8 * (uint64_t)partition;
+    if (at + 8 > placement->changed.size || base_le64_get(placement->changed.data + at) <= epoch)
+        return 0;
+    return bits_at(placement->moved, placement, partition);
 }

@@ -41,14 +41,31 @@ const struct proto_placement *proto_map_placement(const struct proto_cluster_map
 const struct proto_osd *proto_map_osd(const struct proto_cluster_map *map, uint32_t id);
 uint32_t proto_slot_osd(const struct proto_placement *placement, uint32_t partition,
                         uint32_t index);
+/* Who had the slot before it was moved, and may still have fragments that its OSD has not. */
+uint32_t proto_slot_previous(const struct proto_placement *placement, uint32_t partition,
+                             uint32_t index);
+/* Masks of fragment indexes: the slots whose OSD may not have everything yet; the slots that were
+ * ever moved, if any was after the epoch. */
+uint64_t proto_slots_filling(const struct proto_placement *placement, uint32_t partition);
+uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
+                           uint64_t epoch);
 /* OSD of fragment index of a stripe: slot, unless an exception of the row says otherwise. */
 uint32_t proto_fragment_osd(const struct proto_cluster_map *map, const struct proto_data_row *row,
                             uint32_t stripe, uint32_t index);
 /* Mask of fragment indexes of the stripe that the row's exceptions call missing or corrupt. */
 uint64_t proto_row_missing(const struct proto_data_row *row, uint32_t stripe);
+/* The same questions as of slots. */
+uint32_t proto_fragment_previous(const struct proto_cluster_map *map,
+                                 const struct proto_data_row *row, uint32_t stripe,
+                                 uint32_t index);
+uint64_t proto_row_filling(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                           uint32_t stripe);
 /* The fragment's checksum in the row; false if the row is too short. */
 bool proto_row_checksum(const struct proto_data_row *row, uint32_t stripe, uint32_t index,
                         uint32_t *ret);
+/* Whether width and partition bits are in range, and every table is empty, if it may be, or as long
+ * as they say. */
+bool proto_placement_sized(const struct proto_placement *placement);
 /* Validates a map from outside: slot tables as long as they say, ids in range, sorted. Errors:
  * MALFORMED. */
 LILIO_MUST_USE enum lilio_err proto_map_check(const struct proto_cluster_map *map,

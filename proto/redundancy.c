@@ -16,15 +16,35 @@ void proto_trusts_set(struct proto_trusts *trusts, const struct proto_osd *osd)
         trusts->by_id[osd->id] = (uint8_t)proto_osd_trust(osd);
 }
 
+static uint8_t trust_of(const struct proto_trusts *trusts, uint32_t osd)
+{
+    return osd <= PROTO_OSD_NONE ? trusts->by_id[osd] : (uint8_t)PROTO_TRUST_GONE;
+}
+
+/* Of a slot that fills: what was there before it moved is kept where it was, if anywhere; what came
+ * since is at its OSD. */
+static uint8_t filling_trust(const struct proto_trusts *trusts,
+                             const struct proto_placement *placement, uint32_t partition,
+                             uint32_t index)
+{
+    uint32_t previous = proto_slot_previous(placement, partition, index);
+    uint8_t now = trust_of(trusts, proto_slot_osd(placement, partition, index));
+    uint8_t before = previous == PROTO_OSD_NONE ? now : trust_of(trusts, previous);
+    return now == PROTO_TRUST_GONE || before == PROTO_TRUST_GONE ? PROTO_TRUST_GONE
+                                                                 : PROTO_TRUST_AWAY;
+}
+
 struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
                                             const struct proto_placement *placement,
                                             uint32_t partition, uint64_t bad)
 {
     struct proto_standing standing = {0};
+    uint64_t filling = proto_slots_filling(placement, partition);
     for (uint32_t index = 0; index < placement->width && index < 64; index++) {
-        uint32_t osd = proto_slot_osd(placement, partition, index);
         uint64_t bit = UINT64_C(1) << index & ~bad;
-        uint8_t trust = osd <= PROTO_OSD_NONE ? trusts->by_id[osd] : (uint8_t)PROTO_TRUST_GONE;
+        uint8_t trust = filling >> index & 1
+                            ? filling_trust(trusts, placement, partition, index)
+                            : trust_of(trusts, proto_slot_osd(placement, partition, index));
         if (trust == PROTO_TRUST_GOOD)
             standing.good |= bit;
         if (trust != PROTO_TRUST_GONE)

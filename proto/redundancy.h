@@ -3,7 +3,8 @@
  *
  * A fragment is good when no exception of its row speaks against it and its OSD is there with
  * proven content. It is away when its OSD is not reached, failing or unproven: it may come back.
- * Otherwise it is gone. What is good can be read; what is not gone is kept, at best.
+ * Otherwise it is gone. What is good can be read; what is not gone is kept, at best. In a slot that
+ * fills a fragment is away: it is at its OSD already, or still where it was before.
  */
 #ifndef PROTO_REDUNDANCY_H
 #define PROTO_REDUNDANCY_H

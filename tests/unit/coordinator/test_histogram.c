@@ -104,7 +104,7 @@ static void by_counters(struct fx *fx, struct tally *tally, size_t page)
         for (size_t i = 0; i < count; i++)
             assert_true(coord_histogram_add(
                 histogram, &items[i].key, coord_state_placement(fx->state, items[i].key.placement),
-                items[i].counts));
+                NULL, items[i].counts));
         if (count > 0)
             after = coord_key_stripes(&items[count - 1].key);
         lines_tally(histogram, tally);

@@ -1,0 +1,278 @@
+/* Slots that fill: from bits of the map to jobs of the OSDs that have the slots.
+ *
+ * An OSD has one job at a time: all its filling slots of a placement in the partitions that are
+ * most endangered, that is with the fewest good slots. It travels in the answers to heartbeats, like
+ * leases of repair, and ends as they do: with what the OSD says of it, with the OSD, or after a
+ * minute without mention. What was filled comes as an entry, made by the OSD itself. After a job
+ * that failed the OSD waits, longer each time, and partitions that are less endangered have their
+ * turn.
+ *
+ * All of this is the leader's alone: the bits stay when it goes, and the next one hands out jobs
+ * anew.
+ */
+#include "coordinator/service_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mark.h"
+
+#include "base/banned.h"
+
+enum { SHIFT_MAX = 6 };
+
+enum lilio_err service_fill_init(struct coord_service *service)
+{
+    service->fills = calloc(COORD_OSDS_MAX, sizeof *service->fills);
+    return service->fills ? LILIO_OK : LILIO_E_NOMEM;
+}
+
+void service_fill_release(struct coord_service *service)
+{
+    free(service->fills);
+    service->fills = NULL;
+}
+
+/* Ids differ from those of the leader before us, whose jobs OSDs may still name. */
+void service_fill_lead(struct coord_service *service)
+{
+    memset(service->fills, 0, COORD_OSDS_MAX * sizeof *service->fills);
+    service->fill_id = coord_state_row(service->state)->applied_index << 20 | 1;
+}
+
+void service_fill_forget(struct coord_service *service, size_t place)
+{
+    service->fills[place].id = 0; /* it will be given anew */
+}
+
+/* ---- which slots ---- */
+
+/* The OSD's slot of the partition that fills; the placement's width if there is none. */
+static uint32_t filling_slot(const struct proto_placement *placement, uint32_t partition,
+                             uint32_t osd)
+{
+    for (uint64_t left = proto_slots_filling(placement, partition); left; left &= left - 1) {
+        uint32_t slot = (uint32_t)__builtin_ctzll(left);
+        if (proto_slot_osd(placement, partition, slot) == osd)
+            return slot;
+    }
+    return placement->width;
+}
+
+static uint64_t filling_count(const struct coord_service *service, uint32_t osd)
+{
+    uint64_t count = 0;
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+        for (uint32_t partition = 0;
+             placement->filling.size > 0 && partition >> placement->partition_bits == 0;
+             partition++)
+            count += filling_slot(placement, partition, osd) < placement->width;
+    }
+    return count;
+}
+
+/* Counted again when the map has changed. */
+static uint64_t slots_of(struct coord_service *service, size_t place)
+{
+    struct fill *fill = &service->fills[place];
+    uint64_t epoch = coord_state_row(service->state)->epoch;
+    if (fill->epoch != epoch)
+        fill->slots = filling_count(service, coord_state_osd_at(service->state, place)->id);
+    fill->epoch = epoch;
+    return fill->slots;
+}
+
+/* The job at hand: partitions of a placement that are endangered alike. */
+struct choice {
+    const struct proto_placement *placement;
+    uint32_t good;        /* slots of each of them */
+    uint64_t *partitions; /* COORD_FILL_MAX */
+    size_t count;
+};
+
+static void placement_look(const struct coord_service *service, const struct proto_trusts *trusts,
+                           const struct proto_placement *placement, size_t place,
+                           struct choice *choice)
+{
+    uint32_t osd = coord_state_osd_at(service->state, place)->id;
+    for (uint32_t partition = 0; partition >> placement->partition_bits == 0; partition++) {
+        if (filling_slot(placement, partition, osd) == placement->width)
+            continue;
+        struct proto_standing standing = proto_stripe_standing(trusts, placement, partition, 0);
+        uint32_t good = (uint32_t)__builtin_popcountll(standing.good);
+        if (good < service->fills[place].least_good || good > choice->good)
+            continue;
+        if (good < choice->good || choice->placement != placement) {
+            if (good == choice->good && choice->count > 0)
+                continue; /* of another placement, in its own job */
+            *choice = (struct choice){placement, good, choice->partitions, 0};
+        }
+        if (choice->count < COORD_FILL_MAX)
+            choice->partitions[choice->count++] = partition;
+    }
+}
+
+static bool choose(struct coord_service *service, size_t place, struct choice *ret)
+{
+    struct proto_trusts *trusts = proto_arena_take(service->arena, sizeof *trusts);
+    *ret = (struct choice){.good = UINT32_MAX,
+                           .partitions = proto_arena_take(
+                               service->arena, COORD_FILL_MAX * sizeof *ret->partitions)};
+    if (!trusts || !ret->partitions)
+        return false;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        proto_trusts_set(trusts, coord_state_osd_at(service->state, i));
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+        if (placement->filling.size > 0)
+            placement_look(service, trusts, placement, place, ret);
+    }
+    return ret->count > 0;
+}
+
+/* ---- leases ---- */
+
+static bool is_crowded(const struct coord_service *service)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        count += service->fills[i].id != 0;
+    return count >= COORD_FILLS_MAX;
+}
+
+size_t service_fill_hand(struct coord_service *service, size_t place, struct proto_fill_job *ret)
+{
+    struct fill *fill = &service->fills[place];
+    uint64_t now = service_now_ms(service);
+    struct choice choice;
+    if (slots_of(service, place) == 0) {
+        *fill = (struct fill){.epoch = fill->epoch};
+        return 0;
+    }
+    if (fill->handed || now < fill->due_ms || (!fill->id && is_crowded(service)))
+        return 0;
+    if (!choose(service, place, &choice)) {
+        fill->least_good = 0; /* from the most endangered ones again */
+        return 0;
+    }
+    if (!fill->id) {
+        fill->id = service->fill_id++;
+        fill->begun_ms = fill->heard_ms = now;
+        fill->rows = fill->rows_done = 0;
+    }
+    fill->good = choice.good;
+    fill->handed = true;
+    *ret = (struct proto_fill_job){
+        .id = fill->id,
+        .placement = choice.placement->id,
+        .partitions = choice.partitions,
+        .partitions_count = choice.count,
+        .lease_ms = COORD_REPAIR_LEASE_MS,
+    };
+    return 1;
+}
+
+static void job_ended(struct coord_service *service, size_t place,
+                      const struct proto_fill_report *report)
+{
+    struct fill *fill = &service->fills[place];
+    fill->id = 0;
+    fill->handed = false;
+    if (!report->err) {
+        fill->tries = 0;
+        fill->reason[0] = '\0';
+        return;
+    }
+    LILIO_MARK("coordinator/fill_failed");
+    uint32_t shift = fill->tries < SHIFT_MAX ? fill->tries : SHIFT_MAX;
+    uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
+    fill->due_ms = service_now_ms(service) +
+                   (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
+    fill->tries++;
+    fill->least_good = fill->good + 1;
+    (void)snprintf(fill->reason, sizeof fill->reason, "%.*s", (int)report->reason.size,
+                   (const char *)report->reason.data); /* cutting a long one is fine */
+    base_log_write(service->options.log, BASE_LOG_WARN, "fill", "failed",
+                   "osd=%u tries=%u err=%s reason=%s",
+                   coord_state_osd_at(service->state, place)->id, fill->tries,
+                   lilio_err_name(report->err), fill->reason);
+}
+
+void service_fill_note(struct coord_service *service, size_t place,
+                       const struct proto_osd_heartbeat *beat)
+{
+    struct fill *fill = &service->fills[place];
+    bool named = false;
+    for (size_t i = 0; i < beat->fills_count && fill->id; i++) {
+        const struct proto_fill_report *report = &beat->fills[i];
+        if (report->id != fill->id)
+            continue; /* of the leader before us, or it ran out */
+        named = true;
+        fill->heard_ms = service_now_ms(service);
+        fill->rows = report->rows;
+        fill->rows_done = report->rows_done;
+        if (report->ended)
+            job_ended(service, place, report);
+    }
+    if (fill->id && !named)
+        fill->handed = false; /* our answer was lost, or it has another one to end first */
+}
+
+/* What was out of reach when a job failed may not be any more. */
+static void retry(struct coord_service *service)
+{
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        service->fills[i].due_ms = 0;
+        service->fills[i].least_good = 0;
+    }
+}
+
+void service_fill_tick(struct coord_service *service)
+{
+    uint64_t now = service_now_ms(service);
+    uint64_t states = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        struct fill *fill = &service->fills[i];
+        uint8_t state = coord_state_osd_at(service->state, i)->state;
+        states = states * 31 + state;
+        if (fill->id &&
+            (state != PROTO_OSD_UP || now - fill->heard_ms >= COORD_REPAIR_LEASE_MS)) {
+            fill->id = 0;
+            fill->handed = false;
+        }
+    }
+    if (states != service->fill_states)
+        retry(service);
+    service->fill_states = states;
+}
+
+/* ---- what is told ---- */
+
+bool service_fill_status(struct coord_service *service, struct proto_status *ret)
+{
+    uint64_t now = service_now_ms(service);
+    size_t count = coord_state_osd_count(service->state);
+    ret->fills = proto_arena_take(service->arena, (count + 1) * sizeof *ret->fills);
+    for (size_t i = 0; ret->fills && i < count; i++) {
+        const struct fill *fill = &service->fills[i];
+        if (slots_of(service, i) == 0)
+            continue;
+        struct proto_fill_line *line = &ret->fills[ret->fills_count++];
+        *line = (struct proto_fill_line){.osd = coord_state_osd_at(service->state, i)->id,
+                                         .slots = fill->slots};
+        if (!service->leads)
+            continue;
+        uint64_t done = fill->rows_done < fill->rows ? fill->rows_done : fill->rows;
+        line->running = fill->id != 0;
+        line->tries = fill->tries;
+        line->reason = base_slice_str(proto_utf8_valid(base_slice_str(fill->reason))
+                                          ? fill->reason
+                                          : "a reason that is no text");
+        if (fill->id && fill->rows > 0)
+            line->permille = (uint32_t)(done * 1000 / fill->rows);
+        if (fill->id && done > 0)
+            line->eta_ms = (now - fill->begun_ms) * (fill->rows - done) / done;
+    }
+    return ret->fills != NULL;
+}

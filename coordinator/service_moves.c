@@ -1,0 +1,114 @@
+/* Slots of OSDs that are out go to others: the leader plans, an entry at a time, until there is
+ * nothing left that could move. Then it waits for a map that says something new.
+ *
+ * An OSD is out by rule 9 (may_be_out); before its slots move everybody had the time to be heard by
+ * this leader, and at most a third of the OSDs is away.
+ */
+#include "coordinator/service_priv.h"
+
+#include "base/mark.h"
+#include "proto/moves.h"
+
+#include "base/banned.h"
+
+static const struct proto_osd *row_at(const struct coord_service *service, size_t place)
+{
+    return coord_state_osd_at(service->state, place);
+}
+
+/* All OSDs of the map, one behind the other, in the arena. */
+static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_count)
+{
+    *ret_count = coord_state_osd_count(service->state);
+    struct proto_osd *osds = proto_arena_take(service->arena, (*ret_count + 1) * sizeof *osds);
+    for (size_t i = 0; osds && i < *ret_count; i++)
+        osds[i] = *row_at(service, i);
+    return osds;
+}
+
+static bool may_move(const struct coord_service *service)
+{
+    size_t members = 0, away = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        members += row_at(service, i)->incarnation > 0;
+        away += row_at(service, i)->state == PROTO_OSD_DOWN ||
+                row_at(service, i)->state == PROTO_OSD_OUT;
+    }
+    return service_now_ms(service) - service->led_ms >= service->options.down_ms &&
+           3 * away <= members;
+}
+
+/* Proposes moves of what the OSD has in the placement. False if there are none. */
+static bool moves_propose(struct coord_service *service, const struct proto_osd *osds, size_t count,
+                          const struct proto_placement *placement, uint32_t from)
+{
+    struct proto_move moves[COORD_MOVES_MAX];
+    struct proto_slot_step steps[COORD_MOVES_MAX];
+    struct proto_moves plan = {.moves = moves, .room = COORD_MOVES_MAX};
+    struct lilio_errinfo info = {0};
+    if (proto_moves_plan(osds, count, placement, from, &plan, &info)) {
+        base_log_write(service->options.log, BASE_LOG_ERROR, "moves", "no_plan", "text=%s",
+                       info.text);
+        return false;
+    }
+    if (plan.stuck_count > 0)
+        LILIO_MARK("coordinator/slot_stranded");
+    for (size_t i = 0; i < plan.count; i++)
+        steps[i] = (struct proto_slot_step){
+            .placement = placement->id,
+            .partition = moves[i].partition,
+            .slot = (uint8_t)moves[i].slot,
+            .from = from,
+            .to = moves[i].to,
+        };
+    struct proto_slots_move entry = {.steps = steps, .steps_count = plan.count};
+    if (plan.count == 0)
+        return false;
+    if (service_propose(service, &proto_type_slots_move, &entry)) {
+        LILIO_MARK("coordinator/slots_move");
+        service->moves.round = service->round;
+        base_log_write(service->options.log, BASE_LOG_WARN, "moves", "slots",
+                       "osd=%u placement=%u count=%zu stuck=%zu", from, placement->id, plan.count,
+                       plan.stuck_count);
+    }
+    return true; /* or there was no room: at the next tick */
+}
+
+void service_moves_tick(struct coord_service *service)
+{
+    struct moves *moves = &service->moves;
+    uint64_t epoch = coord_state_row(service->state)->epoch;
+    if (moves->round > service->done_round || moves->planned_epoch == epoch || !may_move(service))
+        return;
+    size_t count;
+    struct proto_osd *osds = osds_list(service, &count);
+    for (size_t i = 0; osds && i < count; i++)
+        for (size_t p = 0; osds[i].state == PROTO_OSD_OUT &&
+                           p < coord_state_placement_count(service->state);
+             p++)
+            if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
+                              osds[i].id))
+                return;
+    if (osds)
+        moves->planned_epoch = epoch;
+}
+
+void service_moves_lead(struct coord_service *service)
+{
+    service->moves = (struct moves){0};
+}
+
+uint64_t *service_moves_stranded(struct coord_service *service,
+                                 const struct proto_placement *placement)
+{
+    size_t count, words = ((size_t)1 << placement->partition_bits) / 64 + 1;
+    struct proto_osd *osds = osds_list(service, &count);
+    uint64_t *stuck = proto_arena_take(service->arena, words * sizeof *stuck);
+    for (size_t i = 0; osds && stuck && i < count; i++) {
+        struct proto_moves plan = {.stuck = stuck};
+        if (osds[i].state == PROTO_OSD_OUT &&
+            proto_moves_plan(osds, count, placement, osds[i].id, &plan, NULL))
+            return NULL;
+    }
+    return osds ? stuck : NULL;
+}

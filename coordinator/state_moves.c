@@ -1,0 +1,148 @@
+/* Slots that move and are filled. The leader plans (service_moves.c), the OSDs that have the slots
+ * fill them; what counts is decided here: a slot moves from the OSD that has it to one that is
+ * allowed to, and is filled when the OSD that has it walked everything that was committed before
+ * the slot became its own.
+ *
+ * What is committed later is at the new OSD by itself, or was written by somebody with an older
+ * map: then the commit enters it as missing (coord_faults_rebound).
+ */
+#include "base/mark.h"
+#include "base/planted.h"
+#include "coordinator/state_priv.h"
+#include "proto/moves.h"
+
+#include "base/banned.h"
+
+static size_t placement_find(const struct coord_state *state, uint32_t id)
+{
+    for (size_t i = 0; i < state->placement_count; i++)
+        if (state->placements[i].row.id == id)
+            return i;
+    return SIZE_MAX;
+}
+
+/* Its tables in the command's arena. */
+static bool placement_open(struct coord_command *command, size_t place,
+                           struct proto_placement *ret)
+{
+    struct coord_state *state = command->state;
+    if (proto_placement_unfold(&state->placements[place].row, state->arena, ret))
+        return true;
+    (void)coord_failed(state, LILIO_E_NOMEM, NULL); /* apply looks at it */
+    return false;
+}
+
+static void placement_close(struct coord_command *command, size_t place,
+                            struct proto_placement *placement)
+{
+    proto_placement_fold(placement);
+    if (coord_placement_put(command, place, placement) == LILIO_OK)
+        command->state->row.epoch++;
+}
+
+/* ---- moving ---- */
+
+/* All OSDs of the map, one behind the other. */
+static struct proto_osd *osds_list(struct coord_state *state)
+{
+    struct proto_osd *osds = coord_take(state, (state->osd_count + 1) * sizeof *osds);
+    for (size_t i = 0; osds && i < state->osd_count; i++)
+        osds[i] = state->osds[i].row;
+    return osds;
+}
+
+static bool step_make(const struct coord_state *state, const struct proto_osd *osds,
+                      const struct proto_slot_step *step, struct proto_placement *placement)
+{
+    if (step->partition >> placement->partition_bits != 0 || step->slot >= placement->width ||
+        proto_slot_osd(placement, step->partition, step->slot) != step->from ||
+        !proto_move_allowed(osds, state->osd_count, placement, step->partition, step->slot,
+                            step->to))
+        return false;
+    proto_placement_move(placement, step->partition, step->slot, step->to, state->row.epoch + 1);
+    return true;
+}
+
+/* Steps that have no effect are none: the leader plans again from what is so now. */
+enum lilio_err coord_apply_slots_move(struct coord_command *command)
+{
+    struct coord_state *state = command->state;
+    struct proto_slots_move move;
+    enum lilio_err err = coord_body(command, &proto_type_slots_move, &move);
+    if (err)
+        return err;
+    struct proto_osd *osds = osds_list(state);
+    for (size_t place = 0; place < state->placement_count && !state->failed; place++) {
+        struct proto_placement placement;
+        size_t made = 0, about = 0;
+        for (size_t i = 0; i < move.steps_count && !state->failed; i++) {
+            if (move.steps[i].placement != state->placements[place].row.id)
+                continue;
+            if (about++ == 0 && !placement_open(command, place, &placement))
+                break;
+            made += step_make(state, osds, &move.steps[i], &placement);
+        }
+        if (made > 0 && !state->failed)
+            placement_close(command, place, &placement);
+    }
+    return coord_reply_ok(command);
+}
+
+/* ---- filled ---- */
+
+/* Whether the OSD has the slot since an epoch it knew when it pinned the maps. */
+static bool is_filled(const struct proto_slots_filled *filled, const struct proto_filled_slot *slot,
+                      const struct proto_placement *placement)
+{
+    if (slot->partition >> placement->partition_bits != 0 || slot->slot >= placement->width ||
+        proto_slot_osd(placement, slot->partition, slot->slot) != filled->osd ||
+        !(proto_slots_filling(placement, slot->partition) >> slot->slot & 1))
+        return false;
+    if (proto_slots_moved(placement, slot->partition, filled->epoch) == 0)
+        return true;
+    LILIO_MARK("coordinator/filled_too_early");
+    return LILIO_PLANTED("filled_before_moved");
+}
+
+static enum lilio_err filled_check(struct coord_command *command,
+                                   const struct proto_slots_filled *filled)
+{
+    struct coord_state *state = command->state;
+    size_t osd = coord_state_osd_find(state, filled->osd);
+    if (osd == SIZE_MAX)
+        return coord_refuse(command, LILIO_E_NOT_FOUND, "osd.%u is not in this cluster",
+                            filled->osd);
+    if (state->osds[osd].row.incarnation != filled->incarnation)
+        return coord_refuse(command, LILIO_E_FOREIGN,
+                            "osd.%u is at incarnation %u, slots were filled by %u", filled->osd,
+                            state->osds[osd].row.incarnation, filled->incarnation);
+    if (filled->index > state->row.applied_index || filled->epoch > state->row.epoch)
+        return coord_refuse(command, LILIO_E_INVALID, "no slots can have been filled at index %llu",
+                            (unsigned long long)filled->index);
+    return LILIO_OK;
+}
+
+enum lilio_err coord_apply_slots_filled(struct coord_command *command)
+{
+    struct coord_state *state = command->state;
+    struct proto_slots_filled filled;
+    struct proto_placement placement;
+    enum lilio_err err = coord_body(command, &proto_type_slots_filled, &filled);
+    if (!err)
+        err = filled_check(command, &filled);
+    if (err)
+        return err;
+    size_t place = placement_find(state, filled.placement), made = 0;
+    if (place == SIZE_MAX || !placement_open(command, place, &placement))
+        return state->failed ? state->failed : coord_reply_ok(command);
+    for (size_t i = 0; i < filled.slots_count; i++) {
+        const struct proto_filled_slot *slot = &filled.slots[i];
+        if (!is_filled(&filled, slot, &placement))
+            continue;
+        proto_placement_filled(&placement, slot->partition, slot->slot, slot->failed == 0);
+        made++;
+    }
+    if (made > 0)
+        placement_close(command, place, &placement);
+    return coord_reply_ok(command);
+}
