@@ -71,7 +71,8 @@ enum lilio_err client_check_row_init(struct client_check_row *row,
         for (uint32_t i = 0; i < row->total_count; i++) {
             stripe->osds[i] = places[i].osd;
             stripe->errs[i] = (int16_t)(places[i].err ? places[i].err : LILIO_E_UNAVAILABLE);
-            stripe->known |= (uint64_t)places[i].known_bad << i;
+            stripe->known |= (uint64_t)(places[i].known_bad || places[i].filling) << i;
+            stripe->filling |= (uint64_t)(places[i].filling && !places[i].known_bad) << i;
             if (places[i].err == LILIO_E_BLANK)
                 stripe->missing |= UINT64_C(1) << i;
         }
@@ -238,7 +239,7 @@ static void note_item(struct check *check, const struct item *item, enum lilio_e
     stripe->errs[item->index] = (int16_t)err;
     if (err == LILIO_OK)
         stripe->good |= bit;
-    else if (err == LILIO_E_MISSING || err == LILIO_E_BLANK)
+    else if ((err == LILIO_E_MISSING || err == LILIO_E_BLANK) && !(stripe->filling & bit))
         stripe->missing |= bit;
     else if (err == LILIO_E_CORRUPT || err == LILIO_E_IO)
         stripe->corrupt |= bit;

@@ -14,7 +14,8 @@ struct client_check_row {
         uint64_t good;    /* verified just now */
         uint64_t missing; /* its OSD says so, or has no disk */
         uint64_t corrupt; /* fails its checks, or cannot be read from disk */
-        uint64_t known;   /* the row calls it missing or corrupt */
+        uint64_t known;   /* the row calls it missing or corrupt, or its slot fills */
+        uint64_t filling; /* of those, the ones in slots that fill: missing is not said of them */
         uint32_t osds[CODEC_TOTAL_MAX];
         int16_t errs[CODEC_TOTAL_MAX]; /* enum lilio_err; UNAVAILABLE and the like: not read */
     } * stripes;

@@ -18,9 +18,12 @@ void lilio_explain_release(struct lilio_explain *explain)
 static enum lilio_err known_state(const struct proto_cluster_map *map,
                                   const struct client_check_stripe *stripe, uint32_t index)
 {
-    if (stripe->known >> index & 1)
+    if ((stripe->known & ~stripe->filling) >> index & 1)
         return LILIO_E_MISSING;
     const struct proto_osd *osd = proto_map_osd(map, stripe->osds[index]);
+    if (stripe->filling >> index & 1)
+        return osd && proto_osd_trust(osd) != PROTO_TRUST_GONE ? LILIO_E_UNAVAILABLE
+                                                               : LILIO_E_BLANK;
     switch (osd ? proto_osd_trust(osd) : PROTO_TRUST_GONE) {
     case PROTO_TRUST_GOOD: return LILIO_OK;
     case PROTO_TRUST_AWAY: return LILIO_E_UNAVAILABLE;
@@ -67,6 +70,7 @@ static enum lilio_err list_fragments(const struct client_check_object *checked,
                     .osd = row->stripes[s].osds[i],
                     .err = (enum lilio_err)row->stripes[s].errs[i],
                     .known_missing = row->stripes[s].known >> i & 1,
+                    .filling = row->stripes[s].filling >> i & 1,
                 };
         explain->stripe_count += row->stripe_count;
     }
@@ -76,6 +80,21 @@ static enum lilio_err list_fragments(const struct client_check_object *checked,
     explain->worst_good = judgement.good;
     explain->worst_kept = judgement.kept;
     return LILIO_OK;
+}
+
+/* Who may have what is not where it belongs. */
+static void tell_previous(const struct client_check_object *checked,
+                          const struct proto_cluster_map *map, struct lilio_explain *explain)
+{
+    size_t at = 0;
+    for (size_t r = 0; r < checked->count; r++)
+        for (uint32_t s = 0; s < checked->rows[r].stripe_count; s++)
+            for (uint32_t i = 0; i < checked->rows[r].total_count; i++) {
+                struct lilio_fragment *fragment = &explain->fragments[at++];
+                uint32_t osd = proto_fragment_previous(map, &checked->rows[r].row, s, i);
+                fragment->has_previous = fragment->err != LILIO_OK && osd != PROTO_OSD_NONE;
+                fragment->previous = fragment->has_previous ? osd : 0;
+            }
 }
 
 enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket, const char *key,
@@ -106,6 +125,8 @@ enum lilio_err lilio_explain_get(struct lilio_client *client, const char *bucket
         err = client_object_public(&object, bucket, key, &made.object, info);
     if (err == LILIO_OK)
         err = list_fragments(&checked, &made, info);
+    if (err == LILIO_OK)
+        tell_previous(&checked, proto_map_ref_get(map_ref), &made);
     if (err == LILIO_OK)
         *ret_explain = made;
     else

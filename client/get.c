@@ -56,6 +56,9 @@ static enum lilio_err find_places(struct get *get, uint32_t stripe, struct clien
         struct client_link *link;
         if (place->err == LILIO_OK)
             place->err = client_lane_link(get->lane, get->map, place->osd, &link, NULL);
+        if (place->has_other)
+            place->has_other =
+                client_lane_link(get->lane, get->map, place->other, &link, NULL) == LILIO_OK;
     }
     return LILIO_OK;
 }
@@ -66,18 +69,25 @@ static void report_link(struct get *get, const struct client_link *link)
     client_get_peer_set(get->machine, link->osd, link->ready, client_now_ms(get->client));
 }
 
+static enum lilio_err tell_osd(struct get *get, uint32_t osd)
+{
+    if (client_get_peer_add(get->machine, osd, client_now_ms(get->client)) != LILIO_OK)
+        return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
+    report_link(get, client_lane_find(get->lane, osd));
+    return LILIO_OK;
+}
+
 static enum lilio_err tell_places(struct get *get, const struct client_place *places)
 {
     uint32_t total_count = (uint32_t)get->row.profile.data_count + get->row.profile.parity_count;
-    for (uint32_t i = 0; i < total_count; i++) {
-        if (places[i].err != LILIO_OK)
-            continue;
-        if (client_get_peer_add(get->machine, places[i].osd, client_now_ms(get->client)) !=
-            LILIO_OK)
-            return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
-        report_link(get, client_lane_find(get->lane, places[i].osd));
+    enum lilio_err err = LILIO_OK;
+    for (uint32_t i = 0; err == LILIO_OK && i < total_count; i++) {
+        if (places[i].err == LILIO_OK)
+            err = tell_osd(get, places[i].osd);
+        if (err == LILIO_OK && places[i].has_other)
+            err = tell_osd(get, places[i].other);
     }
-    return LILIO_OK;
+    return err;
 }
 
 static enum lilio_err open_stripes(struct get *get)

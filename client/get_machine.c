@@ -373,11 +373,29 @@ static void set_wanted(const struct client_get_machine *machine, struct slot *sl
     slot->block_count = end_block - first_block;
 }
 
+/* The fragment is asked for where it may be besides. False if there is no such place. */
+static bool turn_to_other(const struct client_get_machine *machine, struct fragment *fragment)
+{
+    if (!fragment->place.has_other || !client_peers_find(&machine->peers, fragment->place.other))
+        return false;
+    LILIO_MARK("client/get_from_previous");
+    fragment->place.osd = fragment->place.other;
+    fragment->place.has_other = false;
+    fragment->place.known_bad = true; /* it is not where it belongs, and that is known */
+    fragment->state = IDLE;
+    fragment->err = LILIO_OK;
+    fragment->at_ms = 0;
+    fragment->silent_count = fragment->map_count = fragment->busy_count = 0;
+    fragment->busy_ms = 0;
+    return true;
+}
+
 static void set_place(struct client_get_machine *machine, struct fragment *fragment,
                       const struct client_place *place)
 {
     fragment->place = *place;
-    if (place->err != LILIO_OK || !client_peers_find(&machine->peers, place->osd)) {
+    if ((place->err != LILIO_OK || !client_peers_find(&machine->peers, place->osd)) &&
+        !turn_to_other(machine, fragment)) {
         fragment->state = BAD;
         fragment->err = place->err ? place->err : LILIO_E_UNAVAILABLE;
     }
@@ -479,13 +497,16 @@ static void set_bad(struct client_get_machine *machine, const struct slot *slot,
                     enum lilio_err err)
 {
     struct fragment *fragment = &slot->fragments[index];
+    bool known = fragment->place.known_bad || (fragment->place.filling && err == LILIO_E_MISSING);
+    machine->counts.missing_answers += err == LILIO_E_MISSING;
+    if (turn_to_other(machine, fragment))
+        return;
     fragment->state = BAD;
     fragment->err = err;
-    machine->counts.missing_answers += err == LILIO_E_MISSING;
     if (err != LILIO_E_MISSING && err != LILIO_E_CORRUPT)
         return;
     machine->counts.bad_fragments++;
-    if (fragment->place.known_bad || machine->report_count == CLIENT_REPORTS_MAX)
+    if (known || machine->report_count == CLIENT_REPORTS_MAX)
         return;
     if (!machine->reports &&
         !(machine->reports = calloc(CLIENT_REPORTS_MAX, sizeof *machine->reports)))
@@ -542,6 +563,8 @@ void client_get_refused(struct client_get_machine *machine, uint32_t stripe, uin
         machine->want_map = true;
         fragment->state = fragment->map_count++ < MAP_RETRIES_MAX ? IDLE : BAD;
         fragment->at_ms = now_ms + client_backoff_ms(fragment->map_count, &machine->jitter);
+        if (fragment->state == BAD)
+            (void)turn_to_other(machine, fragment); /* else it stays bad */
         break;
     default: set_bad(machine, slot, index, err);
     }
@@ -591,6 +614,8 @@ static void tick_fragment(struct client_get_machine *machine, struct fragment *f
         client_peers_find(&machine->peers, fragment->place.osd)->slow = true;
         fragment->err = LILIO_E_TIMEOUT;
         fragment->state = ++fragment->silent_count < CLIENT_ATTEMPTS_GET ? IDLE : BAD;
+        if (fragment->state == BAD)
+            (void)turn_to_other(machine, fragment); /* else it stays bad */
     } else if (!fragment->late && now_ms >= fragment->at_ms + machine->late_after_ms) {
         LILIO_MARK("client/get_hedged");
         fragment->late = true;

@@ -259,6 +259,13 @@ struct lilio_osd {
     char disk_uuid[37];
     char address[256];
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count, silent_ms;
+    /* Slots that were moved here and are not filled yet; how far its job is, 1000 = done, how long
+     * it takes on, 0 = not known; how often one failed, and why. */
+    uint64_t filling;
+    uint32_t fill_permille, fill_tries;
+    uint64_t fill_eta_ms;
+    bool fill_running;
+    char fill_reason[256];
 };
 struct lilio_coordinator {
     uint32_t id;
@@ -330,7 +337,10 @@ struct lilio_fragment {
     uint32_t index, osd;
     enum lilio_err err; /* OK = read from disk just now and equal to the maps; MISSING, CORRUPT,
                            UNAVAILABLE, ... */
-    bool known_missing; /* the maps already say so */
+    bool known_missing; /* the maps already say so, or its slot fills */
+    bool filling;       /* the slot was moved here, and not everything may be there yet */
+    bool has_previous;  /* `previous' had the slot before, and may still have the fragment */
+    uint32_t previous;
 };
 struct lilio_verify_object {
     char *bucket, *key;
@@ -396,13 +406,15 @@ struct lilio_redundancy_line {
 struct lilio_redundancy_osd {
     uint32_t id;
     uint64_t levels[LILIO_LEVELS]; /* of the stripes it has a fragment of */
+    uint64_t filling;              /* of those, stripes whose fragment is in a slot that fills */
 };
 struct lilio_redundancy {
-    uint64_t index;                        /* of the maps it was counted from */
-    uint64_t stripes;                      /* of all objects: the sum of the next four */
-    uint64_t whole, hurt;                  /* with all fragments good; with fewer, but enough */
-    uint64_t unreadable, lost;             /* with too few now; for good */
-    uint64_t unverified;                   /* of the stripes, at most so many are newer than that */
+    uint64_t index;            /* of the maps it was counted from */
+    uint64_t stripes;          /* of all objects: the sum of the next four */
+    uint64_t whole, hurt;      /* with all fragments good; with fewer, but enough */
+    uint64_t unreadable, lost; /* with too few now; for good */
+    uint64_t unverified;       /* of the stripes, at most so many are newer than that */
+    uint64_t stranded; /* of the stripes, those of an OSD that is out and has no replacement */
     uint64_t verify_index, verify_wall_ms; /* the last verification of everything; index 0: never */
     struct lilio_redundancy_line *lines;   /* by bucket and coding */
     size_t line_count;

@@ -22,6 +22,9 @@ struct client_place {
     uint32_t rank;      /* get: 0 ask first, 1 doubtful (suspect, content not proven), 2 last resort
                            (down, known bad) */
     bool known_bad;     /* the maps say that it is missing or corrupt */
+    bool filling;       /* get: the OSD may not have it yet; that is no news */
+    bool has_other;     /* get: if it is not there, `other` may still have it */
+    uint32_t other;
 };
 struct client_peers {
     struct client_peer *list; /* by OSD id */

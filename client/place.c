@@ -56,6 +56,15 @@ static struct client_place read_state(const struct proto_osd *osd, uint32_t id)
     return place;
 }
 
+/* Who had the slot before may have the fragment still. */
+static void other_find(const struct proto_cluster_map *map, uint32_t previous,
+                       struct client_place *place)
+{
+    const struct proto_osd *osd = proto_map_osd(map, previous);
+    place->has_other = osd && read_state(osd, previous).err == LILIO_OK;
+    place->other = previous;
+}
+
 bool client_places_read(const struct proto_cluster_map *map, const struct proto_data_row *row,
                         uint32_t stripe, struct client_place *ret_places, uint32_t *ret_partition)
 {
@@ -65,13 +74,20 @@ bool client_places_read(const struct proto_cluster_map *map, const struct proto_
         return false;
     *ret_partition = proto_partition(placement->partition_bits, row->oid, stripe);
     uint64_t missing = proto_row_missing(row, stripe);
+    uint64_t filling = proto_row_filling(map, row, stripe);
     for (uint32_t i = 0; i < total_count; i++) {
         uint32_t osd = proto_fragment_osd(map, row, stripe, i);
         ret_places[i] = read_state(proto_map_osd(map, osd), osd);
+        if (filling >> i & 1) {
+            ret_places[i].filling = true;
+            ret_places[i].rank += ret_places[i].rank == 0;
+        }
         if (missing >> i & 1) {
             ret_places[i].known_bad = true;
             ret_places[i].rank = 2;
         }
+        if ((filling | missing) >> i & 1)
+            other_find(map, proto_fragment_previous(map, row, stripe, i), &ret_places[i]);
     }
     return true;
 }

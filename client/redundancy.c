@@ -61,6 +61,7 @@ static bool osds_add(struct lilio_redundancy *redundancy, const struct proto_red
             osds[redundancy->osd_count++] = (struct lilio_redundancy_osd){.id = osd->osd};
         }
         levels_add(redundancy->osds[i].levels, osd->levels, osd->levels_count);
+        redundancy->osds[i].filling += osd->filling;
     }
     return true;
 }
@@ -69,6 +70,7 @@ static bool page_add(struct lilio_redundancy *redundancy, const struct proto_red
 {
     redundancy->index = page->index;
     redundancy->unverified = page->unverified;
+    redundancy->stranded += page->stranded;
     redundancy->verify_index = page->last_verify.index;
     redundancy->verify_wall_ms = page->last_verify.wall_ms;
     for (size_t i = 0; i < page->lines_count; i++) {

@@ -61,6 +61,16 @@ static struct lilio_coordinator public_coordinator(const struct proto_coordinato
     return made;
 }
 
+static void fill_copy(struct lilio_osd *osd, const struct proto_fill_line *line)
+{
+    osd->filling = line->slots;
+    osd->fill_running = line->running;
+    osd->fill_permille = line->permille;
+    osd->fill_eta_ms = line->eta_ms;
+    osd->fill_tries = line->tries;
+    client_text_put(osd->fill_reason, sizeof osd->fill_reason, line->reason);
+}
+
 static enum lilio_err copy_status(const struct proto_status *status,
                                   struct lilio_status *ret_status, struct lilio_errinfo *info)
 {
@@ -100,6 +110,9 @@ static enum lilio_err copy_status(const struct proto_status *status,
         made.osds[i] = public_osd(&map->osds[i]);
         if (i < status->osd_silent_ms_count)
             made.osds[i].silent_ms = status->osd_silent_ms[i];
+        for (size_t f = 0; f < status->fills_count; f++)
+            if (status->fills[f].osd == map->osds[i].id)
+                fill_copy(&made.osds[i], &status->fills[f]);
     }
     for (size_t i = 0; i < status->coordinators_count; i++)
         made.coordinators[i] = public_coordinator(&status->coordinators[i]);

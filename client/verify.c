@@ -67,7 +67,8 @@ static void report_row(struct verify *verify, const struct client_check_row *row
             bool known = stripe->known >> i & 1, good = stripe->good >> i & 1;
             bool corrupt = stripe->corrupt >> i & 1;
             bool missing = stripe->errs[i] == LILIO_E_MISSING;
-            if (known ? !good : !missing && !corrupt)
+            bool filling = stripe->filling >> i & 1;
+            if (filling ? !corrupt : known ? !good : !missing && !corrupt)
                 continue;
             if (verify->report_count == CLIENT_REPORTS_MAX)
                 send_reports(verify);
@@ -98,6 +99,7 @@ static void list_bad(const struct client_check_row *row, uint64_t first_stripe,
                     .osd = row->stripes[s].osds[i],
                     .err = (enum lilio_err)row->stripes[s].errs[i],
                     .known_missing = row->stripes[s].known >> i & 1,
+                    .filling = row->stripes[s].filling >> i & 1,
                 };
 }
 

@@ -67,6 +67,7 @@ static void count_row(struct verify *verify, const struct client_check_row *row,
                 .osd = verify->osd,
                 .err = (enum lilio_err)stripe->errs[i],
                 .known_missing = stripe->known >> i & 1,
+                .filling = stripe->filling >> i & 1,
             };
             verify->result.missing += stripe->missing >> i & 1;
             verify->result.corrupt += stripe->corrupt >> i & 1;

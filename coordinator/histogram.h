@@ -15,7 +15,7 @@ struct coord_histogram {
     size_t osd_count;
     struct proto_redundancy_line lines[COORD_HISTOGRAM_LINES];
     size_t line_count;
-    uint64_t stranded; /* stripes */
+    uint64_t stranded;                                 /* stripes */
     uint64_t osd_levels[COORD_OSDS_MAX][PROTO_LEVELS]; /* what osds[].levels points to */
     uint64_t line_levels[COORD_HISTOGRAM_LINES][PROTO_LEVELS];
 };

@@ -1,9 +1,9 @@
 /* Slots that fill: from bits of the map to jobs of the OSDs that have the slots.
  *
  * An OSD has one job at a time: all its filling slots of a placement in the partitions that are
- * most endangered, that is with the fewest good slots. It travels in the answers to heartbeats, like
- * leases of repair, and ends as they do: with what the OSD says of it, with the OSD, or after a
- * minute without mention. What was filled comes as an entry, made by the OSD itself. After a job
+ * most endangered, that is with the fewest good slots. It travels in the answers to heartbeats,
+ * like leases of repair, and ends as they do: with what the OSD says of it, with the OSD, or after
+ * a minute without mention. What was filled comes as an entry, made by the OSD itself. After a job
  * that failed the OSD waits, longer each time, and partitions that are less endangered have their
  * turn.
  *
@@ -116,9 +116,9 @@ static void placement_look(const struct coord_service *service, const struct pro
 static bool choose(struct coord_service *service, size_t place, struct choice *ret)
 {
     struct proto_trusts *trusts = proto_arena_take(service->arena, sizeof *trusts);
-    *ret = (struct choice){.good = UINT32_MAX,
-                           .partitions = proto_arena_take(
-                               service->arena, COORD_FILL_MAX * sizeof *ret->partitions)};
+    *ret = (struct choice){
+        .good = UINT32_MAX,
+        .partitions = proto_arena_take(service->arena, COORD_FILL_MAX * sizeof *ret->partitions)};
     if (!trusts || !ret->partitions)
         return false;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
@@ -236,8 +236,7 @@ void service_fill_tick(struct coord_service *service)
         struct fill *fill = &service->fills[i];
         uint8_t state = coord_state_osd_at(service->state, i)->state;
         states = states * 31 + state;
-        if (fill->id &&
-            (state != PROTO_OSD_UP || now - fill->heard_ms >= COORD_REPAIR_LEASE_MS)) {
+        if (fill->id && (state != PROTO_OSD_UP || now - fill->heard_ms >= COORD_REPAIR_LEASE_MS)) {
             fill->id = 0;
             fill->handed = false;
         }

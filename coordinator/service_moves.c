@@ -83,9 +83,8 @@ void service_moves_tick(struct coord_service *service)
     size_t count;
     struct proto_osd *osds = osds_list(service, &count);
     for (size_t i = 0; osds && i < count; i++)
-        for (size_t p = 0; osds[i].state == PROTO_OSD_OUT &&
-                           p < coord_state_placement_count(service->state);
-             p++)
+        for (size_t p = 0;
+             osds[i].state == PROTO_OSD_OUT && p < coord_state_placement_count(service->state); p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;

@@ -179,7 +179,7 @@ struct coord_service {
     struct moves moves;
     struct fill *fills;            /* COORD_OSDS_MAX */
     uint64_t fill_id, fill_states; /* states of all OSDs when they were last looked at */
-    uint64_t space_ms; /* when space was last looked at */
+    uint64_t space_ms;             /* when space was last looked at */
     bool space_left;
 };
 

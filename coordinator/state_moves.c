@@ -22,8 +22,7 @@ static size_t placement_find(const struct coord_state *state, uint32_t id)
 }
 
 /* Its tables in the command's arena. */
-static bool placement_open(struct coord_command *command, size_t place,
-                           struct proto_placement *ret)
+static bool placement_open(struct coord_command *command, size_t place, struct proto_placement *ret)
 {
     struct coord_state *state = command->state;
     if (proto_placement_unfold(&state->placements[place].row, state->arena, ret))

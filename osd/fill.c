@@ -35,11 +35,11 @@ struct osd_fill {
     uint64_t wanted[PARTITION_WORDS];  /* a bit for each of the partitions */
     uint32_t failures[PARTITIONS_MAX]; /* by place in partitions */
     struct osd_page *page;
-    size_t row;          /* in it */
-    uint32_t stripe;     /* of that row */
+    size_t row;           /* in it */
+    uint32_t stripe;      /* of that row */
     struct base_oid last; /* of the page before */
-    bool more;           /* runs behind this page */
-    size_t open;         /* tasks under way */
+    bool more;            /* runs behind this page */
+    size_t open;          /* tasks under way */
 };
 
 enum lilio_err osd_fill_new(struct osd_worker *worker, struct osd_fill **ret_fill)
@@ -137,8 +137,8 @@ static void state_set(struct osd_fill *fill, enum state state)
 bool osd_fill_wants(struct osd_fill *fill)
 {
     enum state state = state_of(fill);
-    return state == STATE_WAITING || (state == STATE_RUNNING && !fill->progress.err &&
-                                      (fill->page || fill->more));
+    return state == STATE_WAITING ||
+           (state == STATE_RUNNING && !fill->progress.err && (fill->page || fill->more));
 }
 
 /* Everything as it is before the first page. */
@@ -250,8 +250,8 @@ enum lilio_err osd_fill_next(struct osd_fill *fill, const struct proto_cluster_m
     *ret_found = false;
     if (fill->walk.id == 0 || (!fill->page && !fill->more))
         return LILIO_OK;
-    enum lilio_err err = fill->page ? osd_walk_keep_alive(&fill->walk, fill->last, info)
-                                    : page_fetch(fill, info);
+    enum lilio_err err =
+        fill->page ? osd_walk_keep_alive(&fill->walk, fill->last, info) : page_fetch(fill, info);
     if (err == LILIO_E_NOT_FOUND) {
         fill->walk.id = 0; /* it lapsed all the same */
         err = LILIO_OK;

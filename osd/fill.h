@@ -1,9 +1,9 @@
-/* The slots this OSD has since a while ago, and what was in them before: a job names partitions, the
- * maps name what is to be in them, the engine of the repair worker makes it so.
+/* The slots this OSD has since a while ago, and what was in them before: a job names partitions,
+ * the maps name what is to be in them, the engine of the repair worker makes it so.
  *
  *   1. The heartbeat's thread takes the job: WAITING.
- *   2. The worker pins the maps, behind the moves, and walks them: each fragment of a filling slot of
- *      ours in the job's partitions becomes a task. What the maps call missing already is left to
+ *   2. The worker pins the maps, behind the moves, and walks them: each fragment of a filling slot
+ * of ours in the job's partitions becomes a task. What the maps call missing already is left to
  *      repair.
  *   3. Fragments that cannot be had are reported missing: they are faults with names from then on,
  *      and do not keep their slots filling. When there are too many of them the job fails.

@@ -44,7 +44,8 @@ static bool is_up(const struct proto_cluster_map *map, uint32_t id)
 static uint64_t likely(const struct proto_cluster_map *map, const struct proto_data_row *row,
                        uint32_t stripe)
 {
-    uint64_t missing = proto_row_missing(row, stripe), mask = 0;
+    uint64_t missing = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
+    uint64_t mask = 0;
     for (uint32_t i = 0; i < total_of(row); i++)
         if (!(missing >> i & 1) && is_up(map, proto_fragment_osd(map, row, stripe, i)))
             mask |= 1ull << i;
@@ -56,6 +57,18 @@ unsigned osd_rebuild_level(const struct proto_cluster_map *map, const struct pro
 {
     unsigned others = (unsigned)__builtin_popcountll(likely(map, row, stripe) & ~own);
     return others < row->profile.data_count ? OSD_LEVEL_LOST : others - row->profile.data_count;
+}
+
+struct osd_sources osd_rebuild_sources(const struct proto_cluster_map *map,
+                                       const struct proto_data_row *row, uint32_t stripe,
+                                       uint32_t index, bool wanted)
+{
+    uint32_t now = wanted ? PROTO_OSD_NONE : proto_fragment_osd(map, row, stripe, index);
+    uint32_t before = proto_fragment_previous(map, row, stripe, index);
+    uint64_t doubtful = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
+    if (before == PROTO_OSD_NONE || !is_up(map, before) || !(wanted || doubtful >> index & 1))
+        return (struct osd_sources){{now, PROTO_OSD_NONE}};
+    return (struct osd_sources){{before, now}};
 }
 
 /* ---- mending one fragment ---- */
@@ -70,6 +83,7 @@ void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
         .coder = coder,
         .data_count = row->profile.data_count,
         .wanted = 1ull << index,
+        .copy = 1ull << index & sources,
         .first = all & up,
         .second = all & ~up,
     };
@@ -77,13 +91,18 @@ void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
 
 static bool decodes(const struct osd_mend *mend, uint64_t have)
 {
-    return (uint32_t)__builtin_popcountll(have) >= mend->data_count &&
-           codec_can_decode(mend->coder, have);
+    return have & mend->wanted || ((uint32_t)__builtin_popcountll(have) >= mend->data_count &&
+                                   codec_can_decode(mend->coder, have));
+}
+
+bool osd_mend_copied(const struct osd_mend *mend)
+{
+    return mend->good & mend->wanted;
 }
 
 int osd_mend_next(struct osd_mend *mend)
 {
-    uint64_t *from = mend->first ? &mend->first : &mend->second;
+    uint64_t *from = mend->copy ? &mend->copy : mend->first ? &mend->first : &mend->second;
     if (*from == 0 || decodes(mend, mend->good | mend->asked))
         return -1;
     int index = __builtin_ctzll(*from); /* data fragments have the low numbers */
@@ -111,7 +130,8 @@ enum osd_mend_state osd_mend_state(const struct osd_mend *mend)
 {
     if (decodes(mend, mend->good))
         return OSD_MEND_READY;
-    return mend->asked || mend->first || mend->second ? OSD_MEND_READING : OSD_MEND_STUCK;
+    return mend->asked || mend->copy || mend->first || mend->second ? OSD_MEND_READING
+                                                                    : OSD_MEND_STUCK;
 }
 
 /* True if every source that may do better is only busy. */
@@ -151,9 +171,11 @@ void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_ma
     ret_text[0] = '\0';
     for (uint64_t left = mend->failed; left; left &= left - 1) {
         uint32_t index = (uint32_t)__builtin_ctzll(left);
+        uint32_t osd = 1ull << index & mend->wanted
+                           ? proto_fragment_previous(map, row, stripe, index)
+                           : proto_fragment_osd(map, row, stripe, index);
         int wrote = snprintf(ret_text + at, room - at, "%sfragment %u at osd.%u: %s",
-                             at ? "; " : "", index, proto_fragment_osd(map, row, stripe, index),
-                             lilio_err_text(mend->errs[index]));
+                             at ? "; " : "", index, osd, lilio_err_text(mend->errs[index]));
         if (wrote < 0 || (size_t)wrote >= room - at)
             return; /* the rest does not fit */
         at += (size_t)wrote;

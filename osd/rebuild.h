@@ -19,12 +19,14 @@ uint64_t osd_rebuild_own(const struct proto_cluster_map *map, const struct proto
 unsigned osd_rebuild_level(const struct proto_cluster_map *map, const struct proto_data_row *row,
                            uint32_t stripe, uint64_t own);
 
-/* The mending of one fragment: asks for others until they can be decoded. Data fragments of OSDs
- * that are up come first, then parity, then what the maps call missing and OSDs that are not up. */
+/* The mending of one fragment: asks for a copy, if there may be one, then for others until they can
+ * be decoded. Data fragments of OSDs that are up come first, then parity, then what the maps call
+ * missing, slots that fill, and OSDs that are not up. */
 struct osd_mend {
     const struct codec_coder *coder;
     uint32_t data_count;
     uint64_t wanted;        /* bit of the fragment to make */
+    uint64_t copy;          /* the same while a copy of it is to be asked for, before all else */
     uint64_t first, second; /* not asked yet: likely there, and last resort */
     uint64_t asked;         /* under way */
     uint64_t good;          /* here and verified */
@@ -39,12 +41,23 @@ enum osd_mend_state {
     OSD_MEND_STUCK,   /* they do not, and nobody is left to ask */
 };
 
-/* sources: mask of the indexes that may be asked at all. */
+/* sources: mask of the indexes that may be asked at all; the wanted one itself is, if somebody may
+ * have a copy of it. */
 void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
                    const struct proto_cluster_map *map, const struct proto_data_row *row,
                    uint32_t stripe, uint32_t index, uint64_t sources);
 /* The next fragment to ask for, or -1 when enough are under way or nobody is left. */
 int osd_mend_next(struct osd_mend *mend);
+/* Whether the copy is here. */
+bool osd_mend_copied(const struct osd_mend *mend);
+/* Where a fragment may be: its OSD, and who had its slot before; the likelier one first. Either may
+ * be PROTO_OSD_NONE. The wanted one is not at its own OSD, which wants it. */
+struct osd_sources {
+    uint32_t osds[2];
+};
+struct osd_sources osd_rebuild_sources(const struct proto_cluster_map *map,
+                                       const struct proto_data_row *row, uint32_t stripe,
+                                       uint32_t index, bool wanted);
 /* How it went: OK, or why the fragment is no source. */
 void osd_mend_result(struct osd_mend *mend, uint32_t index, enum lilio_err err);
 enum osd_mend_state osd_mend_state(const struct osd_mend *mend);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "base/pool.h"
 #include "osd/check.h"
 #include "osd/limits.h"
@@ -57,6 +58,7 @@ struct job {
     size_t charged;  /* bytes of the window */
     uint64_t due_ms; /* RETRY: when; WRITING: until when */
     unsigned busy;   /* how often our own store was */
+    uint64_t other;  /* sources that were asked of the likelier OSD in vain */
 };
 
 /* A fragment_verify under way. */
@@ -375,6 +377,36 @@ static void batch_answered(struct osd_engine *engine, struct batch *batch,
 
 /* ---- reading sources ---- */
 
+/* The OSD the fragment is asked of now. */
+static uint32_t source_osd(struct osd_engine *engine, const struct job *job, uint32_t index)
+{
+    struct osd_sources sources = osd_rebuild_sources(map_of(engine), row_of(job), job->task.stripe,
+                                                     index, index == job->task.index);
+    return sources.osds[job->other >> index & 1];
+}
+
+/* Whether another OSD may have it: that one is next. */
+static bool source_turn(struct osd_engine *engine, struct job *job, uint32_t index)
+{
+    struct osd_sources sources = osd_rebuild_sources(map_of(engine), row_of(job), job->task.stripe,
+                                                     index, index == job->task.index);
+    if (job->other >> index & 1 || sources.osds[1] == PROTO_OSD_NONE)
+        return false;
+    job->other |= UINT64_C(1) << index;
+    return true;
+}
+
+static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index);
+
+static void source_failed(struct osd_engine *engine, struct job *job, uint32_t index,
+                          enum lilio_err err)
+{
+    if (source_turn(engine, job, index))
+        source_ask(engine, job, index);
+    else
+        osd_mend_result(&job->mend, index, err);
+}
+
 static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index)
 {
     struct proto_fragment_get get = {
@@ -383,14 +415,14 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
         .repair = true,
     };
     get.key.index = (uint8_t)index;
-    uint32_t osd = proto_fragment_osd(map_of(engine), row_of(job), job->task.stripe, index);
+    uint32_t osd = source_osd(engine, job, index);
     struct proto_header header = header_of(engine, job->serial, index);
     enum lilio_err err = osd == PROTO_OSD_NONE ? LILIO_E_MISSING
                                                : osd_peers_ask(engine->peers, osd, &header,
                                                                &proto_type_fragment_get, &get);
     job->asked_ms[index] = engine->now_ms;
     if (err)
-        osd_mend_result(&job->mend, index, err);
+        source_failed(engine, job, index, err);
 }
 
 static void mend_stuck(struct osd_engine *engine, struct job *job)
@@ -425,11 +457,15 @@ static void mend_go_on(struct osd_engine *engine, struct job *job)
     }
 }
 
-/* Indexes that are not at this OSD itself: those it is here to mend. */
+/* Indexes that are not at this OSD itself, which are those it is here to mend; the wanted one, if
+ * somebody else may have a copy of it. */
 static uint64_t elsewhere(struct osd_engine *engine, const struct job *job)
 {
-    return ~osd_rebuild_own(map_of(engine), row_of(job), job->task.stripe,
-                            osd_node_id(engine->options.node));
+    uint64_t own = osd_rebuild_own(map_of(engine), row_of(job), job->task.stripe,
+                                   osd_node_id(engine->options.node));
+    uint64_t wanted = UINT64_C(1) << job->task.index;
+    bool copy = source_osd(engine, job, job->task.index) != PROTO_OSD_NONE;
+    return copy ? ~own | wanted : ~(own | wanted);
 }
 
 /* Takes queued jobs into the window; always at least one. */
@@ -478,10 +514,13 @@ static enum lilio_err source_take(struct osd_engine *engine, struct job *job, ui
 }
 
 /* Whether the maps think the fragment is there, so that its absence is news. */
-static bool is_news(const struct job *job, uint32_t index, enum lilio_err err)
+static bool is_news(const struct proto_cluster_map *map, const struct job *job, uint32_t index,
+                    enum lilio_err err)
 {
     return (err == LILIO_E_MISSING || err == LILIO_E_CORRUPT) &&
-           !(proto_row_missing(row_of(job), job->task.stripe) >> index & 1);
+           !(proto_row_missing(row_of(job), job->task.stripe) >> index & 1) &&
+           !(proto_row_filling(map, row_of(job), job->task.stripe) >> index & 1) &&
+           index != job->task.index;
 }
 
 static void source_answered(struct osd_engine *engine, struct proto_reply *reply)
@@ -496,12 +535,15 @@ static void source_answered(struct osd_engine *engine, struct proto_reply *reply
     }
     events->source_read(events->context, reply->payload.size);
     enum lilio_err err = source_take(engine, job, index, reply);
-    if (is_news(job, index, err))
+    if (is_news(map_of(engine), job, index, err))
         events->bad_source(events->context, &job->task, index, err);
     if (err)
         proto_reply_free(&reply);
     job->sources[index] = reply;
-    osd_mend_result(&job->mend, index, err);
+    if (err)
+        source_failed(engine, job, index, err);
+    else
+        osd_mend_result(&job->mend, index, err);
     mend_go_on(engine, job);
 }
 
@@ -563,19 +605,38 @@ static void write_later(struct osd_engine *engine, struct job *job)
     retry_later(engine, job, OSD_REBUILD_BUSY_MS);
 }
 
-/* Decodes from the good sources and sends the result to our own store. */
+/* What the good sources make of it. Errors: NOMEM, CORRUPT, what no plan can be made of. */
+static enum lilio_err job_decode(struct osd_engine *engine, struct job *job, uint8_t *target,
+                                 uint32_t *ret_checksums)
+{
+    enum lilio_err err =
+        codec_plan_make(job->coder, job->mend.good, job->mend.wanted, &engine->plan, NULL);
+    if (err)
+        return err;
+    decode(&engine->plan, job, target, ret_checksums);
+    return codec_fragment_checksum(ret_checksums, codec_block_count(job->length)) == job->checksum
+               ? LILIO_OK
+               : LILIO_E_CORRUPT;
+}
+
+/* A copy was verified when it came. */
+static void job_copy(const struct job *job, uint8_t *target, uint32_t *ret_checksums)
+{
+    LILIO_MARK("osd/fragment_copied");
+    memcpy(target, job->sources[job->task.index]->payload.data, job->length);
+    codec_block_checksums(target, job->length, ret_checksums);
+}
+
+/* Makes the fragment of the good sources and sends it to our own store. */
 static void job_write(struct osd_engine *engine, struct job *job)
 {
     uint32_t checksums[CODEC_BLOCKS_MAX];
-    uint8_t *target = NULL;
-    enum lilio_err err =
-        codec_plan_make(job->coder, job->mend.good, job->mend.wanted, &engine->plan, NULL);
-    if (!err && !(target = base_frag_malloc_take(job->length)))
-        err = LILIO_E_NOMEM;
-    if (!err)
-        decode(&engine->plan, job, target, checksums);
-    if (!err && codec_fragment_checksum(checksums, codec_block_count(job->length)) != job->checksum)
-        err = LILIO_E_CORRUPT;
+    uint8_t *target = base_frag_malloc_take(job->length);
+    enum lilio_err err = target ? LILIO_OK : LILIO_E_NOMEM;
+    if (!err && osd_mend_copied(&job->mend))
+        job_copy(job, target, checksums);
+    else if (!err)
+        err = job_decode(engine, job, target, checksums);
     if (err) {
         free(target);
         job_end(engine, job, OSD_TASK_FAILED, err,
@@ -655,9 +716,8 @@ static void sources_expire(struct osd_engine *engine, struct job *job)
         if (!(job->mend.asked >> i & 1) ||
             engine->now_ms - job->asked_ms[i] < OSD_REBUILD_SILENCE_MS)
             continue;
-        osd_peers_silent(engine->peers,
-                         proto_fragment_osd(map_of(engine), row_of(job), job->task.stripe, i));
-        osd_mend_result(&job->mend, i, LILIO_E_TIMEOUT);
+        osd_peers_silent(engine->peers, source_osd(engine, job, i));
+        source_failed(engine, job, i, LILIO_E_TIMEOUT);
         expired = true;
     }
     if (expired)
@@ -671,10 +731,9 @@ static void sources_lost(struct osd_engine *engine, uint32_t osd)
         struct job *job = &engine->jobs[place];
         bool lost = false;
         for (uint32_t i = 0; job->step == STEP_READING && i < CODEC_TOTAL_MAX; i++) {
-            if (!(job->mend.asked >> i & 1) ||
-                proto_fragment_osd(map_of(engine), row_of(job), job->task.stripe, i) != osd)
+            if (!(job->mend.asked >> i & 1) || source_osd(engine, job, i) != osd)
                 continue;
-            osd_mend_result(&job->mend, i, LILIO_E_UNAVAILABLE);
+            source_failed(engine, job, i, LILIO_E_UNAVAILABLE);
             lost = true;
         }
         if (lost)
@@ -685,6 +744,7 @@ static void sources_lost(struct osd_engine *engine, uint32_t osd)
 static void retry(struct osd_engine *engine, struct job *job)
 {
     job->step = STEP_READING;
+    job->other = 0;
     if (osd_mend_state(&job->mend) == OSD_MEND_STUCK)
         osd_mend_again(&job->mend);
     mend_go_on(engine, job);

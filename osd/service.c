@@ -439,6 +439,10 @@ static enum lilio_err missing_or_moved(struct osd_service *service,
     struct osd_check check = check_of(service, request);
     struct lilio_errinfo slot = {0};
     enum lilio_err err = osd_check_slot(&check, key, &slot);
+    const struct proto_placement *placement = proto_map_placement(check.map, key->placement);
+    if (err == LILIO_E_WRONG_OSD && placement &&
+        proto_slot_previous(placement, key->partition, key->index) == check.osd)
+        err = LILIO_OK; /* it was, and the asker knows that it is no more */
     if (err && info)
         *info = slot;
     return err ? err : LILIO_E_MISSING;

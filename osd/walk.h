@@ -20,8 +20,7 @@ LILIO_MUST_USE enum lilio_err osd_walk_open(struct osd_walk *walk, struct lilio_
 void osd_walk_close(struct osd_walk *walk);
 /* The runs behind an oid. Errors: NOT_FOUND (the walk lapsed), and what a call can come to. */
 LILIO_MUST_USE enum lilio_err osd_walk_page(struct osd_walk *walk, struct base_oid after,
-                                            struct osd_page **ret_page,
-                                            struct lilio_errinfo *info);
+                                            struct osd_page **ret_page, struct lilio_errinfo *info);
 /* A page that takes long to work off must not let the walk lapse. Errors as above. */
 LILIO_MUST_USE enum lilio_err osd_walk_keep_alive(struct osd_walk *walk, struct base_oid last,
                                                   struct lilio_errinfo *info);

@@ -193,6 +193,10 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
         err = load_number(loader, root, "gc_grace_ms", UINT32_MAX, GC_GRACE_MS_DEFAULT,
                           &file->gc_grace_ms);
     if (!err)
+        err = load_number(loader, root, "down_ms", UINT32_MAX, 0, &file->down_ms);
+    if (!err)
+        err = load_number(loader, root, "out_ms", UINT32_MAX, 0, &file->out_ms);
+    if (!err)
         err = load_flag(loader, root, "insecure", &file->insecure);
     if (!err)
         err = load_path(loader, root, "run_dir", "run", &file->run_dir);
@@ -408,6 +412,10 @@ static void save_head(struct base_yaml_writer *writer, const struct proto_cluste
     if (file->default_profile.fragment_size != CODEC_FRAGMENT_DEFAULT)
         base_yaml_u64_put(writer, "default_fragment_size", file->default_profile.fragment_size);
     base_yaml_u64_put(writer, "gc_grace_ms", file->gc_grace_ms);
+    if (file->down_ms)
+        base_yaml_u64_put(writer, "down_ms", file->down_ms);
+    if (file->out_ms)
+        base_yaml_u64_put(writer, "out_ms", file->out_ms);
     if (file->insecure)
         base_yaml_text_put(writer, "insecure", "true");
     base_yaml_text_put(writer, "run_dir", below(file->folder, file->run_dir));

@@ -60,8 +60,8 @@ uint32_t proto_fragment_previous(const struct proto_cluster_map *map,
     const struct proto_placement *placement = proto_map_placement(map, row->placement);
     if (!placement || placement->previous.size == 0)
         return PROTO_OSD_NONE;
-    return proto_slot_previous(
-        placement, proto_partition(placement->partition_bits, row->oid, stripe), index);
+    return proto_slot_previous(placement,
+                               proto_partition(placement->partition_bits, row->oid, stripe), index);
 }
 
 uint64_t proto_row_filling(const struct proto_cluster_map *map, const struct proto_data_row *row,

@@ -1,7 +1,7 @@
 /* How a plan is made. For each slot that has to go, the OSDs that may have it are those the failure
  * domains of the partition leave room for. Of these the ones with the least load, slots per weight,
- * are left; the first of them behind the partition's position on the ring gets the slot. Load counts
- * what was planned before, so that the slots of one OSD spread over all others.
+ * are left; the first of them behind the partition's position on the ring gets the slot. Load
+ * counts what was planned before, so that the slots of one OSD spread over all others.
  */
 #include "proto/moves.h"
 
@@ -183,8 +183,7 @@ static void slot_plan(struct plan *plan, struct proto_move move, struct proto_mo
     size_t chosen = ring_choose(plan, move.partition);
     move.to = plan->members[chosen]->id;
     plan->loads[chosen]++;
-    base_le16_put(plan->slots +
-                      2 * ((size_t)move.partition * plan->placement.width + move.slot),
+    base_le16_put(plan->slots + 2 * ((size_t)move.partition * plan->placement.width + move.slot),
                   (uint16_t)move.to);
     if (ret->count < ret->room)
         ret->moves[ret->count++] = move;

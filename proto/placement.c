@@ -104,8 +104,8 @@ static enum lilio_err count_domains(struct table *table, struct lilio_errinfo *i
         return lilio_fail(info, LILIO_E_INVALID,
                           "%u fragments need %u %ss at %u each, there are %zu with room for %zu",
                           table->width, (table->width + table->rule.limit - 1) / table->rule.limit,
-                          proto_rule_level_name(&table->rule), table->rule.limit, table->domain_count,
-                          place_count);
+                          proto_rule_level_name(&table->rule), table->rule.limit,
+                          table->domain_count, place_count);
     return LILIO_OK;
 }
 

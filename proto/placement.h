@@ -56,8 +56,7 @@ uint32_t proto_fragment_osd(const struct proto_cluster_map *map, const struct pr
 uint64_t proto_row_missing(const struct proto_data_row *row, uint32_t stripe);
 /* The same questions as of slots. */
 uint32_t proto_fragment_previous(const struct proto_cluster_map *map,
-                                 const struct proto_data_row *row, uint32_t stripe,
-                                 uint32_t index);
+                                 const struct proto_data_row *row, uint32_t stripe, uint32_t index);
 uint64_t proto_row_filling(const struct proto_cluster_map *map, const struct proto_data_row *row,
                            uint32_t stripe);
 /* The fragment's checksum in the row; false if the row is too short. */

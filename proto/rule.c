@@ -57,6 +57,5 @@ bool proto_rule_same_domain(const struct proto_rule *rule, const struct proto_os
     struct base_slice x, y;
     if (a->id == b->id)
         return true;
-    return proto_rule_label(rule, a, &x) && proto_rule_label(rule, b, &y) &&
-           base_slice_equal(x, y);
+    return proto_rule_label(rule, a, &x) && proto_rule_label(rule, b, &y) && base_slice_equal(x, y);
 }

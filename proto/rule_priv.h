@@ -1,5 +1,5 @@
-/* The rule of failure domains ("host:1") and the domains of OSDs under it. For proto/placement.c and
- * proto/moves.c. */
+/* The rule of failure domains ("host:1") and the domains of OSDs under it. For proto/placement.c
+ * and proto/moves.c. */
 #ifndef PROTO_RULE_PRIV_H
 #define PROTO_RULE_PRIV_H
 

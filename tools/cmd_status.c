@@ -91,6 +91,15 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     tools_json_u64(object, "used_bytes", osd->used_bytes);
     tools_json_u64(object, "fragments", osd->fragment_count);
     tools_json_u64(object, "silent_ms", osd->silent_ms);
+    tools_json_u64(object, "filling_slots", osd->filling);
+    if (osd->filling) {
+        cJSON *fill = tools_json_object(object, "fill");
+        tools_json_bool(fill, "running", osd->fill_running);
+        tools_json_u64(fill, "permille", osd->fill_permille);
+        tools_json_u64(fill, "eta_ms", osd->fill_eta_ms);
+        tools_json_u64(fill, "tries", osd->fill_tries);
+        tools_json_text(fill, "reason", osd->fill_reason[0] ? osd->fill_reason : NULL);
+    }
     return object;
 }
 
@@ -113,6 +122,18 @@ static void osd_detail(struct tools_context *context, const struct lilio_osd *os
         (void)snprintf(ret_text, 600, "silent for %s", tools_text_duration(osd->silent_ms, time));
 }
 
+static const char *content_of(const struct lilio_osd *osd, char text[TOOLS_TEXT])
+{
+    if (strcmp(osd->state, "blank") == 0)
+        return "empty";
+    if (!is_complete(osd))
+        return "not proven";
+    if (osd->filling == 0)
+        return "complete";
+    (void)snprintf(text, TOOLS_TEXT, "fills %llu slots", (unsigned long long)osd->filling);
+    return text;
+}
+
 static void osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     static const char *const columns[] = {"OSD",   "STATE", "CONTENT", ">FRAGMENTS", ">USED",
@@ -120,13 +141,10 @@ static void osds_print(struct tools_context *context, const struct lilio_status 
     struct tools_table *table = tools_table_new(columns);
     for (size_t i = 0; i < status->osd_count; i++) {
         const struct lilio_osd *osd = &status->osds[i];
-        char used[TOOLS_TEXT], left[TOOLS_TEXT];
+        char used[TOOLS_TEXT], left[TOOLS_TEXT], content[TOOLS_TEXT];
         tools_table_add(table, "osd.%u", osd->id);
         tools_table_add(table, "%s", tools_text_name(osd->state, 0));
-        tools_table_add(table, "%s",
-                        is_complete(osd)                   ? "complete"
-                        : strcmp(osd->state, "blank") == 0 ? "empty"
-                                                           : "not proven");
+        tools_table_add(table, "%s", content_of(osd, content));
         tools_table_add(table, "%llu", (unsigned long long)osd->fragment_count);
         tools_table_add(table, "%s", tools_text_bytes(osd->used_bytes, used));
         tools_table_add(table, "%s", tools_text_bytes(osd->free_bytes, left));
@@ -139,7 +157,8 @@ static void osds_print(struct tools_context *context, const struct lilio_status 
 static const struct argp osd_ls_argp = {
     .parser = no_words_parse,
     .doc =
-        "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should."
+        "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should. "
+        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"
         "  lilio-ec osd ls --json\n",
@@ -215,6 +234,24 @@ static cJSON *status_json(const struct lilio_status *status,
     return object;
 }
 
+/* "osd.4 fills 120 slots, 40 % of the first job, 3 min to go" */
+static void filling_print(struct tools_out *out, const struct lilio_osd *osd)
+{
+    char time[TOOLS_TEXT];
+    if (osd->fill_running)
+        tools_out_line(out, "              osd.%u fills %llu slots, at %u %%, %s to go", osd->id,
+                       (unsigned long long)osd->filling, osd->fill_permille / 10,
+                       osd->fill_eta_ms ? tools_text_duration(osd->fill_eta_ms, time)
+                                        : "unknown time");
+    else if (osd->fill_tries)
+        tools_out_line(out, "              osd.%u fills %llu slots, failed %u times: %s", osd->id,
+                       (unsigned long long)osd->filling, osd->fill_tries,
+                       tools_text_name(osd->fill_reason, 0));
+    else
+        tools_out_line(out, "              osd.%u has %llu slots to fill", osd->id,
+                       (unsigned long long)osd->filling);
+}
+
 static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -233,6 +270,8 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
             tools_out_line(out, "              osd.%u is up, but no rebuild has proven its content",
                            osd->id);
         }
+        if (osd->filling)
+            filling_print(out, osd);
     }
 }
 
@@ -299,6 +338,10 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         tools_redundancy_print(out, redundancy);
     else
         tools_out_line(out, "stripes       not known: %s", tools_text_name(context->info.text, 0));
+    if (redundancy && redundancy->stranded)
+        tools_out_line(out,
+                       "replacement   %llu stripes have no OSD to go to: add or replace an OSD",
+                       (unsigned long long)redundancy->stranded);
     repair_print(out, status);
     if (!status->verify_index)
         tools_out_line(out, "verified      never");

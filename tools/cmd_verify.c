@@ -12,7 +12,7 @@ static const char *fragment_word(const struct lilio_fragment *fragment)
 {
     switch (fragment->err) {
     case LILIO_E_OK: return "good";
-    case LILIO_E_MISSING: return "missing";
+    case LILIO_E_MISSING: return fragment->filling ? "filling" : "missing";
     case LILIO_E_CORRUPT: return "corrupt";
     case LILIO_E_UNAVAILABLE:
     case LILIO_E_TIMEOUT: return "not read";
@@ -28,6 +28,9 @@ static cJSON *fragment_json(const struct lilio_fragment *fragment)
     tools_json_u64(object, "osd", fragment->osd);
     tools_json_text(object, "state", fragment_word(fragment));
     tools_json_bool(object, "known_missing", fragment->known_missing);
+    tools_json_bool(object, "filling", fragment->filling);
+    if (fragment->has_previous)
+        tools_json_u64(object, "previous_osd", fragment->previous);
     return object;
 }
 
@@ -258,6 +261,9 @@ static void explain_stripes_print(struct tools_out *out, const struct lilio_expl
             used += (size_t)snprintf(line + used, sizeof line - used, "  %c%u osd.%u%s%s",
                                      fragment->index < data_count ? 'd' : 'p', fragment->index,
                                      fragment->osd, word[0] ? " " : "", word);
+        if (fragment->has_previous && used < sizeof line)
+            used += (size_t)snprintf(line + used, sizeof line - used, " (before osd.%u)",
+                                     fragment->previous);
     }
     if (used)
         tools_out_line(out, "%s", line);

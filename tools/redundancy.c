@@ -10,8 +10,8 @@ const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
 {
     bool degraded = false;
     for (size_t i = 0; i < status->osd_count; i++)
-        degraded =
-            degraded || strcmp(status->osds[i].state, "up") != 0 || !status->osds[i].complete;
+        degraded = degraded || strcmp(status->osds[i].state, "up") != 0 ||
+                   !status->osds[i].complete || status->osds[i].filling > 0;
     if ((redundancy && redundancy->lost) || (status->verify_index && status->verify_lost))
         return "lost";
     if (!redundancy)
@@ -139,6 +139,7 @@ static void osd_json(cJSON *list, const struct lilio_redundancy_osd *osd)
     }
     tools_json_u64(element, "below", osd->levels[LILIO_LEVEL_BELOW]);
     tools_json_u64(element, "stripes", stripes);
+    tools_json_u64(element, "filling", osd->filling);
     tools_json_add(list, element);
 }
 
@@ -152,6 +153,7 @@ void tools_redundancy_json(cJSON *object, const struct lilio_redundancy *redunda
     tools_json_u64(json, "unreadable", redundancy->unreadable);
     tools_json_u64(json, "lost", redundancy->lost);
     tools_json_u64(json, "unverified", redundancy->unverified);
+    tools_json_u64(json, "stranded", redundancy->stranded);
     tools_json_time(json, "verified", redundancy->verify_wall_ms);
     cJSON *lines = tools_json_list(json, "buckets");
     for (size_t i = 0; i < redundancy->line_count; i++)

@@ -100,7 +100,7 @@ static void test_levels(void **state)
 
 static void mend_init(struct fixture *f, struct osd_mend *mend, uint32_t index)
 {
-    osd_mend_init(mend, f->coder, &f->map, &f->row, 0, index, UINT64_MAX);
+    osd_mend_init(mend, f->coder, &f->map, &f->row, 0, index, ~(UINT64_C(1) << index));
 }
 
 /* Runs a mend where the sources of the mask fail with err; never asks twice, never itself, and not
