@@ -59,16 +59,21 @@ unsigned osd_rebuild_level(const struct proto_cluster_map *map, const struct pro
     return others < row->profile.data_count ? OSD_LEVEL_LOST : others - row->profile.data_count;
 }
 
-struct osd_sources osd_rebuild_sources(const struct proto_cluster_map *map,
-                                       const struct proto_data_row *row, uint32_t stripe,
-                                       uint32_t index, bool wanted)
+uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                            uint32_t stripe, uint32_t index, bool wanted, size_t turn)
 {
-    uint32_t now = wanted ? PROTO_OSD_NONE : proto_fragment_osd(map, row, stripe, index);
+    uint32_t owner = proto_fragment_osd(map, row, stripe, index);
     uint32_t before = proto_fragment_previous(map, row, stripe, index);
+    if (turn >= OSD_SOURCE_TURNS) {
+        size_t at = turn - OSD_SOURCE_TURNS;
+        uint32_t id = at < map->osds_count ? map->osds[at].id : PROTO_OSD_NONE;
+        return id == owner || id == before || !is_up(map, id) ? PROTO_OSD_NONE : id;
+    }
     uint64_t doubtful = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
-    if (before == PROTO_OSD_NONE || !is_up(map, before) || !(wanted || doubtful >> index & 1))
-        return (struct osd_sources){{now, PROTO_OSD_NONE}};
-    return (struct osd_sources){{before, now}};
+    bool swap = (wanted || doubtful >> index & 1) && is_up(map, before);
+    if (turn == 0)
+        return swap ? before : wanted ? PROTO_OSD_NONE : owner;
+    return swap && !wanted ? owner : PROTO_OSD_NONE;
 }
 
 /* ---- mending one fragment ---- */
@@ -161,6 +166,14 @@ void osd_mend_again(struct osd_mend *mend)
     mend->first |= mend->passing;
     mend->failed &= ~mend->passing;
     mend->passing = 0;
+}
+
+void osd_mend_search(struct osd_mend *mend)
+{
+    mend->first = mend->failed;
+    mend->copy = mend->wanted;
+    mend->first &= ~mend->wanted;
+    mend->failed = mend->passing = 0;
 }
 
 void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_map *map,

@@ -50,14 +50,15 @@ void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
 int osd_mend_next(struct osd_mend *mend);
 /* Whether the copy is here. */
 bool osd_mend_copied(const struct osd_mend *mend);
-/* Where a fragment may be: its OSD, and who had its slot before; the likelier one first. Either may
- * be PROTO_OSD_NONE. The wanted one is not at its own OSD, which wants it. */
-struct osd_sources {
-    uint32_t osds[2];
-};
-struct osd_sources osd_rebuild_sources(const struct proto_cluster_map *map,
-                                       const struct proto_data_row *row, uint32_t stripe,
-                                       uint32_t index, bool wanted);
+/* A stuck one looks again for everything it has not. */
+void osd_mend_search(struct osd_mend *mend);
+
+/* Where a fragment may be: turns 0 and 1 are its OSD and who had its slot before, the likelier one
+ * first; the turns behind these are all others that are up. PROTO_OSD_NONE: nobody at this turn.
+ * The wanted one is not at its own OSD, which wants it. */
+enum { OSD_SOURCE_TURNS = 2 };
+uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct proto_data_row *row,
+                            uint32_t stripe, uint32_t index, bool wanted, size_t turn);
 /* How it went: OK, or why the fragment is no source. */
 void osd_mend_result(struct osd_mend *mend, uint32_t index, enum lilio_err err);
 enum osd_mend_state osd_mend_state(const struct osd_mend *mend);

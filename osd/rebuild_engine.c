@@ -58,7 +58,8 @@ struct job {
     size_t charged;  /* bytes of the window */
     uint64_t due_ms; /* RETRY: when; WRITING: until when */
     unsigned busy;   /* how often our own store was */
-    uint64_t other;  /* sources that were asked of the likelier OSD in vain */
+    bool search;     /* every OSD is asked, for those that should have it have it not */
+    uint16_t turns[CODEC_TOTAL_MAX]; /* which of the OSDs that may have it are asked */
 };
 
 /* A fragment_verify under way. */
@@ -377,23 +378,29 @@ static void batch_answered(struct osd_engine *engine, struct batch *batch,
 
 /* ---- reading sources ---- */
 
+static uint32_t source_at(struct osd_engine *engine, const struct job *job, uint32_t index,
+                          size_t turn)
+{
+    return osd_rebuild_source(map_of(engine), row_of(job), job->task.stripe, index,
+                              index == job->task.index, turn);
+}
+
 /* The OSD the fragment is asked of now. */
 static uint32_t source_osd(struct osd_engine *engine, const struct job *job, uint32_t index)
 {
-    struct osd_sources sources = osd_rebuild_sources(map_of(engine), row_of(job), job->task.stripe,
-                                                     index, index == job->task.index);
-    return sources.osds[job->other >> index & 1];
+    return source_at(engine, job, index, job->turns[index]);
 }
 
 /* Whether another OSD may have it: that one is next. */
 static bool source_turn(struct osd_engine *engine, struct job *job, uint32_t index)
 {
-    struct osd_sources sources = osd_rebuild_sources(map_of(engine), row_of(job), job->task.stripe,
-                                                     index, index == job->task.index);
-    if (job->other >> index & 1 || sources.osds[1] == PROTO_OSD_NONE)
-        return false;
-    job->other |= UINT64_C(1) << index;
-    return true;
+    size_t end = OSD_SOURCE_TURNS + (job->search ? map_of(engine)->osds_count : 0);
+    for (size_t turn = job->turns[index] + 1u; turn < end; turn++)
+        if (source_at(engine, job, index, turn) != PROTO_OSD_NONE) {
+            job->turns[index] = (uint16_t)turn;
+            return true;
+        }
+    return false;
 }
 
 static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index);
@@ -401,10 +408,11 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
 static void source_failed(struct osd_engine *engine, struct job *job, uint32_t index,
                           enum lilio_err err)
 {
+    bool told = job->search && job->mend.errs[index]; /* by the likely ones: that tells more */
     if (source_turn(engine, job, index))
         source_ask(engine, job, index);
     else
-        osd_mend_result(&job->mend, index, err);
+        osd_mend_result(&job->mend, index, told ? job->mend.errs[index] : err);
 }
 
 static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index)
@@ -425,16 +433,41 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
         source_failed(engine, job, index, err);
 }
 
+static void mend_go_on(struct osd_engine *engine, struct job *job);
+
+/* Slots that moved more than once leave fragments at OSDs the maps do not know any more. */
+static void search_begin(struct osd_engine *engine, struct job *job)
+{
+    LILIO_MARK("osd/fragment_searched");
+    job->search = true;
+    for (size_t i = 0; i < CODEC_TOTAL_MAX; i++)
+        job->turns[i] = OSD_SOURCE_TURNS - 1;
+    osd_mend_search(&job->mend);
+    for (uint64_t left = job->mend.first | job->mend.copy; left; left &= left - 1) {
+        uint32_t index = (uint32_t)__builtin_ctzll(left);
+        if (source_turn(engine, job, index))
+            continue;
+        job->mend.first &= ~(UINT64_C(1) << index); /* there is nobody else */
+        job->mend.copy &= ~(UINT64_C(1) << index);
+        job->mend.failed |= UINT64_C(1) << index;
+    }
+    mend_go_on(engine, job);
+}
+
 static void mend_stuck(struct osd_engine *engine, struct job *job)
 {
     const struct osd_engine_events *events = &engine->options.events;
     uint32_t wait_ms;
-    if (osd_mend_may_again(&job->mend, &wait_ms)) {
+    if (!job->search && osd_mend_may_again(&job->mend, &wait_ms)) {
         retry_later(engine, job, wait_ms);
         return;
     }
     if (events->gone(events->context, &job->task)) {
         job_end(engine, job, OSD_TASK_GONE, LILIO_OK, "");
+        return;
+    }
+    if (!job->search) {
+        search_begin(engine, job);
         return;
     }
     char reason[512];
@@ -520,7 +553,7 @@ static bool is_news(const struct proto_cluster_map *map, const struct job *job, 
     return (err == LILIO_E_MISSING || err == LILIO_E_CORRUPT) &&
            !(proto_row_missing(row_of(job), job->task.stripe) >> index & 1) &&
            !(proto_row_filling(map, row_of(job), job->task.stripe) >> index & 1) &&
-           index != job->task.index;
+           index != job->task.index && !job->search;
 }
 
 static void source_answered(struct osd_engine *engine, struct proto_reply *reply)
@@ -540,10 +573,13 @@ static void source_answered(struct osd_engine *engine, struct proto_reply *reply
     if (err)
         proto_reply_free(&reply);
     job->sources[index] = reply;
-    if (err)
+    if (err) {
         source_failed(engine, job, index, err);
-    else
-        osd_mend_result(&job->mend, index, err);
+    } else {
+        if (job->search)
+            LILIO_MARK("osd/fragment_found_elsewhere");
+        osd_mend_result(&job->mend, index, LILIO_OK);
+    }
     mend_go_on(engine, job);
 }
 
@@ -744,7 +780,7 @@ static void sources_lost(struct osd_engine *engine, uint32_t osd)
 static void retry(struct osd_engine *engine, struct job *job)
 {
     job->step = STEP_READING;
-    job->other = 0;
+    memset(job->turns, 0, sizeof job->turns);
     if (osd_mend_state(&job->mend) == OSD_MEND_STUCK)
         osd_mend_again(&job->mend);
     mend_go_on(engine, job);

@@ -177,7 +177,17 @@ static bool all_osds_complete(const struct lilio_status *status)
     return true;
 }
 
-/* What is known to be bad mends itself where every disk is a member's. */
+static uint64_t filling_slots(const struct lilio_status *status)
+{
+    uint64_t slots = 0;
+    for (size_t i = 0; i < status->osd_count; i++)
+        slots += status->osds[i].filling;
+    return slots;
+}
+
+/* What is known to be bad mends itself, and what moved fills itself, where every disk is a
+ * member's.
+ */
 static void faults_mend(void)
 {
     plot.stage = "faults mend themselves";
@@ -188,13 +198,16 @@ static void faults_mend(void)
         if (!get_status(&status))
             continue;
         uint64_t rows = status.repair_rows, failed = status.repair_failed;
+        uint64_t slots = filling_slots(&status);
         bool complete = all_osds_complete(&status);
         lilio_status_release(&status);
-        if (rows == 0 || !complete)
+        if ((rows == 0 && slots == 0) || !complete)
             return;
         if (sim_now() >= end)
-            sim_fail(SIM_WRONG, "%llu runs did not mend themselves within %d s, %llu failed",
-                     (unsigned long long)rows, MEND_S, (unsigned long long)failed);
+            sim_fail(SIM_WRONG,
+                     "%llu runs did not mend themselves within %d s, %llu failed; %llu slots fill",
+                     (unsigned long long)rows, MEND_S, (unsigned long long)failed,
+                     (unsigned long long)slots);
     }
 }
 

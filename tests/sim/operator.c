@@ -39,6 +39,22 @@ static bool rebuild_ended(const struct lilio_rebuild *rebuild)
            rebuild->phase == LILIO_REBUILD_STOPPED || rebuild->phase == LILIO_REBUILD_ERROR;
 }
 
+/* Where slots move, what an OSD lost may be in slots that others have now. */
+static bool is_settled(void)
+{
+    struct lilio_errinfo info = {0};
+    struct lilio_status status = {0};
+    if (plot.swarm.out_ms >= SIM_NEVER_OUT_MS)
+        return true;
+    if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
+        return false;
+    bool settled = status.repair_rows == 0;
+    for (size_t i = 0; i < status.osd_count; i++)
+        settled = settled && status.osds[i].filling == 0;
+    lilio_status_release(&status);
+    return settled;
+}
+
 bool operator_rebuild(unsigned osd)
 {
     struct lilio_errinfo info = {0};
@@ -101,7 +117,7 @@ static void rebuild_some(struct sim_stream *random, uint64_t percent)
         uint64_t mark;
         if (sim_faults_osd_mendable(plot.faults, i, &mark) && sim_below(random, 100) < percent) {
             operator_revive(i);
-            if (operator_rebuild(i))
+            if (operator_rebuild(i) && is_settled())
                 sim_faults_osd_mended(plot.faults, i, mark);
         }
     }

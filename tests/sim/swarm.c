@@ -212,6 +212,21 @@ static void draw_focus(struct sim_swarm *w, struct sim_stream *s)
     }
 }
 
+/* OSDs are out after some seconds, are away for longer than that, and there are others. */
+static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
+{
+    uint64_t more = sim_between(s, 1, 4), out_ms = sim_between(s, 1000, 6000);
+    uint64_t away_ms = ONE_OF(s, 1, 2, 4);
+    if (sim_below(s, 4) != 0)
+        return;
+    uint64_t least = w->data + w->parity + more;
+    w->osds = w->osds < least ? least : w->osds;
+    w->down_ms = w->down_ms < 5000 ? w->down_ms : 5000;
+    w->out_ms = w->down_ms + out_ms;
+    w->down_for_ms = away_ms * w->out_ms;
+    w->kill_ms = w->kill_ms ? w->kill_ms : 8000;
+}
+
 void sim_swarm_draw(struct sim_swarm *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -221,7 +236,7 @@ void sim_swarm_draw(struct sim_swarm *ret)
     } parts[] = {{"swarm/topology", draw_topology},   {"swarm/times", draw_times},
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
-                 {"swarm/focus", draw_focus}};
+                 {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

@@ -105,6 +105,8 @@
     X(verify_percent, 0, 100)  /* of the operator's rounds, twice a second */                  \
     X(beyond, 0, 1)            /* more is hurt than there is redundancy */
 
+enum { SIM_NEVER_OUT_MS = 600000 }; /* out_ms with which no run sees an OSD out */
+
 struct sim_swarm {
 #define X(name, least, most) uint64_t name;
     SIM_SWARM_TABLE(X)
