@@ -244,6 +244,20 @@ static void kill_one(struct sim_faults *f)
     goes_down(f, node);
 }
 
+/* One at a time: two would be too many for slots to move. */
+static void go_away(struct sim_faults *f)
+{
+    struct sim_node *node = sim_osd((unsigned)sim_below(&f->random, f->swarm->osds));
+    for (unsigned i = 0; i < f->swarm->osds; i++)
+        if (sim_node_state(sim_osd(i)) != SIM_UP)
+            return;
+    LILIO_MARK("fault/away");
+    sim_node_kill(node);
+    ward(f, node)->start_at =
+        sim_now() + sim_about(&f->random, f->swarm->away_for_ms * SIM_MS) + SIM_MS;
+    ward(f, node)->resume_at = 0;
+}
+
 static void power_off(struct sim_faults *f)
 {
     struct sim_node *node = any_server(f);
@@ -496,6 +510,7 @@ static const struct kind {
     K(power_in_write_ms, power_off_in_write),
     K(blackout_ms, blackout),
     K(terminate_ms, terminate),
+    K(away_ms, go_away),
     K(client_kill_ms, kill_client),
     K(pause_ms, pause_one),
     K(wall_jump_ms, wall_jump),

@@ -212,19 +212,37 @@ static void draw_focus(struct sim_swarm *w, struct sim_stream *s)
     }
 }
 
+/* What brings a new leader, which gives every OSD its full time again, happens seldom. */
+static void leaders_stay(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->leader_percent = w->turn_percent = 0;
+    w->cut_append_ppm = w->cut_members_ppm = 0;
+    w->blackout_ms = w->pause_ms = w->partition_ms = w->one_way_ms = 0;
+    w->isolate_ms = w->isolate_ms ? 30000 : 0;
+    w->transfer_ms = ONE_OF(s, 0, 0, 20000);
+    w->member_ms = w->coordinator_replace_ms = 0;
+    w->kill_ms = w->kill_ms ? 15000 : 0;
+    w->power_ms = w->power_ms ? 20000 : 0;
+    w->power_in_write_ms = w->power_in_write_ms ? 20000 : 0;
+    w->down_for_ms = w->down_for_ms < 1000 ? w->down_for_ms : 1000;
+}
+
 /* OSDs are out after some seconds, are away for longer than that, and there are others. */
 static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
 {
-    uint64_t more = sim_between(s, 1, 4), out_ms = sim_between(s, 1000, 6000);
-    uint64_t away_ms = ONE_OF(s, 1, 2, 4);
+    uint64_t more = sim_between(s, 1, 4), out_ms = sim_between(s, 1000, 4000);
+    uint64_t away_ms = sim_between(s, 4000, 12000), calm = sim_below(s, 3);
     if (sim_below(s, 4) != 0)
         return;
     uint64_t least = w->data + w->parity + more;
     w->osds = w->osds < least ? least : w->osds;
-    w->down_ms = w->down_ms < 5000 ? w->down_ms : 5000;
+    w->suspect_ms = 1500;
+    w->down_ms = 3000;
     w->out_ms = w->down_ms + out_ms;
-    w->down_for_ms = away_ms * w->out_ms;
-    w->kill_ms = w->kill_ms ? w->kill_ms : 8000;
+    w->away_ms = away_ms;
+    w->away_for_ms = 2 * w->out_ms;
+    if (calm > 0)
+        leaders_stay(w, s);
 }
 
 void sim_swarm_draw(struct sim_swarm *ret)

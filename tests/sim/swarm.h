@@ -80,6 +80,8 @@
     X(power_in_write_ms, 0, 100000000)                                                         \
     X(blackout_ms, 0, 100000000) /* power loss of all at once */                               \
     X(terminate_ms, 0, 100000000)                                                              \
+    X(away_ms, 0, 100000000) /* an OSD is down for longer */                                   \
+    X(away_for_ms, 0, 1000000)                                                                 \
     X(client_kill_ms, 0, 100000000)                                                            \
     X(down_for_ms, 1, 1000000)                                                                 \
     X(pause_ms, 0, 100000000)                                                                  \
