@@ -141,5 +141,102 @@ class Heal(ClusterTest):
         self.assertEqual(c.run("repair", "--json").json["priority"], "high")
 
 
+class Moves(ClusterTest):
+    """An OSD that is gone for good needs nobody: others take its slots and fill them."""
+    options = {"coordinators": 3, "osds": 5, "profile": "2+1"}
+
+    def setUp(self):
+        super().setUp()
+        c = self.cluster
+        c.down()
+        with open(c.path("lilio.yaml"), "r+") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace("gc_grace_ms:", "down_ms: 2000\nout_ms: 4000\ngc_grace_ms:"))
+        c.up()
+        c.run("mb", "b")
+        self.objects = {}
+
+    def put(self, name, size, seed, code=OK):
+        data = content(size, seed)
+        done = self.cluster.put_bytes(data, f"b/{name}", code=code).code == OK
+        if done:
+            self.objects[f"b/{name}"] = data
+        return done
+
+    def check_all(self):
+        for name, data in self.objects.items():
+            self.assertEqual(self.cluster.get_bytes(name), data, name)
+
+    def is_full(self):
+        status = self.cluster.status()
+        redundancy = status.get("redundancy")
+        return redundancy and redundancy["whole"] == redundancy["stripes"] and status["repair_rows"] == 0 and \
+            not any(o["filling_slots"] for o in status["osds"])
+
+    def gone_and_full(self, osd, seconds=60):
+        wait_until(lambda: self.cluster.status()["osds"][osd]["state"] == "out" and self.is_full(), seconds, "redundancy without it")
+
+    def verified(self):
+        verify = self.cluster.run("verify", "--json").json
+        self.assertEqual(verify["fragments"], verify["fragments_good"])
+        self.assertEqual(verify["fragments"], 3 * sum(-(-len(d) // (2 * MIB)) for d in self.objects.values()))
+
+    def test_gone_for_good_under_puts(self):
+        c = self.cluster
+        for i in range(25):
+            self.put(f"before.{i}", 60 * KIB + i, SEED + i)
+        self.put("large", 9 * MIB + 1, SEED + 90)
+        c.kill_osds(2)
+        end, i = False, 0
+        while not end:  # 2+1 takes no puts without all three, until the slots have moved
+            end = self.put(f"after.{i}", 30 * KIB + i, SEED + 100 + i, code=None) and i > 20 and self.is_full()
+            i += 1
+        self.gone_and_full(2)
+        self.verified()
+        self.check_all()
+        self.assertIn("osd.2 is out", c.run("status").out)
+        c.up()  # it comes back, owns nothing, and breaks nothing
+        wait_until(lambda: c.status()["osds"][2]["state"] == "up", 30, "osd.2 to be up")
+        self.put("again", 100 * KIB, SEED + 200)
+        self.verified()
+        self.check_all()
+        rebuild = c.run("osd", "rebuild", "2")
+        self.assertIn("expected  0 fragments", rebuild.out)
+        self.gone_again(0)
+
+    def gone_again(self, osd):
+        """The one that came back takes slots of the next one that goes; a leader dies meanwhile."""
+        c = self.cluster
+        c.kill_osds(osd)
+        leader = next(x["id"] for x in c.status()["coordinators"] if x["role"] == "leader")
+        c.kill(f"coordinator.{leader}")
+        self.gone_and_full(osd)
+        self.verified()
+        self.check_all()
+
+    def test_nowhere_to_go(self):
+        """Three are left: the next one that goes needs a replacement, and that is said."""
+        c = self.cluster
+        for i in range(10):
+            self.put(f"o.{i}", 60 * KIB + i, SEED + i)
+        c.kill_osds(4)
+        self.gone_and_full(4)
+        c.run("explain", "b/o.1")
+        c.kill_osds(3)
+        wait_until(lambda: c.status()["osds"][3]["state"] == "down", 30, "osd.3 to be down")
+        self.check_all()
+        c.up()
+        wait_until(self.is_full, 60, "everything to be there again")
+        self.verified()
+        wide = c.run("mb", "wide", "--profile", "3+2")
+        self.assertEqual(wide.code, OK)
+        c.put_bytes(content(50 * KIB, SEED), "wide/o")
+        c.kill_osds(4)
+        wait_until(lambda: c.status().get("redundancy", {}).get("stranded") == 1, 60, "the stripe that has nowhere to go")
+        self.assertIn("have no OSD to go to", c.run("status").out)
+        self.assertEqual(c.get_bytes("wide/o"), content(50 * KIB, SEED))
+
+
 if __name__ == "__main__":
     main()
