@@ -1,0 +1,478 @@
+/* Aim: the slots of an OSD that is out go to others and are filled once, by who has them; a commit
+ * of somebody who did not know enters them as missing, a report or a fill that is too old changes
+ * nothing; what has nowhere to go is counted; a new leader goes on. Method: entries by hand against
+ * the state machine, then a service on virtual time with OSDs that the test plays. */
+#include "coord_svc.h"
+
+#include "coord_audit.h"
+#include "proto/moves.h"
+
+#include "base/banned.h"
+
+enum { KIND_GOOD = 0, KIND_MISSING = 1, WIDTH = 3, GONE = 2, OUT_MS = 600000 };
+
+/* ---- entries by hand ---- */
+
+static struct proto_bucket narrow_bucket(struct fx *fx, const char *name)
+{
+    struct proto_bucket_create create = {
+        .name = fx_text(name),
+        .quorum = 2,
+        .profile = {.data_count = 2,
+                    .parity_count = 1,
+                    .fragment_size = 4096,
+                    .generator = CODEC_CAUCHY1},
+    };
+    struct proto_bucket_reply reply;
+    assert_int_equal(fx_do(fx, &proto_type_bucket_create, &create), LILIO_OK);
+    fx_reply(fx, &proto_type_bucket_reply, &reply);
+    reply.bucket.name = fx_text(name);
+    return reply.bucket;
+}
+
+static const struct proto_placement *placement_of(struct fx *fx, const struct proto_bucket *bucket)
+{
+    return coord_state_placement(fx->state, bucket->placement);
+}
+
+static uint32_t partition_of(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter)
+{
+    return proto_partition(placement_of(fx, bucket)->partition_bits,
+                           base_oid_make(0, fx->session, counter), 0);
+}
+
+/* An OSD that has no slot of the partition. */
+static uint32_t stranger(const struct proto_placement *placement, uint32_t partition)
+{
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+        bool there = false;
+        for (uint32_t i = 0; i < placement->width; i++)
+            there |= proto_slot_osd(placement, partition, i) == osd;
+        if (!there)
+            return osd;
+    }
+    return PROTO_OSD_NONE;
+}
+
+static struct proto_slot_step step(uint32_t placement, uint32_t partition, uint8_t slot,
+                                   uint32_t from, uint32_t to)
+{
+    return (struct proto_slot_step){
+        .placement = placement, .partition = partition, .slot = slot, .from = from, .to = to};
+}
+
+static enum lilio_err move(struct fx *fx, struct proto_slot_step step)
+{
+    struct proto_slots_move entry = {.steps = &step, .steps_count = 1};
+    return fx_internal(fx, &proto_type_slots_move, &entry);
+}
+
+/* Moves a slot of the object's partition; returns who has it now. */
+static uint32_t move_slot(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter,
+                          uint8_t slot)
+{
+    uint32_t partition = partition_of(fx, bucket, counter);
+    uint32_t from = proto_slot_osd(placement_of(fx, bucket), partition, slot);
+    uint32_t to = stranger(placement_of(fx, bucket), partition);
+    uint64_t epoch = fx_row(fx)->epoch;
+    assert_int_equal(move(fx, step(bucket->placement, partition, slot, from, to)), LILIO_OK);
+    assert_int_equal(fx_row(fx)->epoch, epoch + 1);
+    assert_int_equal(proto_slot_osd(placement_of(fx, bucket), partition, slot), to);
+    assert_int_equal(proto_slot_previous(placement_of(fx, bucket), partition, slot), from);
+    return to;
+}
+
+static struct proto_slots_filled filled_by(struct fx *fx, const struct proto_bucket *bucket,
+                                           uint32_t osd, struct proto_filled_slot *slot)
+{
+    return (struct proto_slots_filled){
+        .osd = osd,
+        .incarnation =
+            coord_state_osd_at(fx->state, coord_state_osd_find(fx->state, osd))->incarnation,
+        .placement = bucket->placement,
+        .slots = slot,
+        .slots_count = 1,
+        .index = fx_row(fx)->applied_index,
+        .epoch = fx_row(fx)->epoch,
+    };
+}
+
+static uint64_t filling(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter)
+{
+    return proto_slots_filling(placement_of(fx, bucket), partition_of(fx, bucket, counter));
+}
+
+/* The exceptions of the object's run, as a mask. */
+static uint64_t missing(struct fx *fx, uint64_t counter)
+{
+    struct coord_view view = coord_state_view(fx->state, NULL, fx->arena);
+    struct proto_data_row row;
+    assert_int_equal(coord_read_data(&view, base_oid_make(0, fx->session, counter), &row, NULL),
+                     LILIO_OK);
+    return proto_row_missing(&row, 0);
+}
+
+static void report(struct fx *fx, uint64_t counter, uint8_t index, uint8_t kind, uint32_t osd)
+{
+    struct proto_fragment_report item = {
+        .oid = base_oid_make(0, fx->session, counter), .index = index, .kind = kind, .osd = osd};
+    struct proto_report report = {.items = &item, .items_count = 1};
+    assert_int_equal(fx_internal(fx, &proto_type_report, &report), LILIO_OK);
+}
+
+static enum lilio_err put_at(struct fx *fx, const struct proto_bucket *bucket, const char *key,
+                             uint64_t counter, uint64_t epoch, uint8_t quorum)
+{
+    struct proto_commit commit = fx_commit(fx, bucket, key, counter, 5000);
+    commit.lowest_epoch = epoch;
+    commit.quorum = quorum;
+    return fx_do(fx, &proto_type_commit, &commit);
+}
+
+static void moves_only_what_may_move(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    const struct proto_placement *placement = placement_of(fx, &bucket);
+    uint32_t from = proto_slot_osd(placement, 7, 1), to = stranger(placement, 7);
+    const struct proto_slot_step bad[] = {
+        step(bucket.placement, 7, 1, to, from),                              /* has it not */
+        step(bucket.placement, 7, 1, from, from),                            /* has it already */
+        step(bucket.placement, 7, 1, from, proto_slot_osd(placement, 7, 0)), /* twice in it */
+        step(bucket.placement, 7, 1, from, 77),                              /* no such OSD */
+        step(bucket.placement, 7, WIDTH, from, to),
+        step(bucket.placement, 1u << PROTO_PARTITION_BITS, 1, from, to),
+        step(bucket.placement + 1, 7, 1, from, to),
+    };
+    uint64_t epoch = fx_row(fx)->epoch;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(move(fx, bad[i]), LILIO_OK);
+    assert_int_equal(fx_row(fx)->epoch, epoch);
+    assert_int_equal(placement_of(fx, &bucket)->filling.size, 0);
+    assert_int_equal(move(fx, step(bucket.placement, 7, 1, from, to)), LILIO_OK);
+    assert_int_equal(fx_row(fx)->epoch, epoch + 1);
+    if (rocksdb)
+        fx_reopen(fx);
+    assert_int_equal(proto_slots_filling(placement_of(fx, &bucket), 7), 2);
+    assert_int_equal(proto_slot_previous(placement_of(fx, &bucket), 7, 1), from);
+    assert_int_equal(proto_slots_moved(placement_of(fx, &bucket), 7, epoch), 2);
+    coord_audit(fx);
+    fx_free(fx);
+}
+FX_BOTH(moves_only_what_may_move)
+
+static void commits_of_the_past_are_missing_there(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    uint64_t before = fx_row(fx)->epoch;
+    uint32_t to = move_slot(fx, &bucket, 1, 1);
+    /* Not with all three: then it is refused, and written again. */
+    assert_int_equal(put_at(fx, &bucket, "three", 1, before, 3), LILIO_E_NO_QUORUM);
+    assert_int_equal(put_at(fx, &bucket, "old", 1, before, 2), LILIO_OK);
+    assert_int_equal(missing(fx, 1), 1 << 1);
+    assert_int_equal(fx_row(fx)->repair_count, 1);
+    /* A partition where nothing moved, and the same one with the new map. */
+    uint64_t other = 2, same = 3;
+    while (partition_of(fx, &bucket, other) == partition_of(fx, &bucket, 1))
+        other++;
+    assert_int_equal(put_at(fx, &bucket, "elsewhere", other, before, 3), LILIO_OK);
+    assert_int_equal(missing(fx, other), 0);
+    for (same = other + 1; partition_of(fx, &bucket, same) != partition_of(fx, &bucket, 1);)
+        same++;
+    assert_int_equal(put_at(fx, &bucket, "new", same, fx_row(fx)->epoch, 3), LILIO_OK);
+    assert_int_equal(missing(fx, same), 0);
+    /* Also when it is filled since: it was filled with what was there. */
+    struct proto_filled_slot slot = {.partition = partition_of(fx, &bucket, 1), .slot = 1};
+    struct proto_slots_filled filled = filled_by(fx, &bucket, to, &slot);
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(filling(fx, &bucket, 1), 0);
+    uint64_t late = same + 1;
+    while (partition_of(fx, &bucket, late) != partition_of(fx, &bucket, 1))
+        late++;
+    assert_int_equal(put_at(fx, &bucket, "late", late, before, 2), LILIO_OK);
+    assert_int_equal(missing(fx, late), 1 << 1);
+    coord_audit(fx);
+    fx_free(fx);
+}
+FX_BOTH(commits_of_the_past_are_missing_there)
+
+static void filled_by_who_has_it_since_then(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    (void)fx_put(fx, &bucket, "o", 1, 5000);
+    uint32_t partition = partition_of(fx, &bucket, 1);
+    uint32_t from = proto_slot_osd(placement_of(fx, &bucket), partition, 0);
+    uint64_t before = fx_row(fx)->epoch;
+    uint32_t to = move_slot(fx, &bucket, 1, 0);
+    struct proto_filled_slot slot = {.partition = partition};
+    struct proto_slots_filled filled = filled_by(fx, &bucket, to, &slot);
+    filled.incarnation++;
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_E_FOREIGN);
+    filled.incarnation--;
+    filled.osd = 99;
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_E_NOT_FOUND);
+    filled.osd = to;
+    filled.index += 100;
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_E_INVALID);
+    filled.index -= 100;
+    filled.epoch = before; /* pinned before the slot was its own */
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(filling(fx, &bucket, 1), 1);
+    struct proto_slots_filled others = filled_by(fx, &bucket, from, &slot); /* has it no more */
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &others), LILIO_OK);
+    assert_int_equal(filling(fx, &bucket, 1), 1);
+    /* With fragments that could not be had: who had it stays known. */
+    filled.epoch = fx_row(fx)->epoch;
+    slot.failed = 3;
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(filling(fx, &bucket, 1), 0);
+    assert_int_equal(proto_slot_previous(placement_of(fx, &bucket), partition, 0), from);
+    uint64_t epoch = fx_row(fx)->epoch;
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK); /* again */
+    assert_int_equal(fx_row(fx)->epoch, epoch);
+    coord_audit(fx);
+    fx_free(fx);
+}
+FX_BOTH(filled_by_who_has_it_since_then)
+
+static void good_news_of_who_had_it_counts_no_more(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    (void)fx_put(fx, &bucket, "o", 1, 5000);
+    uint32_t from = proto_slot_osd(placement_of(fx, &bucket), partition_of(fx, &bucket, 1), 2);
+    report(fx, 1, 2, KIND_MISSING, from);
+    uint32_t to = move_slot(fx, &bucket, 1, 2);
+    report(fx, 1, 2, KIND_GOOD, from); /* mended where it does not belong any more */
+    assert_int_equal(missing(fx, 1), 1 << 2);
+    report(fx, 1, 2, KIND_GOOD, to);
+    assert_int_equal(missing(fx, 1), 0);
+    coord_audit(fx);
+    fx_free(fx);
+}
+FX_BOTH(good_news_of_who_had_it_counts_no_more)
+
+/* ---- a service and OSDs ---- */
+
+struct fixture {
+    struct svc *svc;
+    struct fx *fx;
+    struct proto_bucket narrow, wide; /* 2+1 has somewhere to go, 4+2 has not */
+};
+
+static void fixture_init(struct fixture *f, bool rocksdb)
+{
+    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
+    f->fx = f->svc->fx;
+    f->narrow = narrow_bucket(f->fx, "narrow");
+    f->wide = fx_bucket(f->fx, "wide");
+    for (uint64_t i = 1; i <= 20; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
+        (void)fx_put(f->fx, i <= 15 ? &f->narrow : &f->wide, key, i, 4000);
+    }
+    for (int i = 0; i < FX_OSDS; i++)
+        f->svc->alive[i] = true;
+    svc_pass(f->svc, 12000); /* everybody had its time to be heard */
+    f->svc->alive[GONE] = false;
+}
+
+static void fixture_release(struct fixture *f)
+{
+    coord_audit(f->fx);
+    svc_free(f->svc);
+}
+
+static size_t slots_of(struct fixture *f, const struct proto_bucket *bucket, uint32_t osd,
+                       bool only_filling)
+{
+    const struct proto_placement *placement = placement_of(f->fx, bucket);
+    size_t count = 0;
+    for (uint32_t p = 0; p >> placement->partition_bits == 0; p++)
+        for (uint32_t i = 0; i < placement->width; i++)
+            count += proto_slot_osd(placement, p, i) == osd &&
+                     (!only_filling || proto_slots_filling(placement, p) >> i & 1);
+    return count;
+}
+
+static size_t filling_all(struct fixture *f)
+{
+    size_t count = 0;
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        count += slots_of(f, &f->narrow, osd, true) + slots_of(f, &f->wide, osd, true);
+    return count;
+}
+
+/* A heartbeat that says what became of a job; the job it brings, if any. */
+static struct proto_fill_job beat(struct fixture *f, uint32_t osd, struct proto_fill_report *said)
+{
+    const struct proto_osd *row =
+        coord_state_osd_at(f->fx->state, coord_state_osd_find(f->fx->state, osd));
+    struct proto_osd_heartbeat heartbeat = {
+        .osd = osd,
+        .state = PROTO_OSD_UP,
+        .incarnation = row->incarnation,
+        .disk_uuid = row->disk_uuid,
+        .known_epoch = fx_row(f->fx)->epoch,
+        .fills = said,
+        .fills_count = said != NULL,
+    };
+    struct proto_osd_orders orders;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_osd_heartbeat, &heartbeat), LILIO_OK);
+    svc_reply(f->svc, &proto_type_osd_orders, &orders);
+    return orders.fills_count ? orders.fills[0] : (struct proto_fill_job){0};
+}
+
+/* The OSD says that it has filled what the job names. */
+static void fill(struct fixture *f, uint32_t osd, const struct proto_fill_job *job)
+{
+    const struct proto_placement *placement = coord_state_placement(f->fx->state, job->placement);
+    struct proto_filled_slot slots[COORD_FILL_MAX];
+    for (size_t i = 0; i < job->partitions_count; i++) {
+        uint32_t partition = (uint32_t)job->partitions[i], slot = 0;
+        while (proto_slot_osd(placement, partition, slot) != osd)
+            slot++;
+        assert_true(proto_slots_filling(placement, partition) >> slot & 1);
+        slots[i] = (struct proto_filled_slot){.partition = partition, .slot = (uint8_t)slot};
+    }
+    struct proto_slots_filled filled = filled_by(f->fx, &f->narrow, osd, slots);
+    filled.slots_count = job->partitions_count;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_slots_filled, &filled), LILIO_OK);
+}
+
+static struct proto_redundancy redundancy(struct fixture *f)
+{
+    struct proto_redundancy_get get = {0};
+    struct proto_redundancy ret;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_redundancy_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_redundancy, &ret);
+    return ret;
+}
+
+static uint64_t whole(const struct proto_redundancy *redundancy, uint8_t total)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < redundancy->lines_count; i++)
+        if (redundancy->lines[i].total_count == total)
+            count += redundancy->lines[i].levels[total - redundancy->lines[i].data_count];
+    return count;
+}
+
+static void out_moves_and_fills(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    assert_true(had > 100);
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had); /* it is down, it may come back */
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.wide, GONE, false), 1u << PROTO_PARTITION_BITS);
+    assert_int_equal(filling_all(&f), had);
+    struct proto_redundancy counted = redundancy(&f);
+    assert_int_equal(counted.stranded, 5);
+    assert_true(whole(&counted, 3) < 15);
+    uint64_t stripes = 0;
+    for (size_t i = 0; i < counted.osds_count; i++)
+        stripes += counted.osds[i].filling;
+    assert_int_equal(whole(&counted, 3) + stripes, 15);
+    /* svc_pass beats for them and drops what it is told: the jobs are handed out again. */
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+        if (osd == GONE)
+            continue;
+        struct proto_fill_job job = beat(&f, osd, NULL);
+        assert_int_equal(job.partitions_count, slots_of(&f, &f.narrow, osd, true));
+        struct proto_fill_report said = {.id = job.id, .rows = 20, .rows_done = 5};
+        assert_int_equal(beat(&f, osd, &said).id, 0);     /* it has one */
+        assert_int_equal(beat(&f, osd, NULL).id, job.id); /* it forgot it */
+        fill(&f, osd, &job);
+        said.ended = true;
+        assert_int_equal(beat(&f, osd, &said).id, 0);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, true), 0);
+    }
+    counted = redundancy(&f);
+    assert_int_equal(whole(&counted, 3), 15);
+    assert_int_equal(placement_of(f.fx, &f.narrow)->filling.size, 0);
+    assert_int_equal(placement_of(f.fx, &f.narrow)->previous.size, 0);
+    /* It comes back and owns nothing of that. */
+    f.svc->alive[GONE] = true;
+    svc_pass(f.svc, 5000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_UP);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(redundancy(&f).stranded, 0);
+    assert_int_equal(beat(&f, GONE, NULL).id, 0);
+    fixture_release(&f);
+}
+FX_BOTH(out_moves_and_fills)
+
+static void a_new_leader_goes_on(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    svc_pass(f.svc, OUT_MS + 30000);
+    struct proto_fill_job first = beat(&f, 0, NULL);
+    assert_true(first.id != 0);
+    svc_restart(f.svc);
+    struct proto_fill_report said = {.id = first.id};
+    struct proto_fill_job again = beat(&f, 0, &said);
+    assert_true(again.id != 0 && again.id != first.id);
+    assert_int_equal(again.partitions_count, slots_of(&f, &f.narrow, 0, true));
+    size_t left = filling_all(&f);
+    fill(&f, 0, &again);
+    said = (struct proto_fill_report){.id = first.id, .ended = true}; /* nobody knows it */
+    (void)beat(&f, 0, &said);
+    assert_int_equal(filling_all(&f), left - again.partitions_count);
+    fixture_release(&f);
+}
+FX_BOTH(a_new_leader_goes_on)
+
+static void a_job_that_failed_waits(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    svc_pass(f.svc, OUT_MS + 30000);
+    memset(f.svc->alive, 0,
+           sizeof f.svc->alive); /* the beats are ours, sooner than they are missed */
+    struct proto_fill_job job = beat(&f, 0, NULL);
+    struct proto_fill_report said = {
+        .id = job.id, .ended = true, .err = LILIO_E_UNAVAILABLE, .reason = fx_text("no sources")};
+    assert_int_equal(beat(&f, 0, &said).id, 0);
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    assert_int_equal(svc_call(f.svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(f.svc, &proto_type_status, &status);
+    assert_true(status.fills_count > 0);
+    assert_int_equal(status.fills[0].osd, 0);
+    assert_int_equal(status.fills[0].tries, 1);
+    assert_int_equal(status.fills[0].slots, slots_of(&f, &f.narrow, 0, true));
+    assert_true(base_slice_equal(status.fills[0].reason, base_slice_str("no sources")));
+    unsigned beats = 0;
+    for (job.id = 0; job.id == 0 && beats < 100; beats++) {
+        svc_pass(f.svc, 1000);
+        for (uint32_t osd = 1; osd < FX_OSDS; osd++)
+            if (osd != GONE)
+                (void)svc_beat(f.svc, osd, PROTO_OSD_UP);
+        job = beat(&f, 0, NULL);
+    }
+    assert_in_range(beats, 28, 40);
+    fixture_release(&f);
+}
+FX_BOTH(a_job_that_failed_waits)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FX_TESTS(moves_only_what_may_move),
+        FX_TESTS(commits_of_the_past_are_missing_there),
+        FX_TESTS(filled_by_who_has_it_since_then),
+        FX_TESTS(good_news_of_who_had_it_counts_no_more),
+        FX_TESTS(out_moves_and_fills),
+        FX_TESTS(a_new_leader_goes_on),
+        FX_TESTS(a_job_that_failed_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
