@@ -7,7 +7,6 @@
  * map: then the commit enters it as missing (coord_faults_rebound).
  */
 #include "base/mark.h"
-#include "base/planted.h"
 #include "coordinator/state_priv.h"
 #include "proto/moves.h"
 
@@ -100,7 +99,7 @@ static bool is_filled(const struct proto_slots_filled *filled, const struct prot
     if (proto_slots_moved(placement, slot->partition, filled->epoch) == 0)
         return true;
     LILIO_MARK("coordinator/filled_too_early");
-    return LILIO_PLANTED("filled_before_moved");
+    return false;
 }
 
 static enum lilio_err filled_check(struct coord_command *command,
