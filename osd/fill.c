@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { PARTITIONS_MAX = 1024, PARTITION_WORDS = 65536 / 64 };
+enum { LAPSES_MAX = 3, PARTITIONS_MAX = 1024, PARTITION_WORDS = 65536 / 64 };
 
 enum state { STATE_IDLE, STATE_WAITING, STATE_RUNNING, STATE_DONE };
 
@@ -39,6 +39,7 @@ struct osd_fill {
     uint32_t stripe;      /* of that row */
     struct base_oid last; /* of the page before */
     bool more;            /* runs behind this page */
+    unsigned lapses;      /* of walks since the last page */
     size_t open;          /* tasks under way */
 };
 
@@ -151,6 +152,7 @@ static void job_begin(struct osd_fill *fill)
     fill->row = fill->stripe = 0;
     fill->last = (struct base_oid){0, 0};
     fill->more = true;
+    fill->lapses = 0;
     memset(fill->wanted, 0, sizeof fill->wanted);
     memset(fill->failures, 0, sizeof fill->failures);
     for (size_t i = 0; i < fill->count; i++)
@@ -183,13 +185,14 @@ enum lilio_err osd_fill_begin(struct osd_fill *fill, struct lilio_errinfo *info)
 static enum lilio_err page_fetch(struct osd_fill *fill, struct lilio_errinfo *info)
 {
     enum lilio_err err = osd_walk_page(&fill->walk, fill->last, &fill->page, info);
-    if (err == LILIO_E_NOT_FOUND) {
+    if (err == LILIO_E_NOT_FOUND && fill->lapses++ < LAPSES_MAX) {
         LILIO_MARK("osd/fill_walk_again");
         fill->walk.id = 0;
         return LILIO_OK; /* osd_fill_begin opens another one */
     }
     if (err)
         return err;
+    fill->lapses = 0;
     size_t count = fill->page->page.rows_count;
     fill->row = fill->stripe = 0;
     fill->more = fill->page->page.more && count > 0;
@@ -250,12 +253,11 @@ enum lilio_err osd_fill_next(struct osd_fill *fill, const struct proto_cluster_m
     *ret_found = false;
     if (fill->walk.id == 0 || (!fill->page && !fill->more))
         return LILIO_OK;
-    enum lilio_err err =
-        fill->page ? osd_walk_keep_alive(&fill->walk, fill->last, info) : page_fetch(fill, info);
-    if (err == LILIO_E_NOT_FOUND) {
-        fill->walk.id = 0; /* it lapsed all the same */
-        err = LILIO_OK;
-    }
+    enum lilio_err err = LILIO_OK;
+    if (!fill->page)
+        err = page_fetch(fill, info);
+    else if (osd_walk_keep_alive(&fill->walk, fill->last, info))
+        fill->walk.id = 0; /* it lapsed all the same; the page is here */
     if (err || !fill->page)
         return err;
     for (; fill->row < fill->page->page.rows_count; fill->row++, fill->stripe = 0) {

@@ -125,6 +125,31 @@ static size_t repairs_order(struct fake *fake, const struct proto_osd_heartbeat 
     return count;
 }
 
+/* Returns whether it is to be ordered. */
+static bool fill_order(struct fake *fake, const struct proto_osd_heartbeat *beat)
+{
+    bool named = false;
+    for (size_t i = 0; i < beat->fills_count; i++) {
+        named |= beat->fills[i].id == fake->fill.id;
+        if (beat->fills[i].id != fake->fill.id)
+            continue;
+        fake->filled_report = beat->fills[i];
+        fake->fill_ended += beat->fills[i].ended;
+    }
+    return fake->fill.id && !named && fake->fill_ended == 0;
+}
+
+static void on_filled(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
+{
+    assert_int_equal(proto_slots_filled_unpack((*request)->body, arena, &fake->filled, NULL),
+                     LILIO_OK);
+    assert_in_range(fake->filled.slots_count, 0, 1 << PARTS_BITS);
+    for (size_t i = 0; i < fake->filled.slots_count; i++)
+        fake->filled_slots[i] = fake->filled.slots[i];
+    fake->fills++;
+    reply_ok(fake, request);
+}
+
 static void on_heartbeat(struct fake *fake, struct proto_request **request,
                          struct proto_arena *arena)
 {
@@ -136,6 +161,8 @@ static void on_heartbeat(struct fake *fake, struct proto_request **request,
         .repair = repairs,
         .repair_count = repairs_order(fake, &beat, repairs),
         .repair_share = 15,
+        .fills = &fake->fill,
+        .fills_count = fill_order(fake, &beat),
         .known = !fake->forget,
         .changed = beat.known_epoch < map->epoch,
         .collect = fake->jobs,
@@ -189,7 +216,9 @@ static void on_scan_next(struct fake *fake, struct proto_request **request,
     fake->pages++;
     if (fake->later_index)
         fake->index = fake->later_index;
-    if (fake->lose_scans || next.id != SCAN_ID) {
+    bool lost = fake->lost_scans > 0;
+    fake->lost_scans -= lost;
+    if (fake->lose_scans || lost || next.id != SCAN_ID) {
         refuse(fake, request, LILIO_E_NOT_FOUND);
         return;
     }
@@ -261,6 +290,7 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_scan_close: reply_ok(fake, &request); break;
     case PROTO_MSG_data_get: on_data_get(fake, &request, arena); break;
     case PROTO_MSG_report: on_report(fake, &request, arena); break;
+    case PROTO_MSG_slots_filled: on_filled(fake, &request, arena); break;
     case PROTO_MSG_osd_complete:
         fake->completes++;
         assert_int_equal(proto_osd_complete_unpack(request->body, arena, &fake->complete, NULL),

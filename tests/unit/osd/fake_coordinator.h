@@ -79,6 +79,14 @@ struct fake {
     struct fake_repair repairs[FAKE_REPAIRS_MAX];
     size_t repair_count;
     unsigned repair_orders; /* jobs ever handed out */
+    /* fill: the job is in the orders of each heartbeat that does not name it, until it ended */
+    struct proto_fill_job fill; /* id 0: none */
+    unsigned fill_ended;
+    struct proto_fill_report filled_report; /* the last one */
+    unsigned lost_scans;                    /* so many more times scan_next answers NOT_FOUND */
+    struct proto_slots_filled filled;
+    struct proto_filled_slot filled_slots[1 << PARTS_BITS];
+    unsigned fills;
 };
 
 /* Serves at fake_endpoints()[0] with a map of epoch 5. */
