@@ -189,12 +189,22 @@ static void slot_plan(struct plan *plan, struct proto_move move, struct proto_mo
         ret->moves[ret->count++] = move;
 }
 
+static bool has_slots(const struct proto_placement *placement, uint32_t osd)
+{
+    for (size_t at = 0; at + 2 <= placement->slots.size; at += 2)
+        if (base_le16_get(placement->slots.data + at) == osd)
+            return true;
+    return false;
+}
+
 enum lilio_err proto_moves_plan(const struct proto_osd *osds, size_t osd_count,
                                 const struct proto_placement *placement, uint32_t from,
                                 struct proto_moves *ret, struct lilio_errinfo *info)
 {
     struct plan plan = {.osds = osds, .osd_count = osd_count};
     ret->count = ret->stuck_count = 0;
+    if (!has_slots(placement, from))
+        return LILIO_OK;
     enum lilio_err err = plan_init(&plan, placement, from, info);
     for (uint32_t partition = 0; !err && partition >> placement->partition_bits == 0; partition++)
         for (uint32_t slot = 0; slot < placement->width; slot++)

@@ -132,6 +132,7 @@ static void test_save(void **state)
     file.default_profile.fragment_size = 8192;
     file.insecure = true;
     file.gc_grace_ms = 5;
+    file.out_ms = 77000;
     assert_int_equal(proto_cluster_file_save(&file, NULL), LILIO_OK);
     proto_cluster_file_release(&file);
 
@@ -140,8 +141,8 @@ static void test_save(void **state)
     struct lilio_errinfo info = {0};
     if (proto_cluster_file_load(moved, &back, &info))
         fail_msg("%s", info.text);
-    assert_true(back.insecure && back.gc_grace_ms == 5 &&
-                back.default_profile.fragment_size == 8192);
+    assert_true(back.insecure && back.gc_grace_ms == 5 && back.down_ms == 0 &&
+                back.out_ms == 77000 && back.default_profile.fragment_size == 8192);
     assert_true(back.coordinator_count == 1 && back.osd_count == 2);
     assert_true(is_path(back.osds[0].dir, real_second, "/osd.0"));
     assert_true(is_path(back.osds[0].endpoint + strlen("ipc://"), real_second, "/run/o0"));
