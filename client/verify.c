@@ -570,6 +570,7 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
     if (err == LILIO_OK && bucket)
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);
+    verify->bucket_id = found.id;
     if (err == LILIO_OK)
         err = key ? verify_object(verify, bucket, key) : verify_scan(verify, bucket);
     if (err == LILIO_OK && ret_result)
