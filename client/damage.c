@@ -215,16 +215,18 @@ static enum lilio_err look(struct damage *damage, struct lilio_damage *ret)
     return err;
 }
 
-/* True if the coordinators know of no stripe that is not whole. */
-static bool all_whole(struct lilio_client *client, uint64_t *ret_index)
+/* Whether the coordinators know of no stripe that is not whole. */
+static enum lilio_err all_whole(struct lilio_client *client, bool *ret_whole, uint64_t *ret_index,
+                                struct lilio_errinfo *info)
 {
     struct lilio_redundancy redundancy;
-    if (lilio_redundancy_get(client, &redundancy, NULL) != LILIO_OK)
-        return false; /* the walk says what is wrong, if anything is */
-    bool whole = redundancy.whole == redundancy.stripes;
+    enum lilio_err err = lilio_redundancy_get(client, &redundancy, info);
+    if (err != LILIO_OK)
+        return err;
+    *ret_whole = redundancy.whole == redundancy.stripes;
     *ret_index = redundancy.index;
     lilio_redundancy_release(&redundancy);
-    return whole;
+    return LILIO_OK;
 }
 
 enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_damage_ask *ask,
@@ -232,9 +234,13 @@ enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_
                                 struct lilio_damage *ret_damage, struct lilio_errinfo *info)
 {
     struct lilio_damage made = {0};
-    if (ask->if_lost_count == 0 && !ask->bucket && all_whole(client, &made.index)) {
+    bool whole = false;
+    enum lilio_err err = LILIO_OK;
+    if (ask->if_lost_count == 0 && !ask->bucket)
+        err = all_whole(client, &whole, &made.index, info);
+    if (err != LILIO_OK || whole) {
         *ret_damage = made;
-        return LILIO_OK;
+        return err;
     }
     struct damage *damage = calloc(1, sizeof *damage);
     if (!damage)
@@ -243,7 +249,7 @@ enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_
     damage->progress = progress && progress->report ? progress : NULL;
     damage->info = info;
     damage->list.limit = ask->limit ? ask->limit : LIMIT;
-    enum lilio_err err = client_lane_take(client, &damage->lane, info);
+    err = client_lane_take(client, &damage->lane, info);
     if (err == LILIO_OK)
         err = look(damage, &made);
     if (err == LILIO_OK)
