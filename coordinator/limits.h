@@ -49,7 +49,7 @@ enum {
     COORD_COLLECTING_MAX = 4096,   /* runs being collected at a time */
     COORD_COLLECT_WALK_MAX = 4096, /* gc rows looked at in one round */
 
-    COORD_STRIPES_PAGE = 256, /* rows of counters looked at for one page of a histogram */
+    COORD_STRIPES_PAGE = 128, /* rows of counters looked at for one page of a histogram */
 
     /* repair */
     COORD_REPAIR_LEVELS = 18,          /* counters: margins 0 to 16, and too few known good */

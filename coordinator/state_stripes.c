@@ -17,7 +17,7 @@
 
 #include "base/banned.h"
 
-enum { GROUPS_MAX = 1 << 20, ROWS_KEPT = 1 << 13 };
+enum { GROUPS_MAX = 1 << 20, ROWS_KEPT = 1 << 12 };
 
 struct row {
     struct coord_stripes_key name;
