@@ -29,13 +29,18 @@ enum lilio_err client_scan_page(struct client_scan *scan, struct base_oid after,
                                 struct proto_scan_page *ret_page, struct client_answer *answer,
                                 struct lilio_errinfo *info)
 {
-    for (int round = 0;; round++) {
+    for (int round = 0;;) {
         struct proto_scan_next request = {.id = scan->id, .after = after};
         struct client_call call = {
             .type = &proto_type_scan_next, .value = &request, .reply_type = &proto_type_scan_page};
         struct proto_scan again;
         enum lilio_err err = client_control_call(scan->control, &call, ret_page, answer, info);
-        if (err != LILIO_E_NOT_FOUND || round == CLIENT_SCANS_MAX)
+        if (err == LILIO_OK && ret_page->more && ret_page->rows_count == 0) {
+            after = ret_page->next; /* so many runs in a row are other buckets' */
+            client_answer_release(answer);
+            continue;
+        }
+        if (err != LILIO_E_NOT_FOUND || round++ == CLIENT_SCANS_MAX)
             return err;
         LILIO_MARK("client/scan_opened_again");
         err = pin(scan, &again, info);

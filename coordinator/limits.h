@@ -42,6 +42,7 @@ enum {
     COORD_SCAN_IDLE_MS = 300000,
     COORD_SCAN_ROWS_MAX = 1024,
     COORD_SCAN_PAGE_BYTES = 1 << 20,
+    COORD_SCAN_LOOKED_MAX = 4096, /* runs looked at for a page of a bucket */
     COORD_SCAN_NAMES = 4,
     COORD_SCAN_NAMES_COUNTED = 65536,
     COORD_COLLECT_MAX = 256,       /* jobs in one reply to an OSD, steps in one gc_done */
