@@ -615,6 +615,7 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .levels_count = row->repair_levels_count,
         .running = repair->leased.count,
         .failed = repair->failures.count,
+        .away = repair->stuck < row->repair_count ? repair->stuck : row->repair_count,
         .priority = coord_state_dial(service->state)->priority,
         .mended = repair->mended,
         .mended_bytes = repair->mended_bytes,

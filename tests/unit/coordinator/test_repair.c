@@ -354,8 +354,10 @@ static void osd_goes_away(bool rocksdb)
     }
     assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_DOWN);
     assert_int_equal(told(&f).running, 0);
+    assert_int_equal(told(&f).away, 1);
     f.osds[osd].count = 0;
     seconds(&f, 3);
+    assert_int_equal(told(&f).away, 0);
     assert_int_equal(f.osds[osd].count, 1);
     mend_all(&f);
     assert_int_equal(fx_row(f.fx)->repair_count, 0);
