@@ -124,7 +124,7 @@ void client_check_sum_get(const struct client_check_row *row, struct client_chec
         sum.corrupt += (uint32_t)__builtin_popcountll(stripe->corrupt);
         sum.unread += (uint32_t)__builtin_popcountll(all & ~(stripe->good | bad));
         client_judgement_add(&sum.judgement, row->row.profile.data_count, (uint8_t)row->total_count,
-                             stripe->good, all & ~bad);
+                             stripe->good, stripe->good | (all & ~(bad | stripe->known)));
     }
     *ret = sum;
 }

@@ -59,7 +59,7 @@ LILIO_MUST_USE enum lilio_err client_check_run(struct client_lane *lane,
 /* What the masks of a row add up to. */
 struct client_check_sum {
     uint64_t fragments, good, missing, corrupt, unread, good_bytes;
-    struct client_judgement judgement; /* what was not read counts as kept */
+    struct client_judgement judgement; /* not read is kept, unless known as bad */
 };
 void client_check_sum_get(const struct client_check_row *row, struct client_check_sum *ret);
 

@@ -72,8 +72,9 @@ static enum lilio_err add_names(struct damage *damage, const struct proto_scan_r
     return err;
 }
 
-static enum lilio_err judge_page(struct damage *damage, const struct proto_scan_page *page)
+static enum lilio_err judge_page(void *context, const struct proto_scan_page *page)
 {
+    struct damage *damage = context;
     const struct proto_cluster_map *map = proto_map_ref_get(damage->map_ref);
     enum lilio_err err = LILIO_OK;
     for (size_t i = 0; i < page->rows_count && !err; i++) {
@@ -90,27 +91,6 @@ static enum lilio_err judge_page(struct damage *damage, const struct proto_scan_
         damage->progress->report(damage->progress->context, damage->done_bytes,
                                  damage->total_bytes);
     return err;
-}
-
-static enum lilio_err walk(struct damage *damage, struct client_scan *scan)
-{
-    struct base_oid after = {0};
-    for (bool more = true; more;) {
-        struct proto_scan_page page;
-        struct client_answer answer = {0};
-        enum lilio_err err = client_scan_page(scan, after, &page, &answer, damage->info);
-        if (err == LILIO_OK)
-            err = judge_page(damage, &page);
-        more = err == LILIO_OK && page.more && page.rows_count > 0;
-        if (more)
-            after = page.rows[page.rows_count - 1].data.oid;
-        client_answer_release(&answer);
-        if (err != LILIO_OK)
-            return err;
-        if (client_cancelled(damage->lane->client))
-            return lilio_fail(damage->info, LILIO_E_CANCELLED, "cancelled");
-    }
-    return LILIO_OK;
 }
 
 /* ---- before and after ---- */
@@ -206,7 +186,7 @@ static enum lilio_err look(struct damage *damage, struct lilio_damage *ret)
     if (err == LILIO_OK)
         err = trusts_load(damage);
     if (err == LILIO_OK)
-        err = walk(damage, &scan);
+        err = client_scan_walk(&scan, judge_page, damage, damage->info);
     if (err == LILIO_OK)
         err = list_public(damage, ret);
     ret->index = scan.opened.index;
@@ -215,16 +195,18 @@ static enum lilio_err look(struct damage *damage, struct lilio_damage *ret)
     return err;
 }
 
-/* True if the coordinators know of no stripe that is not whole. */
-static bool all_whole(struct lilio_client *client, uint64_t *ret_index)
+/* Whether the coordinators know of no stripe that is not whole. */
+static enum lilio_err all_whole(struct lilio_client *client, bool *ret_whole, uint64_t *ret_index,
+                                struct lilio_errinfo *info)
 {
     struct lilio_redundancy redundancy;
-    if (lilio_redundancy_get(client, &redundancy, NULL) != LILIO_OK)
-        return false; /* the walk says what is wrong, if anything is */
-    bool whole = redundancy.whole == redundancy.stripes;
+    enum lilio_err err = lilio_redundancy_get(client, &redundancy, info);
+    if (err != LILIO_OK)
+        return err;
+    *ret_whole = redundancy.whole == redundancy.stripes;
     *ret_index = redundancy.index;
     lilio_redundancy_release(&redundancy);
-    return whole;
+    return LILIO_OK;
 }
 
 enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_damage_ask *ask,
@@ -232,9 +214,13 @@ enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_
                                 struct lilio_damage *ret_damage, struct lilio_errinfo *info)
 {
     struct lilio_damage made = {0};
-    if (ask->if_lost_count == 0 && !ask->bucket && all_whole(client, &made.index)) {
+    bool whole = false;
+    enum lilio_err err = LILIO_OK;
+    if (ask->if_lost_count == 0 && !ask->bucket)
+        err = all_whole(client, &whole, &made.index, info);
+    if (err != LILIO_OK || whole) {
         *ret_damage = made;
-        return LILIO_OK;
+        return err;
     }
     struct damage *damage = calloc(1, sizeof *damage);
     if (!damage)
@@ -243,7 +229,7 @@ enum lilio_err lilio_damage_get(struct lilio_client *client, const struct lilio_
     damage->progress = progress && progress->report ? progress : NULL;
     damage->info = info;
     damage->list.limit = ask->limit ? ask->limit : LIMIT;
-    enum lilio_err err = client_lane_take(client, &damage->lane, info);
+    err = client_lane_take(client, &damage->lane, info);
     if (err == LILIO_OK)
         err = look(damage, &made);
     if (err == LILIO_OK)

@@ -153,8 +153,10 @@ static void fail(struct client_get_machine *machine, const struct slot *slot)
         char where[32] = "no OSD";
         if (fragment->place.osd != PROTO_OSD_NONE)
             snprintf(where, sizeof where, "osd.%u", fragment->place.osd);
+        const char *what =
+            err == LILIO_E_TIMEOUT && !fragment->err ? "no answer yet" : lilio_err_text(err);
         int more = snprintf(text + used, sizeof text - used, "%sfragment %u at %s: %s",
-                            used ? "; " : "", i, where, lilio_err_text(err));
+                            used ? "; " : "", i, where, what);
         used = used + (size_t)more < sizeof text ? used + (size_t)more : sizeof text - 1;
     }
     uint64_t all = (UINT64_C(1) << machine->total_count) - 1;

@@ -502,6 +502,7 @@ struct lilio_repair {
      * too few are known good. */
     uint64_t levels[LILIO_REPAIR_LEVELS];
     uint64_t running, failed;              /* leased to OSDs now; waiting after a failure */
+    uint64_t away;                         /* waiting for OSDs that are not up */
     struct lilio_repair_failure *failures; /* the first 64 */
     size_t failure_count;
     enum lilio_repair_priority priority;

@@ -45,6 +45,7 @@ static enum lilio_err copy_repair(const struct proto_repair *repair, struct lili
         .rows = repair->rows,
         .running = repair->running,
         .failed = repair->failed,
+        .away = repair->away,
         .priority = (enum lilio_repair_priority)repair->priority,
         .bytes_per_s = repair->bytes_per_s,
         .eta_ms = repair->eta_ms,

@@ -20,6 +20,11 @@ LILIO_MUST_USE enum lilio_err client_scan_page(struct client_scan *scan, struct 
                                                struct proto_scan_page *ret_page,
                                                struct client_answer *answer,
                                                struct lilio_errinfo *info);
+/* All pages; an error of `each' ends it. */
+LILIO_MUST_USE enum lilio_err
+client_scan_walk(struct client_scan *scan,
+                 enum lilio_err (*each)(void *context, const struct proto_scan_page *page),
+                 void *context, struct lilio_errinfo *info);
 /* Best effort: it lapses otherwise. One that was never opened is fine. */
 void client_scan_close(struct client_scan *scan);
 

@@ -305,8 +305,9 @@ static enum lilio_err verify_rows(struct verify *verify, const struct proto_scan
 }
 
 /* A page in chunks of a bounded number of fragments. */
-static enum lilio_err verify_page(struct verify *verify, const struct proto_scan_page *page)
+static enum lilio_err verify_page(void *context, const struct proto_scan_page *page)
 {
+    struct verify *verify = context;
     enum lilio_err err = LILIO_OK;
     for (size_t first = 0; err == LILIO_OK && first < page->rows_count;) {
         size_t end = first, fragments = 0;
@@ -319,26 +320,6 @@ static enum lilio_err verify_page(struct verify *verify, const struct proto_scan
 }
 
 /* ---- the walk ---- */
-
-static enum lilio_err walk(struct verify *verify, struct client_scan *scan)
-{
-    struct base_oid after = {0};
-    for (bool more = true; more;) {
-        struct proto_scan_page page;
-        struct client_answer answer = {0};
-        enum lilio_err err = client_scan_page(scan, after, &page, &answer, verify->info);
-        if (err == LILIO_OK)
-            err = verify_page(verify, &page);
-        more = err == LILIO_OK && page.more && page.rows_count > 0;
-        if (more)
-            after = page.rows[page.rows_count - 1].data.oid;
-        client_answer_release(&answer);
-        if (err != LILIO_OK)
-            return err;
-    }
-    send_reports(verify);
-    return LILIO_OK;
-}
 
 /* Counts the objects of a bucket that have nothing on any OSD. */
 static enum lilio_err count_bucket(struct verify *verify, const char *bucket)
@@ -410,7 +391,9 @@ static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
     err = client_map_get(verify->client, &verify->lane->control, scan.opened.epoch,
                          &verify->map_ref, verify->info);
     if (err == LILIO_OK)
-        err = walk(verify, &scan);
+        err = client_scan_walk(&scan, verify_page, verify, verify->info);
+    if (err == LILIO_OK)
+        send_reports(verify);
     if (err == LILIO_OK)
         err = count_without_runs(verify, bucket);
     if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
@@ -572,6 +555,7 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
     if (err == LILIO_OK && bucket)
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);
+    verify->bucket_id = found.id;
     if (err == LILIO_OK)
         err = key ? verify_object(verify, bucket, key) : verify_scan(verify, bucket);
     if (err == LILIO_OK && ret_result)

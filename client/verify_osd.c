@@ -137,8 +137,9 @@ static enum lilio_err rows_choose(struct verify *verify, const struct proto_scan
     return LILIO_OK;
 }
 
-static enum lilio_err verify_page(struct verify *verify, const struct proto_scan_page *page)
+static enum lilio_err verify_page(void *context, const struct proto_scan_page *page)
 {
+    struct verify *verify = context;
     size_t count = 0;
     struct client_check_row *rows = calloc(page->rows_count + 1, sizeof *rows);
     size_t *places = calloc(page->rows_count + 1, sizeof *places);
@@ -156,25 +157,6 @@ static enum lilio_err verify_page(struct verify *verify, const struct proto_scan
     free(rows);
     free(places);
     return err;
-}
-
-static enum lilio_err walk(struct verify *verify, struct client_scan *scan)
-{
-    struct base_oid after = {0};
-    for (bool more = true; more;) {
-        struct proto_scan_page page;
-        struct client_answer answer = {0};
-        enum lilio_err err = client_scan_page(scan, after, &page, &answer, verify->info);
-        if (err == LILIO_OK)
-            err = verify_page(verify, &page);
-        more = err == LILIO_OK && page.more && page.rows_count > 0;
-        if (more)
-            after = page.rows[page.rows_count - 1].data.oid;
-        client_answer_release(&answer);
-        if (err != LILIO_OK)
-            return err;
-    }
-    return LILIO_OK;
 }
 
 enum lilio_err
@@ -200,7 +182,7 @@ lilio_verify_osd(struct lilio_client *client, uint32_t osd, uint64_t index,
             client_map_get(client, &verify.lane->control, scan.opened.epoch, &verify.map_ref, info);
     }
     if (err == LILIO_OK)
-        err = walk(&verify, &scan);
+        err = client_scan_walk(&scan, verify_page, &verify, info);
     verify.result.index = scan.opened.index;
     client_scan_close(&scan);
     if (err == LILIO_OK)

@@ -59,7 +59,7 @@ struct coord_repair_key {
 struct coord_key coord_key_repair(const struct coord_repair_key *key);
 /* Stripes that are alike: coded so, in these partitions, with these fragments missing or corrupt.
  */
-enum { COORD_STRIPES_GROUP = 64 }; /* partitions counted in one row */
+enum { COORD_STRIPES_GROUP = 256 }; /* partitions counted in one row */
 struct coord_stripes_key {
     uint64_t bucket_id; /* of the first owner */
     uint32_t placement;

@@ -42,6 +42,7 @@ enum {
     COORD_SCAN_IDLE_MS = 300000,
     COORD_SCAN_ROWS_MAX = 1024,
     COORD_SCAN_PAGE_BYTES = 1 << 20,
+    COORD_SCAN_LOOKED_MAX = 4096, /* runs looked at for a page of a bucket */
     COORD_SCAN_NAMES = 4,
     COORD_SCAN_NAMES_COUNTED = 65536,
     COORD_COLLECT_MAX = 256,       /* jobs in one reply to an OSD, steps in one gc_done */
@@ -49,7 +50,7 @@ enum {
     COORD_COLLECTING_MAX = 4096,   /* runs being collected at a time */
     COORD_COLLECT_WALK_MAX = 4096, /* gc rows looked at in one round */
 
-    COORD_STRIPES_PAGE = 256, /* rows of counters looked at for one page of a histogram */
+    COORD_STRIPES_PAGE = 128, /* rows of counters looked at for one page of a histogram */
 
     /* repair */
     COORD_REPAIR_LEVELS = 18,          /* counters: margins 0 to 16, and too few known good */

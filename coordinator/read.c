@@ -357,18 +357,18 @@ static enum lilio_err scan_rows(const struct coord_view *view, uint64_t bucket_i
                                 struct base_kv_iter *data, struct base_kv_iter *refs,
                                 struct proto_scan_page *ret, struct lilio_errinfo *info)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, looked = 0;
     enum lilio_err err = LILIO_OK;
     for (; base_kv_iter_valid(data) && !err; base_kv_iter_next(data)) {
-        if (ret->rows_count == COORD_SCAN_ROWS_MAX) {
+        if (ret->rows_count == COORD_SCAN_ROWS_MAX ||
+            (bucket_id && looked++ == COORD_SCAN_LOOKED_MAX)) {
             ret->more = true;
             break;
         }
-        struct base_oid oid;
-        if (!coord_key_oid_parse(base_kv_iter_key(data), &oid))
+        if (!coord_key_oid_parse(base_kv_iter_key(data), &ret->next))
             return lilio_fail(info, LILIO_E_CORRUPT, "a run has an impossible key");
         bool named = false;
-        err = is_named(refs, oid, bucket_id, &named, info);
+        err = is_named(refs, ret->next, bucket_id, &named, info);
         if (err || !named)
             continue;
         struct proto_scan_row *row = &ret->rows[ret->rows_count];

@@ -507,10 +507,24 @@ static void leases_expire(struct coord_service *service, size_t place)
     }
 }
 
+/* Runs that wait for nothing but their turn. */
+static uint64_t runs_left(const struct coord_service *service)
+{
+    const struct repair *repair = &service->repair;
+    uint64_t rows = coord_state_row(service->state)->repair_count;
+    uint64_t waiting = repair->failures.count + repair->stuck;
+    return rows > waiting ? rows - waiting : 0;
+}
+
+/* Times in which there is nothing to do say nothing about the rate: samples begin anew behind. */
 static void sample_take(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     uint64_t now = service_now_ms(service);
+    if (runs_left(service) == 0 && repair->lease_count == 0) {
+        repair->sample_count = 0;
+        return;
+    }
     size_t last = (repair->sample_count + REPAIR_SAMPLES - 1) % REPAIR_SAMPLES;
     if (repair->sample_count > 0 && now - repair->samples[last].ms < SAMPLE_MS)
         return;
@@ -533,7 +547,6 @@ static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_
                        uint64_t *ret_eta_ms)
 {
     const struct repair *repair = &service->repair;
-    const struct proto_state_row *row = coord_state_row(service->state);
     *ret_bytes_per_s = *ret_eta_ms = 0;
     if (repair->sample_count == 0)
         return;
@@ -542,13 +555,11 @@ static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_
                              ? 0
                              : repair->sample_count % REPAIR_SAMPLES];
     uint64_t ms = service_now_ms(service) - first->ms;
-    uint64_t runs = repair->runs_done - first->runs, waiting = repair->failures.count;
-    waiting += repair->stuck;
-    uint64_t left = row->repair_count > waiting ? row->repair_count - waiting : 0;
+    uint64_t runs = repair->runs_done - first->runs;
     if (ms > 0)
         *ret_bytes_per_s = (repair->mended_bytes - first->bytes) * 1000 / ms;
     if (runs > 0)
-        *ret_eta_ms = left * ms / runs;
+        *ret_eta_ms = runs_left(service) * ms / runs;
 }
 
 void service_repair_status(const struct coord_service *service, struct proto_status *ret)
@@ -604,6 +615,7 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .levels_count = row->repair_levels_count,
         .running = repair->leased.count,
         .failed = repair->failures.count,
+        .away = repair->stuck < row->repair_count ? repair->stuck : row->repair_count,
         .priority = coord_state_dial(service->state)->priority,
         .mended = repair->mended,
         .mended_bytes = repair->mended_bytes,

@@ -147,7 +147,8 @@ LILIO_MUST_USE enum lilio_err coord_read_listing(const struct coord_view *view,
                                                  const struct proto_list *ask,
                                                  struct proto_listing *ret,
                                                  struct lilio_errinfo *info);
-/* Runs that are committed and named, strictly after an oid, up to a page. bucket_id 0 = all. */
+/* Runs that are committed and named, strictly after an oid, up to a page. bucket_id 0 = all; a page
+ * of a bucket may be empty and not the last: it goes on behind its `next'. */
 LILIO_MUST_USE enum lilio_err coord_read_scan(const struct coord_view *view, uint64_t bucket_id,
                                               struct base_oid after, struct proto_scan_page *ret,
                                               struct lilio_errinfo *info);

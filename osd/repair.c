@@ -220,7 +220,8 @@ static void task_end(struct osd_repair *repair, struct place *place)
         settle(repair, place);
 }
 
-/* Tells the maps, then the leader. Without the maps nothing is done. */
+/* Tells the maps, then the leader. Without the maps nothing is done: what was lost may have been of
+ * a run that is under way still. */
 static void settled_finish(struct osd_repair *repair)
 {
     size_t left = 0, done = 0;
@@ -230,11 +231,11 @@ static void settled_finish(struct osd_repair *repair)
     pthread_mutex_lock(&repair->lock);
     for (size_t i = 0; i < OSD_REPAIR_JOBS; i++) {
         struct place *place = &repair->places[i];
-        if (place->state == STATE_SETTLED) {
-            if (repair->worker.reports_lost)
-                fail(place, LILIO_E_UNAVAILABLE, "what was found could not be reported");
+        if (repair->worker.reports_lost &&
+            (place->state == STATE_ACTIVE || place->state == STATE_SETTLED))
+            fail(place, LILIO_E_UNAVAILABLE, "what was found could not be reported");
+        if (place->state == STATE_SETTLED)
             place->state = STATE_DONE;
-        }
         done += place->state == STATE_DONE;
         left += place->state == STATE_WAITING || place->state == STATE_ACTIVE;
     }

@@ -122,7 +122,7 @@ static void summary_print(struct tools_out *out, const struct damage *damage,
 {
     const char *as_if = damage->ask.if_lost_count ? "if these OSDs were lost: " : "";
     if (found->omitted)
-        tools_out_line(out, "and %llu that are less bad (--limit)",
+        tools_out_line(out, "and %llu more, none of them worse (--limit)",
                        (unsigned long long)found->omitted);
     if (found->objects == 0)
         tools_out_line(out,

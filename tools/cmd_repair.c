@@ -71,6 +71,12 @@ static const struct argp argp = {
         "  lilio-ec repair --priority high\n",
 };
 
+/* Nothing waits but for its next attempt or for OSDs. */
+static bool is_over(const struct lilio_repair *repair)
+{
+    return repair->rows <= repair->failed + repair->away && repair->running == 0;
+}
+
 /* ---- what is shown ---- */
 
 static void levels_print(struct tools_out *out, const struct lilio_repair *repair)
@@ -110,13 +116,16 @@ static void repair_print(struct tools_out *out, const struct lilio_repair *repai
                    (unsigned long long)repair->rows, (unsigned long long)repair->running);
     levels_print(out, repair);
     failures_print(out, repair);
+    if (repair->away)
+        tools_out_line(out, "waiting       %llu for OSDs that are not up",
+                       (unsigned long long)repair->away);
     tools_out_line(out, "priority      %s; %u OSDs hold back because they serve clients",
                    priority_name(repair->priority), repair->held);
     tools_out_line(out, "mended        %llu fragments, %s, since this coordinator leads; now %s",
                    (unsigned long long)repair->mended,
                    tools_text_bytes(repair->mended_bytes, bytes),
                    tools_text_rate(repair->bytes_per_s, 1000, rate));
-    if (repair->rows > repair->failed)
+    if (!is_over(repair))
         tools_out_line(out, "to go         %s",
                        repair->eta_ms ? tools_text_duration(repair->eta_ms, time)
                                       : "not known yet");
@@ -128,6 +137,7 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_u64(object, "rows", repair->rows);
     tools_json_u64(object, "running", repair->running);
     tools_json_u64(object, "failed", repair->failed);
+    tools_json_u64(object, "away", repair->away);
     tools_json_text(object, "priority", priority_name(repair->priority));
     tools_json_u64(object, "bytes_per_s", repair->bytes_per_s);
     tools_json_u64(object, "eta_ms", repair->eta_ms);
@@ -182,7 +192,7 @@ static void watch_draw(const struct lilio_repair *repair, uint64_t most)
     (void)fflush(stderr);
 }
 
-/* Until nothing waits, but for what failed. *ret is the last state, to be released. */
+/* Until nothing more can be done now. *ret is the last state, to be released. */
 static enum lilio_err watch(struct tools_context *context, struct lilio_repair *ret)
 {
     bool draws = !context->out.json && isatty(STDERR_FILENO) == 1;
@@ -197,7 +207,7 @@ static enum lilio_err watch(struct tools_context *context, struct lilio_repair *
         most = ret->rows > most ? ret->rows : most;
         if (draws)
             watch_draw(ret, most);
-        over = ret->rows <= ret->failed || tools_cancelled();
+        over = is_over(ret) || tools_cancelled();
         if (!over)
             (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
     }

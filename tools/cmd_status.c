@@ -50,7 +50,8 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        (unsigned long long)redundancy->lost);
     else if (strcmp(word, "lost") == 0)
         tools_out_line(out,
-                       "LOST: the last verification found %llu objects that cannot be restored",
+                       "LOST: the last verification found %llu objects that cannot be restored; "
+                       "when they are deleted, `lilio-ec verify' looks anew",
                        (unsigned long long)status->verify_lost);
     else if (strcmp(word, "unknown") == 0)
         tools_out_line(out, "UNKNOWN: no coordinator could say how redundant the objects are");
@@ -68,11 +69,11 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        "nothing is known to be missing; never verified, so no more can be said: "
                        "`lilio-ec verify' reads everything");
     else
-        tools_out_line(out,
-                       "every fragment there was at index %llu was verified at %s; not verified "
-                       "since then",
-                       (unsigned long long)status->verify_index,
-                       tools_text_time(status->verify_wall_ms, time));
+        tools_out_line(
+            out, "every fragment there was at index %llu was verified at %s%s",
+            (unsigned long long)status->verify_index, tools_text_time(status->verify_wall_ms, time),
+            status->verify_damaged ? "; what was not good was mended or deleted since then"
+                                   : "; not verified since then");
 }
 
 /* ---- OSDs ---- */

@@ -55,6 +55,8 @@ class Heal(ClusterTest):
         objects = self.fill(12, 300 * KIB, SEED)
         objects |= self.fill(2, 9 * MIB + 5, SEED + 1)
         self.assertEqual(c.status()["repair_rows"], 14)
+        self.assertEqual(c.run("explain", next(iter(objects)), "--json").json["worst_kept"], 5)  # the maps know what is not there
+        self.assertIn("14 for OSDs that are not up", c.run("repair", "--watch").out)
         c.up()
         self.healed()
         self.verified()

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from lilio import BIN, DAMAGED, EXISTS, KIB, LOST, MIB, NOT_FOUND, OK, USAGE, ClusterTest, content, main, wait_until
+from lilio import BIN, DAMAGED, EXISTS, KIB, LOST, MIB, NOT_FOUND, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -108,11 +108,19 @@ class Know(ClusterTest):
         self.assertEqual(c.get_bytes("b/1"), objects["b/1"])
         c.run("rm", "b/0")
         self.assertEqual(self.damage()[1]["walked"], False)
+        verified = c.status()["last_verify"]
+        self.assertEqual(c.run("verify", "other", "--json").json["objects_checked"], 1)
+        self.assertEqual(c.status()["last_verify"], verified)
         c.run("verify")
         self.assertEqual(c.status()["state"], "verified")
         self.assertEqual(self.redundancy()["unverified"], 0)
         c.put_bytes(content(64 * KIB, 1), "b/new")
         self.assertEqual(self.redundancy()["unverified"], 1)
+
+    def test_without_coordinators_it_fails_once(self):
+        self.cluster.kill("coordinator.0")
+        result = self.cluster.run("damage", code=UNAVAILABLE)
+        self.assertFaster(result.seconds, 15)  # one time-out of 10 s
 
     def damage_measured(self):
         """Objects, and the peak of memory: of a child of a small process, since a child's peak begins at its parent's."""

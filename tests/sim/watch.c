@@ -4,6 +4,7 @@
 
 #include "base/mark.h"
 #include "coordinator/replica_priv.h"
+#include "tests/sim/check_counts.h"
 #include "tests/sim/check_raft.h"
 #include "tests/sim/nodes.h"
 #include "tests/sim/world.h"
@@ -102,11 +103,14 @@ static void look(struct seat *seat)
 static void compare_maps(struct seat *seat)
 {
     uint64_t digest;
+    char text[256];
     struct lilio_errinfo info = {0};
     struct coord_state *state = seat->home->state;
     if (coord_state_digest(state, &digest, &info) != LILIO_OK)
         return; /* the disk fails it */
     demand(check_raft_maps(check, seat->member, coord_state_row(state)->applied_index, digest));
+    if (!check_counts_agree(seat->home->kv, state, text))
+        sim_fail(SIM_WRONG, "%s", text);
 }
 
 static void after_step(void *context, struct sim_node *node)

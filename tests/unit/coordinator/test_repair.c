@@ -164,11 +164,11 @@ static void end_job(struct fixture *f, uint32_t osd, size_t at, enum lilio_err e
     beat_with(f, osd, &result, 1);
 }
 
-/* Mends everything everybody has. */
-static void mend_all(struct fixture *f)
+/* Mends so many of the runs that everybody has. */
+static void mend_some(struct fixture *f, size_t count)
 {
     for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
-        while (f->osds[osd].count > 0) {
+        for (; f->osds[osd].count > 0 && count > 0; count--) {
             uint64_t counter = f->osds[osd].jobs[0].oid.low;
             for (uint8_t index = 0; index < BUCKET_TOTAL; index++)
                 if (owner(f, counter, index) == osd)
@@ -176,6 +176,11 @@ static void mend_all(struct fixture *f)
             end_job(f, osd, 0, LILIO_OK);
         }
     }
+}
+
+static void mend_all(struct fixture *f)
+{
+    mend_some(f, SIZE_MAX);
 }
 
 static struct proto_repair told(struct fixture *f)
@@ -349,8 +354,10 @@ static void osd_goes_away(bool rocksdb)
     }
     assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_DOWN);
     assert_int_equal(told(&f).running, 0);
+    assert_int_equal(told(&f).away, 1);
     f.osds[osd].count = 0;
     seconds(&f, 3);
+    assert_int_equal(told(&f).away, 0);
     assert_int_equal(f.osds[osd].count, 1);
     mend_all(&f);
     assert_int_equal(fx_row(f.fx)->repair_count, 0);
@@ -471,6 +478,36 @@ static void bad_run_holds_up_nobody(bool rocksdb)
 }
 FX_BOTH(bad_run_holds_up_nobody)
 
+/* What came before repair had something to do does not count, nor what only waits. */
+static void time_to_go_is_told(bool rocksdb)
+{
+    enum { RUNS = 60, EACH_SECOND = 4 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint64_t i = 1; i <= RUNS + 1; i++)
+        damaged(&f, i, 0);
+    seconds(&f, 40);
+    for (uint64_t i = 1; i <= RUNS; i++)
+        report(&f, i, 0, KIND_MISSING);
+    seconds(&f, 2);
+    for (int s = 0; s < 5; s++) {
+        mend_some(&f, EACH_SECOND);
+        second(&f);
+    }
+    uint64_t left = fx_row(f.fx)->repair_count, expected = left * 1000 / EACH_SECOND;
+    assert_int_equal(left, RUNS - 5 * EACH_SECOND);
+    assert_in_range(told(&f).eta_ms, expected * 4 / 5, expected * 3 / 2); /* it began late */
+    assert_in_range(told(&f).bytes_per_s, EACH_SECOND * 4096 / 2, EACH_SECOND * 4096);
+    mend_all(&f);
+    seconds(&f, 2);
+    assert_int_equal(told(&f).bytes_per_s + told(&f).eta_ms, 0);
+    report(&f, RUNS + 1, 0, KIND_MISSING);
+    second(&f);
+    assert_int_equal(told(&f).eta_ms, 0); /* nothing was mended since: nobody knows */
+    fixture_release(&f);
+}
+FX_BOTH(time_to_go_is_told)
+
 static void dial(bool rocksdb)
 {
     struct fixture f;
@@ -537,6 +574,7 @@ int main(void)
         FX_TESTS(failed_runs_wait),
         FX_TESTS(failed_runs_begin_anew),
         FX_TESTS(bad_run_holds_up_nobody),
+        FX_TESTS(time_to_go_is_told),
         FX_TESTS(dial),
         cmocka_unit_test(older_maps_get_a_queue),
     };

@@ -324,6 +324,34 @@ static void walk_sees_one_moment(bool rocksdb)
 }
 FX_BOTH(walk_sees_one_moment)
 
+/* One that nobody else has to wait for: a page ends behind so many runs of others. */
+static void walk_of_a_small_bucket(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 1000, true);
+    struct fx *fx = svc->fx;
+    struct proto_bucket many = fx_bucket(fx, "many"), few = fx_bucket(fx, "few");
+    const uint64_t runs = 2 * COORD_SCAN_LOOKED_MAX + 10;
+    char key[16];
+    for (uint64_t i = 1; i <= runs; i++) {
+        bool is_few = i == 5 || i == runs;
+        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
+        (void)fx_put(fx, is_few ? &few : &many, key, i, 20000);
+        proto_arena_clear(fx->arena);
+    }
+    struct proto_scan_next next = {.id = walk_open(svc, few.id).id};
+    struct proto_scan_page page = {.more = true};
+    size_t pages = 0, rows = 0;
+    for (; page.more; next.after = page.next, pages++) {
+        assert_int_equal(svc_call(svc, 0, 0, &proto_type_scan_next, &next), LILIO_OK);
+        svc_reply(svc, &proto_type_scan_page, &page);
+        rows += page.rows_count;
+    }
+    assert_int_equal(rows, 2);
+    assert_int_equal(pages, 3);
+    svc_free(svc);
+}
+FX_BOTH(walk_of_a_small_bucket)
+
 static void walks_are_few_and_lapse(bool rocksdb)
 {
     struct svc *svc = svc_new(rocksdb, 1000, true);
@@ -417,6 +445,7 @@ int main(void)
         FX_TESTS(ping_is_answered_at_once),
         FX_TESTS(full_disk_takes_deletes_only),
         FX_TESTS(walk_sees_one_moment),
+        FX_TESTS(walk_of_a_small_bucket),
         FX_TESTS(walks_are_few_and_lapse),
         FX_TESTS(status_counts),
         FX_TESTS(leases_are_bounded),
