@@ -178,6 +178,7 @@ enum lilio_err coord_apply_osd_complete(struct coord_command *command);
 enum lilio_err coord_apply_gc_done(struct coord_command *command);
 enum lilio_err coord_apply_tick(struct coord_command *command);
 enum lilio_err coord_apply_repair_set(struct coord_command *command);
+enum lilio_err coord_apply_orphans_sweep(struct coord_command *command);
 
 /* ---- sessions (state_sessions.c) ---- */
 

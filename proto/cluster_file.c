@@ -22,6 +22,7 @@ enum {
     OSDS_MAX = 1024,
     ENDPOINT_BYTES_MAX = 255, /* as in the cluster map */
     GC_GRACE_MS_DEFAULT = 3600000,
+    ORPHAN_RETENTION_MS_DEFAULT = 86400000,
     FILE_MODE = 0644,
 };
 static const char ipc_prefix[] = "ipc://";
@@ -192,6 +193,9 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
     if (!err)
         err = load_number(loader, root, "gc_grace_ms", UINT32_MAX, GC_GRACE_MS_DEFAULT,
                           &file->gc_grace_ms);
+    if (!err)
+        err = load_number(loader, root, "orphan_retention_ms", UINT32_MAX,
+                          ORPHAN_RETENTION_MS_DEFAULT, &file->orphan_retention_ms);
     if (!err)
         err = load_flag(loader, root, "insecure", &file->insecure);
     if (!err)
@@ -408,6 +412,8 @@ static void save_head(struct base_yaml_writer *writer, const struct proto_cluste
     if (file->default_profile.fragment_size != CODEC_FRAGMENT_DEFAULT)
         base_yaml_u64_put(writer, "default_fragment_size", file->default_profile.fragment_size);
     base_yaml_u64_put(writer, "gc_grace_ms", file->gc_grace_ms);
+    if (file->orphan_retention_ms != ORPHAN_RETENTION_MS_DEFAULT)
+        base_yaml_u64_put(writer, "orphan_retention_ms", file->orphan_retention_ms);
     if (file->insecure)
         base_yaml_text_put(writer, "insecure", "true");
     base_yaml_text_put(writer, "run_dir", below(file->folder, file->run_dir));

@@ -20,8 +20,9 @@ struct proto_cluster_file {
     struct base_uuid cluster_id;
     struct codec_profile default_profile;
     uint64_t gc_grace_ms;
-    bool insecure;           /* addresses beyond loopback were asked for */
-    char *run_dir, *log_dir; /* absolute */
+    uint64_t orphan_retention_ms; /* how long fragments of dead puts stay in quarantine */
+    bool insecure;                /* addresses beyond loopback were asked for */
+    char *run_dir, *log_dir;      /* absolute */
     struct proto_cluster_node *coordinators, *osds;
     size_t coordinator_count, osd_count;
 };
