@@ -22,7 +22,6 @@ enum {
     OSDS_MAX = 1024,
     ENDPOINT_BYTES_MAX = 255, /* as in the cluster map */
     GC_GRACE_MS_DEFAULT = 3600000,
-    ORPHAN_RETENTION_MS_DEFAULT = 86400000,
     FILE_MODE = 0644,
 };
 static const char ipc_prefix[] = "ipc://";
@@ -195,7 +194,7 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
                           &file->gc_grace_ms);
     if (!err)
         err = load_number(loader, root, "orphan_retention_ms", UINT32_MAX,
-                          ORPHAN_RETENTION_MS_DEFAULT, &file->orphan_retention_ms);
+                          PROTO_ORPHAN_RETENTION_MS, &file->orphan_retention_ms);
     if (!err)
         err = load_flag(loader, root, "insecure", &file->insecure);
     if (!err)
@@ -412,7 +411,7 @@ static void save_head(struct base_yaml_writer *writer, const struct proto_cluste
     if (file->default_profile.fragment_size != CODEC_FRAGMENT_DEFAULT)
         base_yaml_u64_put(writer, "default_fragment_size", file->default_profile.fragment_size);
     base_yaml_u64_put(writer, "gc_grace_ms", file->gc_grace_ms);
-    if (file->orphan_retention_ms != ORPHAN_RETENTION_MS_DEFAULT)
+    if (file->orphan_retention_ms != PROTO_ORPHAN_RETENTION_MS)
         base_yaml_u64_put(writer, "orphan_retention_ms", file->orphan_retention_ms);
     if (file->insecure)
         base_yaml_text_put(writer, "insecure", "true");

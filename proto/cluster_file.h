@@ -8,6 +8,8 @@
 #include "base/types.h"
 #include "codec/codec.h"
 
+enum { PROTO_ORPHAN_RETENTION_MS = 86400000 }; /* where the file says nothing */
+
 struct proto_cluster_node {
     uint32_t id;
     char *endpoint; /* ZeroMQ endpoint, ipc paths made absolute */

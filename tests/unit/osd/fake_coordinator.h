@@ -79,6 +79,13 @@ struct fake {
     struct fake_repair repairs[FAKE_REPAIRS_MAX];
     size_t repair_count;
     unsigned repair_orders; /* jobs ever handed out */
+    /* orphans: a run is named by a row, or its session says */
+    uint64_t open_session, next_session, cluster_ms;
+    enum lilio_err orphans_fail; /* what is answered instead, from the ask number fail_at on */
+    unsigned orphans_fail_at;
+    bool orphans_foreign;                /* it says that it belongs to another cluster */
+    unsigned orphan_asks, orphan_sweeps; /* messages */
+    uint64_t orphans_index_seen;         /* of the last one */
 };
 
 /* Serves at fake_endpoints()[0] with a map of epoch 5. */
