@@ -196,6 +196,10 @@ static enum lilio_err answer_check(struct osd_orphans *orphans,
     if (answer->verdicts.size != asked)
         return lilio_fail(info, LILIO_E_MALFORMED, "%zu verdicts about %zu runs",
                           answer->verdicts.size, asked);
+    for (size_t i = 0; i < asked; i++)
+        if (answer->verdicts.data[i] < NAMED || answer->verdicts.data[i] > UNKNOWN)
+            return lilio_fail(info, LILIO_E_MALFORMED, "%u is no verdict",
+                              answer->verdicts.data[i]);
     orphans->quarantine.index = answer->index;
     orphans->cluster_ms = answer->cluster_ms;
     return LILIO_OK;
@@ -455,7 +459,9 @@ static void show_first(struct osd_orphans *orphans)
                 .oid = orphan->oid,
                 .fragments = orphan->fragments,
                 .bytes = orphan->bytes,
-                .waited_ms = orphans->cluster_ms - orphan->cluster_ms,
+                .waited_ms = orphans->cluster_ms > orphan->cluster_ms
+                                 ? orphans->cluster_ms - orphan->cluster_ms
+                                 : 0,
                 .unknown = orphan->unknown,
             };
     }

@@ -274,7 +274,8 @@ static void on_orphans(struct fake *fake, struct proto_request **request, struct
         return;
     }
     for (size_t i = 0; i < ask.runs_count; i++)
-        verdicts[i] = orphan_verdict(fake, ask.runs[i].oid);
+        verdicts[i] =
+            fake->orphans_verdict ? fake->orphans_verdict : orphan_verdict(fake, ask.runs[i].oid);
     struct proto_orphans_answer answer = {
         .cluster_id = fake->orphans_foreign ? (struct base_uuid){{9}} : fake->cluster,
         .index = fake->index,

@@ -70,13 +70,14 @@ static void fixture_init(struct fixture *f)
     assert_int_equal(proto_context_new(1, &f->context), LILIO_OK);
     assert_int_equal(proto_arena_new(&f->arena), LILIO_OK);
     fake_start(&f->fake, f->context);
-    FAKE_LOCKED(&f->fake, f->fake.open_session = OPEN_SESSION; f->fake.next_session = NEXT_SESSION;
-                f->fake.cluster_ms = 1000);
     parts_init_member(&f->osd, 0, f->context);
 }
 
+/* The rows are in. */
 static void fixture_run(struct fixture *f)
 {
+    FAKE_LOCKED(&f->fake, f->fake.open_session = OPEN_SESSION; f->fake.next_session = NEXT_SESSION;
+                f->fake.cluster_ms = 1000);
     parts_run(&f->osd);
     orphans_start(f, &f->orphans);
 }
@@ -138,6 +139,13 @@ static void time_passes(struct fixture *f, uint64_t ms)
     FAKE_LOCKED(&f->fake, f->fake.cluster_ms += ms; f->fake.index++);
 }
 
+static unsigned sweeps(struct fixture *f)
+{
+    unsigned count;
+    FAKE_LOCKED(&f->fake, count = f->fake.orphan_sweeps);
+    return count;
+}
+
 /* ---- tests ---- */
 
 static void only_orphans_go_after_the_retention(void **state)
@@ -163,18 +171,18 @@ static void only_orphans_go_after_the_retention(void **state)
     assert_int_equal(found.due, 0);
     assert_int_equal(found.first_count, 3);
     assert_int_equal(osd_orphans_waiting(f.orphans), 2);
-    assert_int_equal(f.fake.orphan_sweeps, 0);
+    assert_int_equal(sweeps(&f), 0);
 
     time_passes(&f, RETENTION - 1);
     found = round_of(&f, f.orphans, false, false);
     assert_int_equal(found.runs, 2);
-    assert_int_equal(f.fake.orphan_sweeps, 0);
+    assert_int_equal(sweeps(&f), 0);
     assert_int_equal(here(&f, dead), STRIPES);
 
     time_passes(&f, 1);
     found = round_of(&f, f.orphans, false, false);
     assert_int_equal(found.err, LILIO_OK);
-    assert_int_equal(f.fake.orphan_sweeps, 1);
+    assert_int_equal(sweeps(&f), 1);
     assert_int_equal(found.runs, 0);
     assert_int_equal(found.swept_runs, 2);
     assert_int_equal(found.swept_fragments, 2 * STRIPES);
@@ -201,7 +209,7 @@ static void dry_round_changes_nothing(void **state)
     assert_int_equal(found.first_count, 1);
     assert_true(base_oid_equal(found.first[0].oid, dead));
     assert_int_equal(osd_orphans_waiting(f.orphans), 0);
-    assert_int_equal(f.fake.orphan_sweeps, 0);
+    assert_int_equal(sweeps(&f), 0);
     assert_int_equal(crash_disk_number(f.osd.disk, "orphans"), 0);
     time_passes(&f, RETENTION);
     found = round_of(&f, f.orphans, false, false); /* it was not marked by the dry one */
@@ -284,6 +292,11 @@ static void void_rounds_mark_nothing(void **state)
     assert_int_equal(found.err, LILIO_E_FOREIGN);
     FAKE_LOCKED(&f.fake, f.fake.orphans_foreign = false);
 
+    FAKE_LOCKED(&f.fake, f.fake.orphans_verdict = 7);
+    found = round_of(&f, f.orphans, false, true);
+    assert_int_equal(found.err, LILIO_E_MALFORMED);
+    FAKE_LOCKED(&f.fake, f.fake.orphans_verdict = 0);
+
     /* Maps that are behind what was answered before. */
     FAKE_LOCKED(&f.fake, f.fake.index = 500);
     found = round_of(&f, f.orphans, true, false);
@@ -300,7 +313,7 @@ static void void_rounds_mark_nothing(void **state)
     assert_int_equal(found.err, LILIO_E_IO);
     crash_disk_fail(f.osd.disk, CRASH_WRITE, 0, false, LILIO_OK);
 
-    assert_int_equal(f.fake.orphan_sweeps, 0);
+    assert_int_equal(sweeps(&f), 0);
     assert_int_equal(marks_on_disk(&f), 0);
     assert_int_equal(here(&f, dead), STRIPES);
 
@@ -339,7 +352,7 @@ static void refused_osd_looks_at_nothing(void **state)
     fixture_run(&f);
     struct proto_orphans found = round_of(&f, f.orphans, false, true);
     assert_int_equal(found.err, LILIO_E_UNAVAILABLE);
-    assert_int_equal(f.fake.orphan_asks, 0);
+    FAKE_LOCKED(&f.fake, assert_int_equal(f.fake.orphan_asks, 0));
     fixture_release(&f);
 }
 
