@@ -401,10 +401,12 @@ static enum lilio_err walk(struct osd_orphans *orphans, struct lilio_errinfo *in
     return err ? err : ask(orphans, false, &none, info);
 }
 
+/* What is in the table and on the disk, as the last walk found it. */
 static void sum_up(struct osd_orphans *orphans)
 {
     struct proto_orphans *found = &orphans->found;
-    found->index = orphans->quarantine.index;
+    *found = (struct proto_orphans){
+        .index = orphans->quarantine.index, .fragments = found->fragments, .open = found->open};
     for (size_t i = 0; i < orphans->quarantine.count; i++) {
         const struct osd_orphan *orphan = &orphans->quarantine.items[i];
         if (!is_here(orphan))
@@ -584,24 +586,25 @@ static enum lilio_err sweep_batch(struct osd_orphans *orphans, struct lilio_erri
 static enum lilio_err sweep(struct osd_orphans *orphans, struct lilio_errinfo *info)
 {
     enum lilio_err err = LILIO_OK;
-    size_t swept = 0;
+    uint64_t before = orphans->shown.swept_runs; /* written by this thread alone */
+    bool any = false;
     for (size_t at = 0; at < orphans->quarantine.count && !err;) {
         at = sweep_gather(orphans, at);
         if (orphans->run_count == 0)
             continue;
         show_phase(orphans, PHASE_DELETES);
         err = sweep_batch(orphans, info);
-        swept += err ? 0 : orphans->run_count;
+        any = true;
     }
-    if (swept == 0)
+    if (!any)
         return err;
-    LILIO_MARK("osd/orphans_swept");
-    base_log_write(osd_node_log(node_of(orphans)), BASE_LOG_INFO, "orphans", "swept",
-                   "runs=%zu quarantine=%zu", swept, orphans->quarantine.count - swept);
-    enum lilio_err failed = keep(orphans, info);
-    orphans->found.runs = orphans->found.run_fragments = orphans->found.run_bytes =
-        orphans->found.due = orphans->found.unknown_runs = orphans->found.unknown_fragments =
-            orphans->found.unknown_bytes = 0;
+    enum lilio_err failed = keep(orphans, err ? NULL : info);
+    if (orphans->shown.swept_runs > before) {
+        LILIO_MARK("osd/orphans_swept");
+        base_log_write(osd_node_log(node_of(orphans)), BASE_LOG_INFO, "orphans", "swept",
+                       "runs=%" PRIu64 " quarantine=%zu", orphans->shown.swept_runs - before,
+                       orphans->quarantine.count);
+    }
     sum_up(orphans);
     return err ? err : failed;
 }

@@ -103,7 +103,7 @@ class Leaders(Garbage):
         objects = self.stays()
         before = self.used()
         self.die_in_mid_put(2)
-        wait_until(lambda: self.look() > 0, SESSION_S + 30, "the sessions to be over")
+        wait_until(lambda: self.sessions() == 0, SESSION_S + 30, "the sessions to be over")
         found = self.gc("run", "--dry-run", "--now")
         self.assertGreater(found["orphan_fragments"], 30)
         self.assertGreater(found["orphan_bytes"], 2 * 16 * MIB)
