@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { SESSIONS_S = 200, SWEEP_S = 240, TRIES = 40, SHORT_MS = 10000 };
+enum { SESSIONS_S = 200, SWEEP_S = 240, TRIES = 40, SHORT_MS = 10000, STAY_MS = 600000 };
 
 static bool status_get(struct lilio_status *ret)
 {
@@ -110,6 +110,8 @@ void check_end_orphans(void)
             sim_sleep(200 * SIM_MS);
         open += orphans.open;
     }
+    if (plot.swarm.out_ms < STAY_MS)
+        return;           /* where slots move, former owners keep what is named */
     sim_sleep(2 * SIM_S); /* heartbeats tell what is there now */
     struct lilio_verify_result named = {0};
     struct lilio_errinfo info = {0};
