@@ -25,6 +25,11 @@ void client_control_init(struct client_control *control, struct lilio_client *cl
 /* A line to one daemon ("osd.3") at its endpoint. */
 void client_control_init_daemon(struct client_control *control, struct lilio_client *client,
                                 const char *who, const char *endpoint);
+/* The same to an OSD, at the address the map has or else the configuration. Errors: NOT_FOUND, and
+ * those of reading the map. */
+LILIO_MUST_USE enum lilio_err client_control_osd(struct lilio_client *client, uint32_t osd,
+                                                 struct client_control *ret_control,
+                                                 struct lilio_errinfo *info);
 void client_control_release(struct client_control *control);
 
 /* From now on calls share one timeout of the client's, until it is ended: steps of one thing that

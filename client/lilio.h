@@ -518,6 +518,46 @@ LILIO_MUST_USE enum lilio_err lilio_repair_set(struct lilio_client *client,
                                                enum lilio_repair_priority priority,
                                                struct lilio_errinfo *info);
 
+/* ---- garbage ---- */
+
+/* A run of fragments on an OSD that no object uses and whose writer's session is over. */
+struct lilio_orphan {
+    char oid[33];
+    uint64_t fragments, bytes; /* on that OSD */
+    uint64_t waited_ms;        /* cluster time since it was marked */
+    bool unknown;              /* its session was never handed out: reported and kept */
+};
+enum lilio_orphans_phase { LILIO_ORPHANS_REST, LILIO_ORPHANS_LOOK, LILIO_ORPHANS_DELETE };
+enum { LILIO_ORPHANS_FIRST = 16 };
+struct lilio_orphans {
+    uint32_t osd;
+    uint64_t asked, ended; /* rounds that were asked for; all up to this one have ended */
+    enum lilio_orphans_phase phase;
+    enum lilio_err err; /* why the last round was void; it changed nothing then */
+    char text[512];
+    /* What the last round that was not void found. */
+    uint64_t index;     /* of the maps it was held against; 0 = there was none yet */
+    uint64_t fragments; /* it looked at */
+    uint64_t open;      /* of those, of sessions that are open and not committed */
+    uint64_t unknown_runs, unknown_fragments, unknown_bytes;
+    uint64_t runs, run_fragments, run_bytes; /* orphans, in quarantine unless it was dry */
+    uint64_t due;                            /* of the runs: their retention is over */
+    uint64_t swept_runs, swept_fragments, swept_bytes; /* deleted since the OSD started */
+    uint64_t retention_ms;
+    struct lilio_orphan first[LILIO_ORPHANS_FIRST];
+    size_t first_count;
+};
+/* Errors: UNAVAILABLE, NOT_FOUND (no such OSD). */
+LILIO_MUST_USE enum lilio_err lilio_orphans_get(struct lilio_client *client, uint32_t osd,
+                                                struct lilio_orphans *ret,
+                                                struct lilio_errinfo *info);
+/* Has the OSD look for orphans now: dry, it changes nothing; now, it deletes them without waiting
+ * for the retention. It has ended when `ended` of a later answer reaches `asked` of this one; an
+ * OSD that was restarted meanwhile has forgotten it (`asked` is less). Errors likewise. */
+LILIO_MUST_USE enum lilio_err lilio_orphans_run(struct lilio_client *client, uint32_t osd, bool dry,
+                                                bool now, struct lilio_orphans *ret,
+                                                struct lilio_errinfo *info);
+
 /* ---- rebuild ---- */
 
 struct lilio_rebuild_failure {

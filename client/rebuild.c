@@ -37,8 +37,7 @@ enum lilio_err lilio_ping(struct lilio_client *client, const char *endpoint, uin
 
 /* ---- rebuild ---- */
 
-/* A line to an OSD, at the address the map has or else the configuration. */
-static enum lilio_err connect_osd(struct lilio_client *client, uint32_t osd,
+enum lilio_err client_control_osd(struct lilio_client *client, uint32_t osd,
                                   struct client_control *ret_control, struct lilio_errinfo *info)
 {
     struct client_lane *lane;
@@ -78,7 +77,7 @@ enum lilio_err lilio_rebuild_start(struct lilio_client *client, uint32_t osd,
                                    struct lilio_errinfo *info)
 {
     struct client_control control;
-    enum lilio_err err = connect_osd(client, osd, &control, info);
+    enum lilio_err err = client_control_osd(client, osd, &control, info);
     if (err != LILIO_OK)
         return err;
     struct proto_rebuild_start request = {0};
@@ -94,7 +93,7 @@ enum lilio_err lilio_rebuild_cancel(struct lilio_client *client, uint32_t osd,
                                     struct lilio_errinfo *info)
 {
     struct client_control control;
-    enum lilio_err err = connect_osd(client, osd, &control, info);
+    enum lilio_err err = client_control_osd(client, osd, &control, info);
     if (err != LILIO_OK)
         return err;
     struct proto_rebuild_cancel request = {0};
@@ -217,7 +216,7 @@ enum lilio_err lilio_rebuild_get(struct lilio_client *client, uint32_t osd,
 {
     struct client_control control;
     struct lilio_rebuild made = {0};
-    enum lilio_err err = connect_osd(client, osd, &control, info);
+    enum lilio_err err = client_control_osd(client, osd, &control, info);
     if (err != LILIO_OK)
         return err;
     err = read_rebuild(&control, &made, info);

@@ -299,6 +299,8 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_get:
     case PROTO_MSG_repair_set:
+    case PROTO_MSG_orphans_ask:
+    case PROTO_MSG_orphans_sweep:
     case PROTO_MSG_coordinator_change:
     case PROTO_MSG_coordinator_transfer: return PLACE_LEADER;
     default: return PLACE_NOWHERE;
@@ -338,6 +340,7 @@ static void leader_request(struct coord_service *service, const struct coord_req
     case PROTO_MSG_osd_complete:
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_set:
+    case PROTO_MSG_orphans_sweep:
         change(service, request, false /* session */, false /* adds */);
         break;
     case PROTO_MSG_report: change(service, request, false /* session */, true /* adds */); break;
@@ -387,6 +390,7 @@ void coord_service_tick(struct coord_service *service)
     service_sessions_tick(service);
     service_osds_tick(service);
     service_gc_tick(service);
+    service_orphans_tick(service);
     service_repair_tick(service);
     service_fill_tick(service);
     service_moves_tick(service);

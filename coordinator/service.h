@@ -68,6 +68,7 @@ struct coord_service_options {
     const char *address;
     const char *software;
     uint64_t gc_grace_ms;
+    uint64_t orphan_retention_ms; /* how long OSDs keep orphans in quarantine */
     bool fresh;            /* the cluster was made by this process, which has led ever since */
     uint32_t heartbeat_ms; /* 0 = 1000 */
     uint32_t suspect_ms;   /* 0 = 3000 */

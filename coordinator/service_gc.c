@@ -368,14 +368,13 @@ void service_gc_applied(struct coord_service *service)
 
 /* ---- time ---- */
 
-/* Cluster time stands still while nothing happens; rows that wait for it make it go on. */
-static void time_go_on(struct coord_service *service, uint64_t now)
+void service_time_go_on(struct coord_service *service, uint64_t span_ms)
 {
-    uint64_t step = service->options.gc_grace_ms / 4;
+    uint64_t step = span_ms / 4;
     step = step < TIME_STEP_MS_MIN ? TIME_STEP_MS_MIN : step;
     step = step > TIME_STEP_MS_MAX ? TIME_STEP_MS_MAX : step;
     struct proto_tick tick = {0};
-    if (service->gc.undue && now - service->time_base_ms >= step && !service_gathers(service))
+    if (service_now_ms(service) - service->time_base_ms >= step && !service_gathers(service))
         (void)service_propose(service, &proto_type_tick, &tick); /* the next tick tries again */
 }
 
@@ -398,5 +397,6 @@ void service_gc_tick(struct coord_service *service)
             if (service->osds[i].parked && service->osds[i].heard && is_up(service, i))
                 parked_load(service, i);
     }
-    time_go_on(service, now);
+    if (gc->undue)
+        service_time_go_on(service, service->options.gc_grace_ms);
 }

@@ -233,6 +233,7 @@ static void note_bound(struct coord_service *service, const struct proto_osd_hea
     live->heard = true;
     live->heard_ms = service_now_ms(service);
     note_use(live, beat);
+    live->orphans = beat->orphans;
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
     service_repair_note(service, place, beat);

@@ -56,6 +56,7 @@ struct live_osd {
     bool repairs;          /* repair_bytes is known */
     bool clients;          /* it serves clients, so its repair holds back */
     uint64_t repair_bytes; /* as its last heartbeat said */
+    uint64_t orphans;      /* runs in its quarantine, likewise */
 };
 
 struct walk_pin {
@@ -260,6 +261,14 @@ size_t service_gc_hand(struct coord_service *service, size_t place, struct proto
 void service_gc_again(struct coord_service *service, size_t place);
 void service_gc_applied(struct coord_service *service);
 void service_gc_tick(struct coord_service *service);
+/* Cluster time stands still while nothing happens; something that waits for a span of it makes it
+ * go on. */
+void service_time_go_on(struct coord_service *service, uint64_t span_ms);
+
+/* ---- orphans (service_orphans.c) ---- */
+
+void service_orphans_read(struct coord_service *service, const struct coord_request *request);
+void service_orphans_tick(struct coord_service *service);
 
 /* ---- repair (service_repair.c) ---- */
 

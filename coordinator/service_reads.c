@@ -369,6 +369,7 @@ void service_read(struct coord_service *service, const struct coord_request *req
     case PROTO_MSG_scan_close: walk_close(service, request); break;
     case PROTO_MSG_status_get: read_status(service, request); break;
     case PROTO_MSG_redundancy_get: read_redundancy(service, request); break;
+    case PROTO_MSG_orphans_ask: service_orphans_read(service, request); break;
     case PROTO_MSG_repair_get: service_repair_read(service, request); break;
     default: service_refuse(service, request, LILIO_E_UNSUPPORTED, NULL); break;
     }

@@ -174,6 +174,18 @@ LILIO_MUST_USE enum lilio_err coord_read_stripes(const struct coord_view *view,
 LILIO_MUST_USE enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid oid,
                                                struct proto_name **ret_names, size_t *ret_count,
                                                struct lilio_errinfo *info);
+/* What a run on an OSD is to the maps: named by a row (of data, references or collection); not yet,
+ * its session is open; an orphan for ever; of a session that was never handed out by these maps. */
+enum {
+    COORD_ORPHAN_NAMED = 1,
+    COORD_ORPHAN_OPEN = 2,
+    COORD_ORPHAN_YES = 3,
+    COORD_ORPHAN_UNKNOWN = 4,
+};
+LILIO_MUST_USE enum lilio_err coord_orphan_judge(const struct coord_view *view,
+                                                 const struct proto_state_row *state,
+                                                 struct base_oid oid, uint32_t osd,
+                                                 uint8_t *ret_verdict, struct lilio_errinfo *info);
 /* Up to room gc rows from a key on (all rows that wait for the key's OSD), with the key to go on
  * from. */
 struct coord_gc_item {

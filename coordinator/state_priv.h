@@ -180,6 +180,7 @@ enum lilio_err coord_apply_tick(struct coord_command *command);
 enum lilio_err coord_apply_repair_set(struct coord_command *command);
 enum lilio_err coord_apply_slots_move(struct coord_command *command);
 enum lilio_err coord_apply_slots_filled(struct coord_command *command);
+enum lilio_err coord_apply_orphans_sweep(struct coord_command *command);
 
 /* ---- sessions (state_sessions.c) ---- */
 

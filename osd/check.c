@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/bytes.h"
+#include "osd/limits.h"
 
 #include "base/banned.h"
 
@@ -34,6 +35,9 @@ enum lilio_err osd_check_key(const struct osd_check *check, const struct base_fr
     if (key->index >= placement->width)
         return lilio_fail(info, LILIO_E_INVALID, "fragment index %u of placement %u with width %u",
                           key->index, key->placement, placement->width);
+    if (key->stripe >= OSD_STRIPES_MAX)
+        return lilio_fail(info, LILIO_E_INVALID, "stripe %u, a run has at most %d", key->stripe,
+                          OSD_STRIPES_MAX);
     uint32_t partition = proto_partition(placement->partition_bits, key->oid, key->stripe);
     if (key->partition != partition)
         return lilio_fail(info, unless_newer(check, LILIO_E_INVALID),

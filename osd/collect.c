@@ -58,14 +58,26 @@ static size_t job_find(const struct osd_collector *collector, const struct proto
     return SIZE_MAX;
 }
 
-void osd_collector_add(struct osd_collector *collector, const struct proto_collect_job *job)
+bool osd_collector_add(struct osd_collector *collector, const struct proto_collect_job *job)
 {
     pthread_mutex_lock(&collector->lock);
-    if (collector->count < OSD_COLLECT_JOBS_MAX && job_find(collector, job) == SIZE_MAX) {
+    bool known = job_find(collector, job) != SIZE_MAX;
+    if (!known && collector->count < OSD_COLLECT_JOBS_MAX) {
         collector->jobs[collector->count] = (struct job){*job, false};
         collector->jobs[collector->count++].job.body_version = 0;
+        known = true;
     }
     pthread_mutex_unlock(&collector->lock);
+    return known;
+}
+
+bool osd_collector_pending(struct osd_collector *collector, const struct proto_collect_job *job)
+{
+    pthread_mutex_lock(&collector->lock);
+    size_t at = job_find(collector, job);
+    bool pending = at != SIZE_MAX && !collector->jobs[at].done;
+    pthread_mutex_unlock(&collector->lock);
+    return pending;
 }
 
 size_t osd_collector_done(struct osd_collector *collector,

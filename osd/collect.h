@@ -17,11 +17,13 @@ struct osd_collector;
 LILIO_MUST_USE enum lilio_err osd_collector_new(struct osd_collector **ret_collector);
 void osd_collector_free(struct osd_collector **collector);
 
-/* ---- heartbeat thread ---- */
+/* ---- heartbeat thread, and whoever sweeps orphans ---- */
 
-/* A job that is known already is ignored, so is one beyond OSD_COLLECT_JOBS_MAX: the coordinator
- * repeats what was not confirmed. */
-void osd_collector_add(struct osd_collector *collector, const struct proto_collect_job *job);
+/* A job that is known already is ignored, so is one beyond OSD_COLLECT_JOBS_MAX (false): the
+ * coordinator repeats what was not confirmed. */
+bool osd_collector_add(struct osd_collector *collector, const struct proto_collect_job *job);
+/* It is known and not done. */
+bool osd_collector_pending(struct osd_collector *collector, const struct proto_collect_job *job);
 /* Up to OSD_COLLECT_REPORT_MAX jobs that are done. Returns their count. */
 size_t osd_collector_done(struct osd_collector *collector,
                           struct proto_collect_job ret_jobs[OSD_COLLECT_REPORT_MAX]);

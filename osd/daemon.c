@@ -17,6 +17,7 @@
 #include "codec/codec.h"
 #include "osd/limits.h"
 #include "osd/member.h"
+#include "osd/orphans.h"
 #include "osd/rebuild_run.h"
 #include "osd/repair.h"
 #include "osd/service.h"
@@ -45,6 +46,7 @@ struct parts {
     struct proto_context *context;
     struct proto_server *server, *own_server;
     struct osd_rebuild *rebuild;
+    struct osd_orphans *orphans;
     struct osd_service *service;
     struct osd_repair *repair;
     struct osd_member *member;
@@ -147,12 +149,24 @@ static enum lilio_err service_start(struct parts *parts, struct lilio_errinfo *i
         err = osd_buffers_new(&parts->buffers);
     if (!err)
         err = osd_rebuild_new(&rebuild, &parts->rebuild);
+    struct osd_orphans_options orphans = {
+        .node = parts->node,
+        .home = parts->home,
+        .collector = parts->collector,
+        .context = parts->context,
+        .coordinators = parts->coordinators,
+        .coordinator_count = parts->file.coordinator_count,
+        .retention_ms = parts->file.orphan_retention_ms,
+    };
+    if (!err)
+        err = osd_orphans_start(&orphans, &parts->orphans);
     struct osd_service_options service = {
         .node = parts->node,
         .home = parts->home,
         .collector = parts->collector,
         .buffers = parts->buffers,
         .rebuild = parts->rebuild,
+        .orphans = parts->orphans,
         .servers = {parts->server, parts->own_server},
         .server_count = 2,
         .signal_fd = parts->daemon.signal_fd,
@@ -180,6 +194,7 @@ static enum lilio_err member_start(struct parts *parts, struct lilio_errinfo *in
         .home = parts->home,
         .collector = parts->collector,
         .repair = parts->repair,
+        .orphans = parts->orphans,
         .context = parts->context,
         .coordinators = parts->coordinators,
         .coordinator_count = parts->file.coordinator_count,
@@ -229,6 +244,7 @@ static void stop(struct parts *parts)
         osd_node_stop(parts->node);
     osd_member_stop(&parts->member);
     osd_repair_stop(&parts->repair);
+    osd_orphans_stop(&parts->orphans);
     osd_rebuild_free(&parts->rebuild);
     osd_service_free(&parts->service);
     proto_server_free(&parts->own_server);

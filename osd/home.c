@@ -255,6 +255,11 @@ struct osd_store *osd_home_store(struct osd_home *home)
     return state == OSD_NODE_SERVING || state == OSD_NODE_FAILED ? home->store : NULL;
 }
 
+struct base_disk *osd_home_disk(struct osd_home *home)
+{
+    return osd_home_store(home) ? home->disk : NULL;
+}
+
 uint32_t osd_home_incarnation(const struct osd_home *home)
 {
     return home->superblock.incarnation;

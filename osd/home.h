@@ -45,6 +45,8 @@ void osd_home_free(struct osd_home **home);
 
 /* NULL unless there is one that may be asked: blank, refused and waiting OSDs have none to show. */
 struct osd_store *osd_home_store(struct osd_home *home);
+/* The directory of that store; NULL without one. */
+struct base_disk *osd_home_disk(struct osd_home *home);
 uint32_t osd_home_incarnation(const struct osd_home *home);
 /* Of the store of a disk in use; zero without one. */
 void osd_home_stats(struct osd_home *home, struct osd_store_stats *ret);

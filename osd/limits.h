@@ -43,6 +43,8 @@ enum {
     OSD_COLLECT_STRIPES_STEP = 64, /* looked at per round */
     /* Stored runs remembered as collected, so that a late put does not bring them back. */
     OSD_COLLECTED_MEMORY = 16384,
+    OSD_ORPHANS_MAX = 65536, /* runs in quarantine; further ones wait for a later round */
+    OSD_STRIPES_MAX = 65536, /* of one run, as the coordinators take it */
 
     /* ---- rebuild ---- */
     OSD_REBUILD_WINDOW_BYTES = 64 * 1024 * 1024, /* fragments in flight and in memory */

@@ -7,6 +7,7 @@
 
 #include "osd/limits.h"
 #include "osd/link.h"
+#include "osd/orphans.h"
 #include "osd/repair.h"
 
 #include "base/banned.h"
@@ -288,7 +289,7 @@ static void take_orders(struct osd_member *member, const struct proto_osd_orders
     if (orders->changed)
         take_map(member, &orders->map);
     for (size_t i = 0; i < orders->collect_count; i++)
-        osd_collector_add(member->options.collector, &orders->collect[i]);
+        (void)osd_collector_add(member->options.collector, &orders->collect[i]); /* or again */
     if (orders->collect_count > 0)
         osd_node_owner_wake(member->options.node);
     if (member->options.repair)
@@ -329,6 +330,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     };
     if (member->options.repair)
         repair_tell(member, &heartbeat);
+    if (member->options.orphans)
+        heartbeat.orphans = osd_orphans_waiting(member->options.orphans);
     if (!member->announced_blank) {
         heartbeat.disk_uuid = view.disk_uuid;
         heartbeat.incarnation = view.incarnation;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "osd/check.h"
+#include "osd/orphans.h"
 #include "osd/rebuild_run.h"
 
 #include "base/banned.h"
@@ -325,6 +326,27 @@ static void answer_rebuild(struct osd_service *service, struct proto_server *ser
         proto_server_reply(server, request, &proto_type_rebuild, &state, NULL, epoch_of(service));
 }
 
+static void answer_orphans(struct osd_service *service, struct proto_server *server,
+                           struct proto_request **request)
+{
+    struct osd_orphans *orphans = service->options.orphans;
+    struct proto_orphans_run order;
+    struct proto_orphans state;
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = LILIO_OK;
+    if (!orphans)
+        err = lilio_fail(&info, LILIO_E_UNSUPPORTED, "this OSD looks for no orphans");
+    else if ((*request)->type->number == PROTO_MSG_orphans_run &&
+             !(err = proto_orphans_run_unpack((*request)->body, service->arena, &order, &info)))
+        osd_orphans_order(orphans, order.dry, order.now);
+    if (!err && (err = osd_orphans_get(orphans, service->arena, &state)))
+        (void)lilio_fail(&info, err, "no memory for the state");
+    if (err)
+        refuse(service, server, request, err, info.text);
+    else
+        proto_server_reply(server, request, &proto_type_orphans, &state, NULL, epoch_of(service));
+}
+
 /* Answers or queues one request. */
 static void dispatch(struct osd_service *service, struct proto_server *server,
                      struct proto_request *request)
@@ -339,6 +361,8 @@ static void dispatch(struct osd_service *service, struct proto_server *server,
     case PROTO_MSG_rebuild_start:
     case PROTO_MSG_rebuild_get:
     case PROTO_MSG_rebuild_cancel: answer_rebuild(service, server, &request); break;
+    case PROTO_MSG_orphans_run:
+    case PROTO_MSG_orphans_get: answer_orphans(service, server, &request); break;
     default:
         refuse(service, server, &request, LILIO_E_UNSUPPORTED, "an OSD does not answer this");
         break;

@@ -19,6 +19,7 @@
 #include "osd/node.h"
 #include "proto/transport.h"
 
+struct osd_orphans;
 struct osd_rebuild;
 struct osd_service;
 
@@ -30,6 +31,7 @@ struct osd_service_options {
     struct osd_collector *collector;
     struct osd_buffers *buffers;
     struct osd_rebuild *rebuild; /* NULL: rebuild requests are refused */
+    struct osd_orphans *orphans; /* NULL: so are those about orphans */
     struct proto_server *servers[OSD_SERVERS_MAX];
     size_t server_count;
     int signal_fd; /* a round ends when it is readable; -1 = none */

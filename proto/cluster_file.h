@@ -8,6 +8,8 @@
 #include "base/types.h"
 #include "codec/codec.h"
 
+enum { PROTO_ORPHAN_RETENTION_MS = 86400000 }; /* where the file says nothing */
+
 struct proto_cluster_node {
     uint32_t id;
     char *endpoint; /* ZeroMQ endpoint, ipc paths made absolute */
@@ -20,9 +22,10 @@ struct proto_cluster_file {
     struct base_uuid cluster_id;
     struct codec_profile default_profile;
     uint64_t gc_grace_ms;
-    uint64_t down_ms, out_ms; /* an OSD silent for so long is down, and out; 0 = default */
-    bool insecure;            /* addresses beyond loopback were asked for */
-    char *run_dir, *log_dir;  /* absolute */
+    uint64_t down_ms, out_ms;     /* an OSD silent for so long is down, and out; 0 = default */
+    uint64_t orphan_retention_ms; /* how long fragments of dead puts stay in quarantine */
+    bool insecure;                /* addresses beyond loopback were asked for */
+    char *run_dir, *log_dir;      /* absolute */
     struct proto_cluster_node *coordinators, *osds;
     size_t coordinator_count, osd_count;
 };

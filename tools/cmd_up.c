@@ -42,7 +42,7 @@ struct up {
     uint64_t end_ms;
 };
 
-enum { OPTION_COORDINATORS = 0x300, OPTION_GC_GRACE, OPTION_INSECURE };
+enum { OPTION_COORDINATORS = 0x300, OPTION_GC_GRACE, OPTION_ORPHAN_RETENTION, OPTION_INSECURE };
 static const struct argp_option up_options[] = {
     {"dir", 'd', "DIR", 0, "The cluster's folder; made if it is not there", 0},
     {"osds", 'n', "N", 0, "How many OSDs (default 6)", 0},
@@ -58,6 +58,8 @@ static const struct argp_option up_options[] = {
      "Allow --listen beyond loopback, although nobody is asked who they are", 0},
     {"gc-grace", OPTION_GC_GRACE, "TIME", 0,
      "How long deleted and overwritten bytes are kept for readers (default 1h)", 0},
+    {"orphan-retention", OPTION_ORPHAN_RETENTION, "TIME", 0,
+     "How long fragments of puts that died stay in quarantine (default 24h)", 0},
     {"detach", 'D', NULL, 0, "Return once everything serves, instead of staying until Ctrl-C", 0},
     {0},
 };
@@ -101,6 +103,13 @@ static error_t up_parse(int key, char *arg, struct argp_state *state)
         if (wish->gc_grace_ms > UINT32_MAX)
             tools_args_fail(state, "--gc-grace %s is longer than 49 days", arg);
         wish->has_gc_grace = true;
+        return 0;
+    case OPTION_ORPHAN_RETENTION:
+        tools_args_check(state, tools_parse_duration(arg, &wish->orphan_retention_ms, &info),
+                         &info);
+        if (wish->orphan_retention_ms > UINT32_MAX)
+            tools_args_fail(state, "--orphan-retention %s is longer than 49 days", arg);
+        wish->has_orphan_retention = true;
         return 0;
     case 'D': up->detach = true; return 0;
     case ARGP_KEY_END:

@@ -220,6 +220,8 @@ static enum lilio_err file_make(const struct tools_local_wish *wish,
     file->cluster_id = base_uuid_new(base_random_system());
     file->default_profile = profile;
     file->gc_grace_ms = wish->has_gc_grace ? wish->gc_grace_ms : 3600000;
+    file->orphan_retention_ms =
+        wish->has_orphan_retention ? wish->orphan_retention_ms : PROTO_ORPHAN_RETENTION_MS;
     file->insecure = wish->insecure;
     file->coordinator_count = wish->coordinator_count ? wish->coordinator_count : 1;
     file->osd_count = osd_count;
@@ -279,6 +281,12 @@ static enum lilio_err wish_match(const struct tools_local_wish *wish,
                           "when the coordinator starts)",
                           (unsigned long long)wish->gc_grace_ms, file->folder,
                           (unsigned long long)file->gc_grace_ms);
+    if (wish->has_orphan_retention && wish->orphan_retention_ms != file->orphan_retention_ms)
+        return lilio_fail(info, LILIO_E_INVALID,
+                          "--orphan-retention %llu ms: %s has %llu ms (orphan_retention_ms in its "
+                          "lilio.yaml, read when daemons start)",
+                          (unsigned long long)wish->orphan_retention_ms, file->folder,
+                          (unsigned long long)file->orphan_retention_ms);
     return wish->has_listen ? listen_match(wish, file, info) : LILIO_OK;
 }
 

@@ -19,11 +19,11 @@
 struct tools_local_wish {
     const char *dir;
     uint32_t osd_count, coordinator_count;
-    bool has_profile, has_listen, has_gc_grace, insecure;
+    bool has_profile, has_listen, has_gc_grace, has_orphan_retention, insecure;
     struct codec_profile profile;
     char host[256];
     uint32_t port;
-    uint64_t gc_grace_ms;
+    uint64_t gc_grace_ms, orphan_retention_ms;
 };
 enum {
     TOOLS_LOCAL_OSDS_DEFAULT = 6,

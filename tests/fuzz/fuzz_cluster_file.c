@@ -49,7 +49,9 @@ static void check_round_trip(const struct proto_cluster_file *file)
     LILIO_ASSERT(base_uuid_equal(file->cluster_id, again.cluster_id));
     LILIO_ASSERT(
         memcmp(&file->default_profile, &again.default_profile, sizeof again.default_profile) == 0);
-    LILIO_ASSERT(file->gc_grace_ms == again.gc_grace_ms && file->insecure == again.insecure);
+    LILIO_ASSERT(file->gc_grace_ms == again.gc_grace_ms &&
+                 file->orphan_retention_ms == again.orphan_retention_ms &&
+                 file->insecure == again.insecure);
     LILIO_ASSERT(strcmp(file->run_dir, again.run_dir) == 0 &&
                  strcmp(file->log_dir, again.log_dir) == 0);
     LILIO_ASSERT(file->coordinator_count == again.coordinator_count &&

@@ -103,6 +103,8 @@ static void config_write(void)
                                                    : CODEC_FRAGMENT_DEFAULT,
                             options->data_count == 1 ? CODEC_COPY1 : CODEC_CAUCHY1},
         .gc_grace_ms = options->gc_grace_ms,
+        .orphan_retention_ms =
+            options->orphan_retention_ms ? options->orphan_retention_ms : 86400000,
         .run_dir = nodes.folder,
         .log_dir = nodes.folder,
         .coordinator_count = options->coordinator_count,

@@ -266,6 +266,7 @@ static void finish(void)
     check_end_readable("after the rebuilds");
     check_end_leased();
     check_end_collected();
+    check_end_orphans();
     check_end_readable("after the collection");
     check_end_redundant();
     plot.stage = "the operator's end";

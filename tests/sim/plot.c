@@ -147,6 +147,7 @@ void sim_plot_start(const struct sim_arguments *arguments)
         .parity_count = (unsigned)w->parity,
         .fragment_size = (uint32_t)w->fragment_bytes,
         .gc_grace_ms = w->gc_grace_ms,
+        .orphan_retention_ms = w->orphan_ms,
         .suspect_ms = w->suspect_ms,
         .down_ms = w->down_ms,
         .log_segment_bytes = w->log_kib << 10,

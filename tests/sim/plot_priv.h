@@ -43,6 +43,8 @@ void check_end_redundant(void);
 /* In check_lease.c. */
 void check_end_leased(void);
 void check_end_collected(void);
+/* In check_orphans.c. */
+void check_end_orphans(void);
 /* Outside of the cluster: what the history proves. */
 void check_end_history(void);
 

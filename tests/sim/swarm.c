@@ -153,6 +153,12 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
     w->beyond = 0;
 }
 
+/* Some runs forget orphans soon, the others only at their end. */
+static void draw_garbage(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->orphan_ms = ONE_OF(s, 500, 1000, 3000, 86400000);
+}
+
 /* ---- what needs several things at once ---- */
 
 /* Leaders stand still until others have taken over, and go on. */
@@ -254,7 +260,8 @@ void sim_swarm_draw(struct sim_swarm *ret)
     } parts[] = {{"swarm/topology", draw_topology},   {"swarm/times", draw_times},
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
-                 {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves}};
+                 {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
+                 {"swarm/garbage", draw_garbage}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

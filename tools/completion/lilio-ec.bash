@@ -7,7 +7,7 @@ _lilio_ec() {
         case ${COMP_WORDS[i]} in
         --config | --timeout) ((i++)) ;;
         -*) ;;
-        osd | coordinator) command=${COMP_WORDS[i]} ;;
+        osd | coordinator | gc) command=${COMP_WORDS[i]} ;;
         *)
             command=${command:+$command }${COMP_WORDS[i]}
             break
@@ -21,10 +21,12 @@ _lilio_ec() {
     esac
     local options= words=
     case $command in
-    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair verify verify-cert damage explain bench help' ;;
+    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair gc verify verify-cert damage explain bench help' ;;
     osd) words='ls rebuild' ;;
     coordinator) words='ls add rm replace transfer' ;;
-    up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --detach' ;;
+    gc) words='status run' ;;
+    'gc run') options='--dry-run --now --yes' ;;
+    up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --orphan-retention --detach' ;;
     down) options='--dir' ;;
     mb) options='--profile --quorum --fragment' ;;
     rb) options='--force' ;;

@@ -272,6 +272,48 @@ static void on_report(struct fake *fake, struct proto_request **request, struct 
     reply_ok(fake, request);
 }
 
+static uint8_t orphan_verdict(const struct fake *fake, struct base_oid oid)
+{
+    for (size_t i = 0; i < fake->row_count; i++)
+        if (base_oid_equal(fake->rows[i].oid, oid) && !fake->rows[i].deleted)
+            return 1;
+    uint64_t session = base_oid_session(oid);
+    return session >= fake->next_session ? 4 : session == fake->open_session ? 2 : 3;
+}
+
+static void on_orphans(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
+{
+    bool sweeps = (*request)->type->number == PROTO_MSG_orphans_sweep;
+    struct proto_orphans_ask ask; /* both have the same fields */
+    struct proto_orphans_sweep sweep;
+    uint8_t verdicts[1024];
+    if (sweeps) {
+        assert_int_equal(proto_orphans_sweep_unpack((*request)->body, arena, &sweep, NULL),
+                         LILIO_OK);
+        ask = (struct proto_orphans_ask){
+            .index = sweep.index, .runs = sweep.runs, .runs_count = sweep.runs_count};
+    } else {
+        assert_int_equal(proto_orphans_ask_unpack((*request)->body, arena, &ask, NULL), LILIO_OK);
+    }
+    fake->orphan_sweeps += sweeps;
+    fake->orphan_asks += !sweeps;
+    fake->orphans_index_seen = ask.index;
+    if (fake->orphans_fail && fake->orphan_asks >= fake->orphans_fail_at) {
+        refuse(fake, request, fake->orphans_fail);
+        return;
+    }
+    for (size_t i = 0; i < ask.runs_count; i++)
+        verdicts[i] =
+            fake->orphans_verdict ? fake->orphans_verdict : orphan_verdict(fake, ask.runs[i].oid);
+    struct proto_orphans_answer answer = {
+        .cluster_id = fake->orphans_foreign ? (struct base_uuid){{9}} : fake->cluster,
+        .index = fake->index,
+        .cluster_ms = fake->cluster_ms,
+        .verdicts = base_slice(verdicts, ask.runs_count),
+    };
+    reply(fake, request, &proto_type_orphans_answer, &answer);
+}
+
 static void dispatch(struct fake *fake, struct proto_request *request, struct proto_arena *arena)
 {
     struct proto_scan scan = {.id = SCAN_ID, .index = fake->index, .epoch = 5};
@@ -289,6 +331,8 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_scan_next: on_scan_next(fake, &request, arena); break;
     case PROTO_MSG_scan_close: reply_ok(fake, &request); break;
     case PROTO_MSG_data_get: on_data_get(fake, &request, arena); break;
+    case PROTO_MSG_orphans_ask:
+    case PROTO_MSG_orphans_sweep: on_orphans(fake, &request, arena); break;
     case PROTO_MSG_report: on_report(fake, &request, arena); break;
     case PROTO_MSG_slots_filled: on_filled(fake, &request, arena); break;
     case PROTO_MSG_osd_complete:

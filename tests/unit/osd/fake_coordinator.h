@@ -87,6 +87,14 @@ struct fake {
     struct proto_slots_filled filled;
     struct proto_filled_slot filled_slots[1 << PARTS_BITS];
     unsigned fills;
+    /* orphans: a run is named by a row, or its session says */
+    uint64_t open_session, next_session, cluster_ms;
+    enum lilio_err orphans_fail; /* what is answered instead, from the ask number fail_at on */
+    unsigned orphans_fail_at;
+    uint8_t orphans_verdict;             /* instead of its own; 0 = none */
+    bool orphans_foreign;                /* it says that it belongs to another cluster */
+    unsigned orphan_asks, orphan_sweeps; /* messages */
+    uint64_t orphans_index_seen;         /* of the last one */
 };
 
 /* Serves at fake_endpoints()[0] with a map of epoch 5. */

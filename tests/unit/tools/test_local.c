@@ -39,6 +39,7 @@ static void test_made_once_and_found_again(void **state)
     assert_int_equal(first.coordinator_count, 1);
     assert_true(first.default_profile.data_count == 4 && first.default_profile.parity_count == 2);
     assert_true(first.gc_grace_ms == 3600000);
+    assert_true(first.orphan_retention_ms == PROTO_ORPHAN_RETENTION_MS);
     assert_int_equal(tools_local_open(&wish, &second, NULL), LILIO_OK);
     assert_true(base_uuid_equal(first.cluster_id, second.cluster_id));
     assert_string_equal(first.osds[5].endpoint, second.osds[5].endpoint);
@@ -58,6 +59,7 @@ static void test_conflicts_are_refused(void **state)
         {.dir = folder, .osd_count = 6},
         {.dir = folder, .has_profile = true, .profile = {.data_count = 2, .parity_count = 1}},
         {.dir = folder, .has_gc_grace = true, .gc_grace_ms = 1},
+        {.dir = folder, .has_orphan_retention = true, .orphan_retention_ms = 1},
         {.dir = folder, .has_listen = true, .host = "127.0.0.1"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
