@@ -132,7 +132,7 @@ class Rack:
             environment |= {"LILIO_FAULT_SWITCH": self.path("switch", name)}
             words = ["env", f"LD_PRELOAD={self.shim}", *words] if not self.spaces else words[:4] + ["env", f"LD_PRELOAD={self.shim}"] + words[4:]
         with self.lock, open(self.path("log", f"{name}.err"), "ab") as log:
-            self.processes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            self.processes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.path("log"),
                                                     start_new_session=True)
             self.wanted.add(name)
 
@@ -158,7 +158,7 @@ class Rack:
 
     def complaints(self):
         found = []
-        for path in sorted(glob.glob(self.path("log", "*"))):
+        for path in sorted(glob.glob(self.path("log", "*.err"))):
             with open(path, errors="replace") as log:
                 found += [f"{os.path.basename(path)}: {line.strip()}" for line in log if "Sanitizer" in line or "runtime error" in line or
                           "ssertion" in line]
