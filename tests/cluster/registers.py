@@ -96,7 +96,7 @@ class Tally:
         self.lock = threading.Lock()
         self.counts, self.errors = Counter(), Counter()
         self.wrong, self.last, self.longest, self.slowest = [], {}, {}, {}
-        self.bytes = 0
+        self.bytes, self.timed = 0, False  # timed: pauses count
 
     def note(self, verb, code, begin, end, size=0):
         with self.lock:
@@ -104,8 +104,9 @@ class Tally:
             self.slowest[verb] = max(self.slowest.get(verb, 0), end - begin)
             if code in ("ok", "none"):
                 self.bytes += size
-                self.longest[verb] = max(self.longest.get(verb, 0), end - self.last.get(verb, end))
-                self.last[verb] = end
+                if self.timed:
+                    self.longest[verb] = max(self.longest.get(verb, 0), end - self.last.get(verb, end))
+                    self.last[verb] = end
             else:
                 self.errors[verb, code] += 1
 

@@ -437,15 +437,15 @@ class Storm:
         for i in osds:
             self.rebuild(i)
         end = time.monotonic() + HEAL_GUARD_S
-        while time.monotonic() < end:
-            status = self.rack.status()
-            if status and status["repair_rows"] <= len(must) and all(o["state"] == "up" for o in status["osds"]):
-                redundancy = status["redundancy"]
-                if redundancy["hurt"] == redundancy["unreadable"] == 0:
-                    break
-            time.sleep(0.3)
-        else:
-            self.accuse(f"what can be saved was not saved: {json.dumps(self.rack.status())[:3000]}")
+        while True:  # what can be saved is: repair still mends what the first rebuild had too few sources for
+            code, found, why = self.rack.cli("verify")
+            left = {o["key"] for o in (found or {}).get("objects", [])}
+            if code == (LOST if must else OK) and left == must:
+                break
+            if time.monotonic() > end:
+                self.accuse(f"what can be saved was not saved: verify exit {code} {why}, {sorted(left ^ must)[:20]}")
+                break
+            time.sleep(1)
         self.named("damage, disks rebuilt", must)
         self.read_beyond(must)
         for name in must:

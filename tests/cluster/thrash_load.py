@@ -86,6 +86,7 @@ class Load:
         self.gate.reopen()
         self.rounds += 1
         self.tally.last.clear()
+        self.tally.timed = True
         self.running = [threading.Thread(target=self.work, args=(i, self.pause if pause is None else pause), daemon=True)
                         for i in range(self.threads)]
         for thread in self.running:
@@ -93,6 +94,7 @@ class Load:
 
     def stop(self):
         self.stopping.set()
+        self.tally.timed = False
         for thread in self.running:
             thread.join()
         self.running = []
