@@ -122,6 +122,7 @@ struct repair {
     uint64_t mended, mended_bytes, runs_done;
     struct repair_sample samples[REPAIR_SAMPLES]; /* a ring */
     size_t sample_count;                          /* ever taken */
+    bool idle;                                    /* nothing could be mended of late */
 };
 
 struct coord_service {

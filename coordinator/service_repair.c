@@ -507,10 +507,23 @@ static void leases_expire(struct coord_service *service, size_t place)
     }
 }
 
+/* Runs that are mended sooner or later: neither waiting after a failure nor for their OSDs. */
+static uint64_t runs_left(const struct coord_service *service)
+{
+    uint64_t waiting = service->repair.failures.count + service->repair.stuck;
+    uint64_t all = coord_state_row(service->state)->repair_count;
+    return all > waiting ? all - waiting : 0;
+}
+
+/* The rate is that of the time in which there was work: what came before says nothing about it. */
 static void sample_take(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     uint64_t now = service_now_ms(service);
+    bool idle = runs_left(service) == 0;
+    if (repair->idle && !idle)
+        repair->sample_count = 0;
+    repair->idle = idle;
     size_t last = (repair->sample_count + REPAIR_SAMPLES - 1) % REPAIR_SAMPLES;
     if (repair->sample_count > 0 && now - repair->samples[last].ms < SAMPLE_MS)
         return;
@@ -533,7 +546,6 @@ static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_
                        uint64_t *ret_eta_ms)
 {
     const struct repair *repair = &service->repair;
-    const struct proto_state_row *row = coord_state_row(service->state);
     *ret_bytes_per_s = *ret_eta_ms = 0;
     if (repair->sample_count == 0)
         return;
@@ -542,13 +554,11 @@ static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_
                              ? 0
                              : repair->sample_count % REPAIR_SAMPLES];
     uint64_t ms = service_now_ms(service) - first->ms;
-    uint64_t runs = repair->runs_done - first->runs, waiting = repair->failures.count;
-    waiting += repair->stuck;
-    uint64_t left = row->repair_count > waiting ? row->repair_count - waiting : 0;
+    uint64_t runs = repair->runs_done - first->runs;
     if (ms > 0)
         *ret_bytes_per_s = (repair->mended_bytes - first->bytes) * 1000 / ms;
     if (runs > 0)
-        *ret_eta_ms = left * ms / runs;
+        *ret_eta_ms = runs_left(service) * ms / runs;
 }
 
 void service_repair_status(const struct coord_service *service, struct proto_status *ret)
