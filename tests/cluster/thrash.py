@@ -136,8 +136,7 @@ class Storm:
             self.journal.flush()
             if sys.stderr.isatty():
                 sys.stderr.write("\r\033[K")
-            if not self.options.json or sys.stderr.isatty():
-                sys.stderr.write(line + "\n")
+            sys.stderr.write(line + "\n")
 
     def accuse(self, text):
         self.say(f"WRONG: {text}")
@@ -571,7 +570,7 @@ def arguments():
     parser.add_argument("--tests", help="folder of lilio-hand and libdisk_faults.so (default BIN/../tests)")
     parser.add_argument("--dir", help="where the temporary folder is made")
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and journal")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output, no journal on standard error")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
     options = parser.parse_args()
     options.bin = os.path.abspath(options.bin)
     options.tests = os.path.abspath(options.tests or os.path.join(options.bin, "..", "tests"))
