@@ -36,9 +36,10 @@ def can_cut():
 
 class Rack:
     def __init__(self, folder, programs, osds, profile, coordinators=3, suspect_ms=1500, down_ms=4000, out_ms=600000, gc_grace_ms=2000,
-                 shim=None, cut=True):
+                 election_ms=1000, shim=None, cut=True):
         self.folder, self.bin, self.osds, self.coordinators, self.profile = folder, programs, osds, coordinators, profile
-        self.timers = ["--suspect-ms", str(suspect_ms), "--down-ms", str(down_ms), "--out-ms", str(out_ms)]
+        self.timers = ["--suspect-ms", str(suspect_ms), "--down-ms", str(down_ms), "--out-ms", str(out_ms),
+                       "--election-ms", str(election_ms), "--heartbeat-ms", str(max(1, election_ms // 8))]
         self.gc_grace_ms, self.shim = gc_grace_ms, shim
         self.tag, self.net = f"lt{os.getpid() % 100000}", f"10.{random.randrange(64, 127)}.{random.randrange(1, 255)}"
         self.spaces, self.mounts, self.processes, self.lock = cut and can_cut(), [], {}, threading.Lock()
