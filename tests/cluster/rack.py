@@ -43,7 +43,7 @@ class Rack:
         self.gc_grace_ms, self.shim = gc_grace_ms, shim
         self.tag, self.net = f"lt{os.getpid() % 100000}", f"10.{random.randrange(64, 127)}.{random.randrange(1, 255)}"
         self.spaces, self.mounts, self.processes, self.lock = cut and can_cut(), [], {}, threading.Lock()
-        self.wanted = set()  # daemons that should be running
+        self.wanted, self.ended = set(), False  # daemons that should be running
         self.config = os.path.join(folder, "lilio.yaml")
 
     # ---- making it ----
@@ -105,6 +105,8 @@ class Rack:
         return self.tag + name[0] + name.split(".")[1]
 
     def end(self):
+        with self.lock:
+            self.ended = True
         self.wanted.clear()
         for process in list(self.processes.values()):
             process.kill()
@@ -133,6 +135,8 @@ class Rack:
             environment |= {"LILIO_FAULT_SWITCH": self.path("switch", name)}
             words = ["env", f"LD_PRELOAD={self.shim}", *words] if not self.spaces else words[:4] + ["env", f"LD_PRELOAD={self.shim}"] + words[4:]
         with self.lock, open(self.path("log", f"{name}.err"), "ab") as log:
+            if self.ended:
+                return
             self.processes[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.path("log"),
                                                     start_new_session=True)
             self.wanted.add(name)

@@ -376,6 +376,8 @@ class Storm:
             self.say(f"verify: exit {code} {why} {self.brief(found)}")
             time.sleep(0.5)
         self.load.gate.reopen()
+        if self.tally.wrong:
+            return
         self.heals.append({"wave": self.wave, "seconds": time.monotonic() - began, "known_gone_s": rows_gone, "verified_rounds": rounds,
                            "eta_s": eta and eta[1], "eta_rows": eta and eta[2],
                            "eta_was_s": eta and rows_gone and max(rows_gone - eta[0], 0)})

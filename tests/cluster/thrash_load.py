@@ -66,7 +66,7 @@ class Gate:
 
 
 class Load:
-    def __init__(self, program, config, tally, seed, threads=6, keys=20, pause=0.01, plant=None):
+    def __init__(self, program, config, tally, seed, threads=6, keys=20, pause=0.03, plant=None):
         self.program, self.config, self.tally, self.pause, self.plant = program, config, tally, pause, plant
         self.seed, self.threads, self.per_thread = seed, threads, keys
         self.gate, self.stopping, self.strict = Gate(), threading.Event(), False
