@@ -244,14 +244,14 @@ class Storm:
             lost = ",".join(f"osd.{i}" for i in sorted(others | {osd}))
             end = time.monotonic() + 10
             while time.monotonic() < end and not self.stopping.is_set():
-                self.load.gate.close()
+                self.load.hold()
                 try:
                     if self.rack.cli("damage", "--if-lost", lost, "--timeout", "5s")[0] in (OK, DAMAGED):
                         self.destroyed.add(osd)
                         act()
                         return True
                 finally:
-                    self.load.gate.reopen()
+                    self.load.release()
                 self.pause(1)
             self.withheld += 1
             self.say(f"{target}: withheld, {lost} together are too many just now")
@@ -282,8 +282,9 @@ class Storm:
                 actor.join()
             if self.options.plant == "flip":
                 self.say("planted: one OSD more than the budget is flipped")
+                self.load.hold()  # what is overwritten is well again
                 for i in range(self.parity + 1):
-                    self.rack.flip(f"osd.{i}", random.Random(i), 2048)
+                    self.rack.flip(f"osd.{i}", random.Random(i), 8192)
             last = time.monotonic() >= end
             if last:
                 self.load.stop()
@@ -345,14 +346,15 @@ class Storm:
 
     def heal(self, quiet):
         """Until everything is whole and proven; the load goes on, and pauses its changes when that takes long."""
-        began, eta, rows_gone, rounds = time.monotonic(), None, None, 0
+        began, eta, rows_gone, rounds, held = time.monotonic(), None, None, 0, False
         while not self.tally.wrong:
             spent = time.monotonic() - began
             if spent > HEAL_GUARD_S:
                 self.accuse(f"not healed after {HEAL_GUARD_S} s: {json.dumps(self.rack.status())[:3000]}")
                 break
-            if spent > 20 and not quiet:
-                self.load.gate.close()
+            if spent > 20 and not quiet and not held:
+                held = True
+                self.load.hold()
             status = self.rack.status()
             if not status or "redundancy" not in status:
                 time.sleep(0.3)
@@ -375,7 +377,8 @@ class Storm:
                 self.accuse(f"verify says lost, within the budget: {json.dumps(found)[:2000]}")
             self.say(f"verify: exit {code} {why} {self.brief(found)}")
             time.sleep(0.5)
-        self.load.gate.reopen()
+        if held:
+            self.load.release()
         if self.tally.wrong:
             return
         self.heals.append({"wave": self.wave, "seconds": time.monotonic() - began, "known_gone_s": rows_gone, "verified_rounds": rounds,

@@ -40,14 +40,10 @@ class Gate:
     def __init__(self):
         self.condition, self.open, self.inside = threading.Condition(), True, 0
 
-    def enter(self, stop):
+    def enter(self):
         with self.condition:
-            while not self.open and not stop.is_set():
-                self.condition.wait(0.2)
-            if not self.open:
-                return False
-            self.inside += 1
-            return True
+            self.inside += self.open
+            return self.open
 
     def leave(self):
         with self.condition:
@@ -103,17 +99,27 @@ class Load:
         rng, hand = random.Random(f"{self.seed}.{self.rounds}.{i}"), Hand(self.program, self.config)
         try:
             while not self.stopping.is_set():
-                if rng.random() < 0.55:
-                    self.get(hand, rng.choice(self.keys))
-                elif self.gate.enter(self.stopping):
+                if rng.random() < 0.45 and self.gate.enter():
                     try:
                         self.change(hand, rng, i)
                     finally:
                         self.gate.leave()
+                else:
+                    self.get(hand, rng.choice(self.keys))
                 if pause:
                     time.sleep(rng.uniform(0, 2 * pause))
         finally:
             hand.end()
+
+    def hold(self):
+        """No changes until release(), none is under way."""
+        self.gate.close()
+
+    def release(self):
+        self.gate.reopen()
+        with self.tally.lock:  # that pause was ours
+            self.tally.last.pop("put", None)
+            self.tally.last.pop("rm", None)
 
     # ---- one operation ----
 
