@@ -595,7 +595,8 @@ def arguments():
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where it was started in the background
+        signal.signal(number, signal.default_int_handler)
     folder = tempfile.mkdtemp(prefix="lilio-thrash-", dir=options.dir)
     storm, code, keep = Storm(options, folder), 1, options.keep
     try:
