@@ -88,8 +88,13 @@ static const struct option channel_options[] = {
     {ZMQ_RECONNECT_IVL_MAX, 1000},
     {ZMQ_CONNECT_TIMEOUT, 3000},
 };
-static const struct option heartbeat_options[] = {{ZMQ_HEARTBEAT_IVL, 2000},
-                                                  {ZMQ_HEARTBEAT_TIMEOUT, 10000}};
+/* The kernel looks whether the peer's machine is there. Not ZMTP's heartbeats: libzmq aborts the
+ * process when it answers a ping, or sends one, on a connection that broke while its input was held
+ * back by a full queue (its issue 4364, open in 4.3.4 and later). */
+static const struct option vanish_options[] = {
+    {ZMQ_TCP_KEEPALIVE, 1},     {ZMQ_TCP_KEEPALIVE_IDLE, 5}, {ZMQ_TCP_KEEPALIVE_INTVL, 2},
+    {ZMQ_TCP_KEEPALIVE_CNT, 3}, {ZMQ_TCP_MAXRT, 10000},
+};
 
 /* What TCP got no acknowledgement for it sends again after 0.2, 0.6, 1.4, 3, 6.2 s: behind a link
  * that was down for seconds both ends stay deaf for as long again. A new connection is quicker. */
@@ -140,7 +145,7 @@ enum lilio_err proto_socket_channel(struct proto_context *context, const char *e
                   0; /* other peers cannot vanish without the kernel telling */
     enum lilio_err err = open_socket(context, ZMQ_DEALER, endpoint, ret);
     if (!err && (!SET_OPTIONS(ret->zmq, channel_options) ||
-                 (is_tcp && !SET_OPTIONS(ret->zmq, heartbeat_options)))) {
+                 (is_tcp && !SET_OPTIONS(ret->zmq, vanish_options)))) {
         proto_socket_close(ret);
         err = LILIO_E_NOMEM;
     }

@@ -508,6 +508,34 @@ static void time_to_go_is_told(bool rocksdb)
 }
 FX_BOTH(time_to_go_is_told)
 
+/* How long the rest takes follows from the time in which there was work, not from the idle time
+ * before. */
+static void time_to_go(bool rocksdb)
+{
+    enum { RUNS = 60, SECONDS = 5 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    seconds(&f, 20);
+    for (uint64_t i = 1; i <= RUNS; i++)
+        damaged(&f, i, 1);
+    assert_int_equal(told(&f).eta_ms, 0); /* nobody knows yet */
+    for (int s = 0; s < SECONDS; s++) {
+        second(&f);
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+            if (f.osds[osd].count == 0)
+                continue;
+            report(&f, f.osds[osd].jobs[0].oid.low, 0, KIND_GOOD);
+            end_job(&f, osd, 0, LILIO_OK);
+        }
+    }
+    uint64_t left = fx_row(f.fx)->repair_count, done = RUNS - left;
+    assert_in_range(left, 1, RUNS - SECONDS);
+    uint64_t eta_ms = left * SECONDS * 1000 / done;
+    assert_in_range(told(&f).eta_ms, eta_ms / 2, eta_ms * 3 / 2);
+    fixture_release(&f);
+}
+FX_BOTH(time_to_go)
+
 static void dial(bool rocksdb)
 {
     struct fixture f;
@@ -575,6 +603,7 @@ int main(void)
         FX_TESTS(failed_runs_begin_anew),
         FX_TESTS(bad_run_holds_up_nobody),
         FX_TESTS(time_to_go_is_told),
+        FX_TESTS(time_to_go),
         FX_TESTS(dial),
         cmocka_unit_test(older_maps_get_a_queue),
     };
