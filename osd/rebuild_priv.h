@@ -29,6 +29,7 @@ void osd_rebuild_publish(struct osd_rebuild *rebuild, const struct proto_rebuild
 /* Keeps a failure by name, as long as there is room. */
 void osd_rebuild_add_failure(struct osd_rebuild *rebuild,
                              const struct proto_rebuild_failure *failure);
+void osd_rebuild_forget_failures(struct osd_rebuild *rebuild);
 /* The run: returns how it ended in *state (phase, err) and *ret_info. */
 void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state,
                         struct lilio_errinfo *ret_info);

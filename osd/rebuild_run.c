@@ -164,6 +164,14 @@ void osd_rebuild_add_failure(struct osd_rebuild *rebuild,
     pthread_mutex_unlock(&rebuild->lock);
 }
 
+void osd_rebuild_forget_failures(struct osd_rebuild *rebuild)
+{
+    pthread_mutex_lock(&rebuild->lock);
+    base_buffer_clear(&rebuild->failures);
+    base_buffer_clear(&rebuild->places);
+    pthread_mutex_unlock(&rebuild->lock);
+}
+
 /* ---- the owner thread ---- */
 
 bool osd_rebuild_runs(struct osd_rebuild *rebuild)
@@ -183,8 +191,7 @@ enum lilio_err osd_rebuild_start(struct osd_rebuild *rebuild, struct lilio_errin
         return LILIO_OK;
     thread_join(rebuild);
     clear_cancel(rebuild);
-    base_buffer_clear(&rebuild->failures);
-    base_buffer_clear(&rebuild->places);
+    osd_rebuild_forget_failures(rebuild);
     rebuild->text[0] = '\0';
     rebuild->started_ns = base_now_ns(clock_of(rebuild));
     rebuild->state = (struct proto_rebuild){

@@ -11,8 +11,12 @@
  *   5. A last walk at a newer index counts what was committed since, and mends what was missed by
  *      puts that were under way while the disk joined. What readers reported missing before it was
  *      rebuilt is looked at again, so that the maps know that it is here.
- *   6. expected = verified + gone: the coordinator is told that this incarnation is complete.
+ *   6. expected = verified + gone: proven, and the coordinator is told that this incarnation is
+ *      complete. It is told so, too, when the maps know of each other fragment that it is missing:
+ *      then what they say of this OSD is true, and the run ends with names instead of a proof.
  *
+ * A walk that lapses, at a change of the leader at the latest, is begun anew at a newer index: what
+ * was mended by then is present.
  * A crash or a stop leaves a disk with fewer or more fragments; every one there is durable and
  * verified, and a rerun finds it. Nothing is ever deleted here.
  */
@@ -22,13 +26,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "base/planted.h"
 #include "osd/limits.h"
 #include "osd/walk.h"
 
 #include "base/banned.h"
 
-enum { WAIT_STEP_MS = 100, WELCOME_MS = 30000, PUBLISH_MS = 100 };
+enum { WAIT_STEP_MS = 100, WELCOME_MS = 30000, PUBLISH_MS = 100, LAPSES_MAX = 3 };
+
+/* A fragment that could not be had. */
+struct failed {
+    struct base_oid oid;
+    uint32_t stripe, index;
+};
 
 struct run {
     struct osd_rebuild *rebuild;
@@ -40,6 +51,11 @@ struct run {
     struct osd_walk walk;
     uint64_t published_ms;
     uint64_t levels[OSD_LEVELS]; /* fragments at each */
+    struct base_buffer failed;   /* struct failed, as many as are kept by name */
+    size_t failed_before;        /* so many are of walks before this one, in order */
+    uint64_t bad_rows;           /* of state->failed, what nothing can be said about */
+    uint64_t went_bad;           /* of state->failed, what was verified before */
+    uint64_t mended;             /* since the run began, whatever was begun anew */
 };
 
 static struct osd_node *node_of(const struct run *run)
@@ -94,6 +110,41 @@ static void keep_failure(struct run *run, const struct osd_task *task, enum lili
     osd_rebuild_add_failure(run->rebuild, &failure);
 }
 
+static int failed_compare(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct failed));
+}
+
+static struct failed failed_of(const struct osd_task *task)
+{
+    return (struct failed){task->row->data.oid, task->stripe, task->index};
+}
+
+static bool failed_before(const struct run *run, const struct osd_task *task)
+{
+    struct failed failed = failed_of(task);
+    return run->failed_before > 0 &&
+           bsearch(&failed, run->failed.data, run->failed_before, sizeof failed, failed_compare);
+}
+
+static void failed_sort(struct run *run)
+{
+    run->failed_before = run->failed.size / sizeof(struct failed);
+    if (run->failed_before > 0)
+        qsort(run->failed.data, run->failed_before, sizeof(struct failed), failed_compare);
+}
+
+static void count_failure(struct run *run, const struct osd_task *task, enum lilio_err err,
+                          const char *reason)
+{
+    struct failed failed = failed_of(task);
+    run->state->failed++;
+    keep_failure(run, task, err, reason);
+    if (run->failed.size < OSD_REBUILD_FAILURES_MAX * sizeof failed &&
+        base_buffer_append(&run->failed, &failed, sizeof failed))
+        return; /* without memory the last walk may count it again */
+}
+
 /* Committed after the pinned index. */
 static bool is_newer(const struct run *run, const struct osd_task *task)
 {
@@ -109,12 +160,13 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     bool was_missing = proto_row_missing(&task->row->data, task->stripe) >> task->index & 1;
     if (here && was_missing)
         report_add(run, task, task->index, OSD_REPORT_GOOD);
-    if (outcome == OSD_TASK_FAILED && !was_missing)
+    run->mended += outcome == OSD_TASK_REBUILT;
+    if (outcome == OSD_TASK_FAILED) /* also if it was: readers may have found it good since */
         report_add(run, task, task->index, OSD_REPORT_MISSING);
     if (task->again) { /* counted already, or apart */
-        if (outcome == OSD_TASK_FAILED && !is_newer(run, task)) {
-            state->failed++; /* it went bad meanwhile */
-            keep_failure(run, task, err, reason);
+        if (outcome == OSD_TASK_FAILED && !is_newer(run, task) && !failed_before(run, task)) {
+            run->went_bad++;
+            count_failure(run, task, err, reason);
         }
         return;
     }
@@ -124,7 +176,7 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     case OSD_TASK_PRESENT: state->present++; break;
     case OSD_TASK_REBUILT: state->rebuilt++, state->rebuilt_bytes += bytes; break;
     case OSD_TASK_GONE: state->gone++; break;
-    case OSD_TASK_FAILED: state->failed++, keep_failure(run, task, err, reason); break;
+    case OSD_TASK_FAILED: count_failure(run, task, err, reason); break;
     }
 }
 
@@ -272,6 +324,7 @@ static void bad_row(struct run *run, const struct pass *pass, const struct osd_t
     (void)snprintf(reason, sizeof reason, "its row in the maps is unusable: %.200s", why);
     run->state->expected++;
     run->state->failed++;
+    run->bad_rows++;
     keep_failure(run, task, LILIO_E_MALFORMED, reason);
 }
 
@@ -416,6 +469,20 @@ static void phase(struct run *run, enum osd_rebuild_phase phase)
     publish(run, /* now */ true);
 }
 
+/* Everything as it is before the first walk; what came from where, and the time, go on. */
+static void begin(struct run *run)
+{
+    struct proto_rebuild *state = run->state;
+    state->expected = state->expected_bytes = state->done_bytes = 0;
+    state->present = state->rebuilt = state->rebuilt_bytes = state->verified = 0;
+    state->gone = state->failed = 0;
+    run->bad_rows = 0;
+    memset(run->levels, 0, sizeof run->levels);
+    base_buffer_clear(&run->failed);
+    osd_rebuild_forget_failures(run->rebuild);
+    phase(run, OSD_PHASE_COUNTING);
+}
+
 /* Pins the maps and counts. */
 static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
 {
@@ -434,7 +501,10 @@ static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
 static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
 {
     struct pass pass = {.each = each_mend};
-    enum lilio_err err = LILIO_OK;
+    begin(run);
+    enum lilio_err err = count(run, info);
+    if (!err)
+        phase(run, OSD_PHASE_REBUILDING);
     for (unsigned level = 0; !err && level < OSD_LEVELS; level++) {
         if (run->levels[level] == 0)
             continue;
@@ -450,6 +520,9 @@ static enum lilio_err mend(struct run *run, struct lilio_errinfo *info)
 static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
 {
     struct pass pass = {.each = each_newer, .again = true};
+    phase(run, OSD_PHASE_VERIFYING);
+    failed_sort(run);
+    run->state->newer = 0;
     enum lilio_err err = osd_walk_open(&run->walk, info);
     if (!err && run->walk.index > run->state->index) {
         err = pin_map(run, info);
@@ -464,9 +537,33 @@ static enum lilio_err look_at_newer(struct run *run, struct lilio_errinfo *info)
     return err;
 }
 
+/* A part of the run, again when its walk lapsed: for ever while each time something was mended. */
+static enum lilio_err patiently(struct run *run,
+                                enum lilio_err (*part)(struct run *run, struct lilio_errinfo *info),
+                                struct lilio_errinfo *info)
+{
+    for (unsigned lapses = 0;;) {
+        uint64_t mended = run->mended;
+        enum lilio_err err = part(run, info);
+        lapses = run->mended > mended ? 0 : lapses;
+        if (!err || !run->walk.lapsed || lapses++ == LAPSES_MAX)
+            return err;
+        LILIO_MARK("osd/rebuild_walk_again");
+    }
+}
+
 static enum lilio_err run_complete(void *context, struct lilio_errinfo *info)
 {
     return osd_home_complete(context, info);
+}
+
+/* Whether the maps know of all that is not here that it is missing. */
+static bool told_all(const struct run *run)
+{
+    const struct proto_rebuild *state = run->state;
+    uint64_t failed = state->failed - run->went_bad;
+    return run->bad_rows == 0 && !run->worker.reports_lost &&
+           state->expected == state->verified + state->gone + failed;
 }
 
 /* First the disk, then the coordinator: while one of them is missing, the other still says that a
@@ -491,25 +588,17 @@ static enum lilio_err work(struct run *run, struct lilio_errinfo *info)
     struct proto_rebuild *state = run->state;
     enum lilio_err err = get_ready(run, info);
     if (!err)
-        err = count(run, info);
-    if (err)
-        return err;
-    phase(run, OSD_PHASE_REBUILDING);
-    err = mend(run, info);
-    if (err)
-        return err;
-    phase(run, OSD_PHASE_VERIFYING);
-    err = look_at_newer(run, info);
+        err = patiently(run, mend, info);
+    if (!err)
+        err = patiently(run, look_at_newer, info);
     if (err)
         return err;
     osd_worker_reports_send(&run->worker);
-    if (state->failed > 0 || state->expected != state->verified + state->gone) {
-        state->phase = OSD_PHASE_FAILURES;
-        return LILIO_OK;
-    }
-    err = prove(run, info);
+    bool proven = state->failed == 0 && state->expected == state->verified + state->gone;
+    if (proven || told_all(run))
+        err = prove(run, info);
     if (!err)
-        state->phase = OSD_PHASE_PROVEN;
+        state->phase = proven ? OSD_PHASE_PROVEN : OSD_PHASE_FAILURES;
     return err;
 }
 
@@ -546,6 +635,7 @@ void osd_rebuild_worker(struct osd_rebuild *rebuild, struct proto_rebuild *state
     osd_engine_free(&run.engine);
     if (run.worker.link)
         osd_walk_close(&run.walk);
+    base_buffer_release(&run.failed);
     osd_worker_release(&run.worker);
     proto_map_ref_drop(&run.map);
 }

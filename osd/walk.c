@@ -27,6 +27,7 @@ enum lilio_err osd_walk_open(struct osd_walk *walk, struct lilio_errinfo *info)
     walk->epoch = scan.epoch;
     walk->rows = scan.row_count;
     walk->asked_ms = now_ms(walk);
+    walk->lapsed = false;
     return LILIO_OK;
 }
 
@@ -60,6 +61,8 @@ enum lilio_err osd_walk_page(struct osd_walk *walk, struct base_oid after,
                           page->arena, &page->page, info);
     walk->asked_ms = now_ms(walk);
     if (err) {
+        walk->lapsed = err == LILIO_E_NOT_FOUND;
+        walk->id = walk->lapsed ? 0 : walk->id;
         osd_page_drop(&page);
         return lilio_prefix(info, err, "walking the maps");
     }

@@ -13,12 +13,13 @@ struct osd_walk {
     uint64_t index, epoch;     /* pinned applied index, and of the map then */
     uint64_t rows;             /* about how many there are */
     uint64_t asked_ms;
+    bool lapsed; /* or was another leader's: nothing of it comes any more */
 };
 
 LILIO_MUST_USE enum lilio_err osd_walk_open(struct osd_walk *walk, struct lilio_errinfo *info);
 /* The coordinator lets go of a walk by itself; this only saves it the wait. */
 void osd_walk_close(struct osd_walk *walk);
-/* The runs behind an oid. Errors: NOT_FOUND (the walk lapsed), and what a call can come to. */
+/* The runs behind an oid. Errors: NOT_FOUND (it lapsed), and what a call can come to. */
 LILIO_MUST_USE enum lilio_err osd_walk_page(struct osd_walk *walk, struct base_oid after,
                                             struct osd_page **ret_page, struct lilio_errinfo *info);
 /* A page that takes long to work off must not let the walk lapse. Errors as above. */

@@ -218,6 +218,7 @@ static void on_scan_next(struct fake *fake, struct proto_request **request,
         fake->index = fake->later_index;
     bool lost = fake->lost_scans > 0;
     fake->lost_scans -= lost;
+    lost |= fake->pages == fake->lost_page;
     if (fake->lose_scans || lost || next.id != SCAN_ID) {
         refuse(fake, request, LILIO_E_NOT_FOUND);
         return;

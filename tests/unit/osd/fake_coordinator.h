@@ -84,6 +84,7 @@ struct fake {
     unsigned fill_ended;
     struct proto_fill_report filled_report; /* the last one */
     unsigned lost_scans;                    /* so many more times scan_next answers NOT_FOUND */
+    unsigned lost_page;                     /* and once when it is asked for the n-th time */
     struct proto_slots_filled filled;
     struct proto_filled_slot filled_slots[1 << PARTS_BITS];
     unsigned fills;
