@@ -114,11 +114,14 @@ void operator_revive(unsigned osd)
 static void rebuild_some(struct sim_stream *random, uint64_t percent)
 {
     for (unsigned i = 0; i < plot.swarm.osds && plot.phase < PLOT_CONVERGE; i++) {
-        uint64_t mark;
+        uint64_t mark, well = plot.swarm.rebuild_well_percent;
         if (sim_faults_osd_mendable(plot.faults, i, &mark) && sim_below(random, 100) < percent) {
             operator_revive(i);
             if (operator_rebuild(i) && is_settled())
                 sim_faults_osd_mended(plot.faults, i, mark);
+        } else if (well > 0 && !sim_faults_osd_hurt(plot.faults, i) &&
+                   sim_below(random, 100) < well) {
+            (void)operator_rebuild(i);
         }
     }
 }

@@ -203,6 +203,7 @@ static void focus_on_disks(struct sim_swarm *w)
     w->keys = 600;
     w->hot_percent = 0;
     w->size_stripes = 30;
+    w->rebuild_well_percent = 20; /* it must not make worse what the others lack */
 }
 
 static void draw_focus(struct sim_swarm *w, struct sim_stream *s)

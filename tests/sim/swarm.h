@@ -104,9 +104,10 @@
     X(disk_replace_ms, 0, 100000000)        /* an OSD's disk is lost */                        \
     X(freeze_percent, 0, 100)               /* of that while all clients stand still */        \
     X(coordinator_replace_ms, 0, 100000000) /* a coordinator's disk is lost */                 \
-    X(rebuild_percent, 0, 100) /* of the hurt OSDs that are rebuilt before the faults end */   \
-    X(verify_percent, 0, 100)  /* of the operator's rounds, twice a second */                  \
-    X(beyond, 0, 1)            /* more is hurt than there is redundancy */
+    X(rebuild_percent, 0, 100)              /* of the hurt OSDs, before the faults end */      \
+    X(rebuild_well_percent, 0, 100)         /* likewise of those that lack nothing */          \
+    X(verify_percent, 0, 100)               /* of the operator's rounds, twice a second */     \
+    X(beyond, 0, 1)                         /* more is hurt than there is redundancy */
 
 enum { SIM_NEVER_OUT_MS = 600000 }; /* out_ms with which no run sees an OSD out */
 
