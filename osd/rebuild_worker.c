@@ -444,6 +444,7 @@ static enum lilio_err pin_map(struct run *run, struct lilio_errinfo *info)
     enum lilio_err err = osd_walk_map_wait(&run->walk, info);
     if (err)
         return err;
+    osd_engine_free(&run->engine); /* it has borrowed the map */
     proto_map_ref_drop(&run->map);
     run->map = osd_node_map_take(node_of(run));
     return LILIO_OK;
@@ -459,7 +460,6 @@ static enum lilio_err engine_new(struct run *run, struct lilio_errinfo *info)
         .stop_fds = {osd_rebuild_cancel_fd(run->rebuild), osd_node_stop_fd(node_of(run))},
         .events = {run, on_done, on_gone, on_bad_source, on_source_read},
     };
-    osd_engine_free(&run->engine);
     return osd_engine_new(&options, &run->engine, info);
 }
 

@@ -16,8 +16,14 @@ bool tools_certificate_proven(const struct lilio_rebuild *rebuild)
 {
     return rebuild->phase == LILIO_REBUILD_PROVEN && rebuild->failed == 0 &&
            rebuild->failure_count == 0 &&
-           rebuild->expected == rebuild->present + rebuild->rebuilt &&
-           rebuild->expected == rebuild->verified;
+           rebuild->expected == rebuild->present + rebuild->rebuilt + rebuild->gone &&
+           rebuild->expected == rebuild->verified + rebuild->gone;
+}
+
+static const char *proof(const struct lilio_rebuild *rebuild)
+{
+    return rebuild->gone ? "expected = present + rebuilt + gone, present + rebuilt = verified"
+                         : "expected = present + rebuilt = verified";
 }
 
 /* What came of it, when it is not proven. */
@@ -55,13 +61,13 @@ void tools_certificate_print(struct tools_out *out, const struct lilio_rebuild *
     tools_out_line(out, "verified  %llu, read back from the disk and equal to the maps",
                    (unsigned long long)rebuild->verified);
     if (rebuild->gone || rebuild->newer)
-        tools_out_line(out, "apart     %llu deleted meanwhile, %llu stored after that index",
+        tools_out_line(out, "apart     %llu gone, deleted meanwhile, %llu stored after that index",
                        (unsigned long long)rebuild->gone, (unsigned long long)rebuild->newer);
     if (rebuild->bad_sources)
         tools_out_line(out, "sources   %llu bad ones were refused and others used",
                        (unsigned long long)rebuild->bad_sources);
     if (tools_certificate_proven(rebuild)) {
-        tools_out_line(out, "PROVEN: expected = present + rebuilt = verified");
+        tools_out_line(out, "PROVEN: %s", proof(rebuild));
         return;
     }
     tools_out_line(out, "NOT PROVEN: %s%s%s", outcome(rebuild), rebuild->text[0] ? ": " : "",
@@ -92,8 +98,7 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
     tools_json_text(json, "software", "lilio-ec " LILIO_VERSION);
     tools_json_bool(json, "proven", tools_certificate_proven(rebuild));
     tools_json_text(json, "outcome",
-                    tools_certificate_proven(rebuild) ? "expected = present + rebuilt = verified"
-                                                      : outcome(rebuild));
+                    tools_certificate_proven(rebuild) ? proof(rebuild) : outcome(rebuild));
     tools_json_text(json, "text", rebuild->text);
     tools_json_text(json, "cluster_id", rebuild->cluster_id);
     tools_json_u64(json, "osd", rebuild->osd);

@@ -36,12 +36,15 @@ static void test_every_count_must_agree(void **state)
         assert_int_equal(tools_certificate_proven(&rebuild), phase == LILIO_REBUILD_PROVEN);
     }
     uint64_t *const fields[] = {&rebuild.expected, &rebuild.present, &rebuild.rebuilt,
-                                &rebuild.verified, &rebuild.failed};
+                                &rebuild.verified, &rebuild.failed,  &rebuild.gone};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         rebuild = proven();
         ++*fields[i];
         assert_false(tools_certificate_proven(&rebuild));
     }
+    rebuild = proven();
+    rebuild.expected++, rebuild.gone++; /* deleted meanwhile */
+    assert_true(tools_certificate_proven(&rebuild));
     rebuild = proven();
     rebuild.failure_count = 1;
     assert_false(tools_certificate_proven(&rebuild));
