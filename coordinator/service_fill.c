@@ -42,7 +42,8 @@ void service_fill_lead(struct coord_service *service)
 
 void service_fill_forget(struct coord_service *service, size_t place)
 {
-    service->fills[place].id = 0; /* it will be given anew */
+    service->fills[place].id = 0;
+    service->fills[place].handed = false; /* it will be given anew */
 }
 
 /* ---- which slots ---- */

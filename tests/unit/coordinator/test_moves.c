@@ -430,6 +430,29 @@ static void a_new_leader_goes_on(bool rocksdb)
 }
 FX_BOTH(a_new_leader_goes_on)
 
+/* So quickly that nobody saw it go. */
+static void an_osd_that_restarts_goes_on(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    svc_pass(f.svc, OUT_MS + 30000);
+    struct proto_fill_job first = beat(&f, 0, NULL);
+    const struct proto_osd *row = coord_state_osd_at(f.fx->state, 0);
+    struct proto_osd_hello hello = {
+        .osd = row->id,
+        .disk_uuid = row->disk_uuid,
+        .address = row->address,
+    };
+    assert_int_equal(row->id, 0);
+    assert_true(first.id != 0);
+    assert_int_equal(svc_call(f.svc, 0, 0, &proto_type_osd_hello, &hello), LILIO_OK);
+    struct proto_fill_job again = beat(&f, 0, NULL);
+    assert_true(again.id != 0 && again.id != first.id);
+    assert_int_equal(again.partitions_count, first.partitions_count);
+    fixture_release(&f);
+}
+FX_BOTH(an_osd_that_restarts_goes_on)
+
 static void a_job_that_failed_waits(bool rocksdb)
 {
     struct fixture f;
@@ -472,6 +495,7 @@ int main(void)
         FX_TESTS(good_news_of_who_had_it_counts_no_more),
         FX_TESTS(out_moves_and_fills),
         FX_TESTS(a_new_leader_goes_on),
+        FX_TESTS(an_osd_that_restarts_goes_on),
         FX_TESTS(a_job_that_failed_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
