@@ -746,8 +746,10 @@ bool sim_faults_osd_mendable(const struct sim_faults *f, unsigned osd, uint64_t 
 void sim_faults_osd_mended(struct sim_faults *f, unsigned osd, uint64_t mark)
 {
     struct ward *w = ward(f, sim_osd(osd));
-    if (w->mark == mark)
-        w->hurt = false;
+    if (w->mark != mark)
+        return;
+    w->hurt = false;
+    sim_workload_mended(f->options.workload);
 }
 
 void sim_faults_osd_empty(struct sim_faults *f, unsigned osd)

@@ -115,6 +115,11 @@ void sim_workload_stop(struct sim_workload *workload)
     workload->stopped = true;
 }
 
+void sim_workload_mended(struct sim_workload *workload)
+{
+    workload->mended_ns = sim_now();
+}
+
 bool sim_workload_idle(const struct sim_workload *workload)
 {
     for (unsigned i = 0; i < workload->swarm->clients; i++)

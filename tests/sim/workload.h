@@ -31,6 +31,8 @@ void sim_workload_start(struct sim_workload *workload, unsigned i);
 void sim_workload_stop(struct sim_workload *workload);
 /* All processes have ended. */
 bool sim_workload_idle(const struct sim_workload *workload);
+/* An OSD that was hurt is as good as any now: another one may be hurt. */
+void sim_workload_mended(struct sim_workload *workload);
 struct sim_history *sim_workload_history(struct sim_workload *workload);
 
 /* Reads a whole key as a recorded call of client `who`; for the checks at the end. */

@@ -14,6 +14,7 @@ struct workload_copy {
     size_t from, to; /* places in the history: the get and the put it stands for */
 };
 struct sim_workload {
+    uint64_t mended_ns; /* when an OSD that had been hurt was last as good as any */
     const struct sim_swarm *swarm;
     struct sim_history history;
     struct sim_stream random;
