@@ -1,5 +1,7 @@
 /* The follower's side of replication (Ongaro 3.5): compares what a leader sent with its own log,
- * and acknowledges what is both checked against this leader and durable, nothing else.
+ * and acknowledges what is both checked against this leader and durable, nothing else. As long as
+ * its start is not announced (starts.c) it follows all the same, and its answers say that they do
+ * not count.
  */
 #include "coordinator/raft/raft.h"
 

@@ -86,6 +86,8 @@ void raft_peers_rebuild(struct raft *raft)
     if (!target || !target->voter)
         raft->transfer_to = 0;
     raft->learn_due = true;
+    if (raft->start)
+        raft_start_check(raft);
 }
 
 /* ---- configurations in the log ---- */

@@ -41,6 +41,9 @@ struct raft_flight {
 struct raft_peer {
     uint64_t id;
     bool voter;
+    /* What it says of this member's start (starts.c). */
+    bool hello_due, fresh, remembers;
+    uint64_t cookie; /* that it gave for this member's hello; 0 = none yet */
     /* What a candidate knows of it. */
     bool ask_due, answered, granted;
     /* What a leader knows of it. */
@@ -49,6 +52,7 @@ struct raft_peer {
     uint64_t next;  /* to be sent next */
     uint64_t probe; /* PROBE: where agreement was asked for ... */
     bool waiting;   /* ... and the answer is not here yet */
+    bool uncounted; /* its start is not announced: what it acknowledges does not count */
     bool heartbeat_due;
     uint64_t sequence; /* of reads: highest echo */
     uint64_t heard_ms;
@@ -77,6 +81,18 @@ struct raft {
     /* Saved before anything that depends on it goes out. */
     uint64_t term, vote;
     bool save_due;
+
+    /* This start, and what others said of theirs. Saved likewise. */
+    uint64_t start, start_id, stale;
+    bool told; /* the others are being told to remember it */
+    struct proto_raft_start known[RAFT_KNOWN_MAX];
+    size_t known_count;
+    struct raft_vote saving;
+
+    bool announced, stop_due;
+    uint64_t cookie_seed;
+    uint64_t start_ms, hello_at_ms;
+    uint32_t hello_every_ms;
 
     enum raft_role role;
     bool pre;      /* candidate: still asking whether it may ask (9.6) */
@@ -169,6 +185,16 @@ bool raft_on_timeout_now(struct raft *raft, const struct raft_message *message);
  * none. */
 struct raft_peer *raft_furthest(struct raft *raft);
 void raft_transfer_check(struct raft *raft);
+
+/* ---- starts.c ---- */
+
+void raft_start_begin(struct raft *raft, const struct raft_vote *saved);
+/* After who counts, or what they say, changed. */
+void raft_start_check(struct raft *raft);
+void raft_start_tick(struct raft *raft);
+bool raft_hello_next(struct raft *raft, struct raft_message *ret);
+bool raft_on_hello(struct raft *raft, const struct raft_message *message);
+bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message);
 
 /* ---- replication.c: the leader's side ---- */
 

@@ -52,7 +52,7 @@ static void probe_from(struct raft_peer *peer, uint64_t next)
 void raft_peer_start(struct raft *raft, struct raft_peer *peer)
 {
     peer->match = peer->sequence = 0;
-    peer->heartbeat_due = false;
+    peer->heartbeat_due = peer->uncounted = false;
     peer->heard_ms = raft->now_ms;
     probe_from(peer, raft->last + 1);
 }
@@ -230,7 +230,10 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
     if (message->ok && message->index > raft->last)
         return false;
     peer->heard_ms = raft->now_ms;
-    if (message->sequence > peer->sequence && message->sequence <= raft->round) {
+    bool counts = peer->uncounted && !message->uncounted;
+    peer->uncounted = message->uncounted;
+    if (message->sequence > peer->sequence && message->sequence <= raft->round &&
+        !message->uncounted) {
         peer->sequence = message->sequence;
         raft_reads_confirm(raft);
     }
@@ -238,6 +241,8 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
         accepted(raft, peer, message->index);
     else
         refused(raft, peer, message->commit, message->index, message->log_term);
+    if (counts && raft->role == RAFT_LEADER)
+        raft_commit_check(raft);
     return true;
 }
 
@@ -245,7 +250,7 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
 
 static uint64_t durable_at(const struct raft *raft, const struct raft_peer *peer)
 {
-    return peer->id == raft->id ? raft->persisted : peer->match;
+    return peer->id == raft->id ? raft->persisted : peer->uncounted ? 0 : peer->match;
 }
 
 void raft_commit_check(struct raft *raft)

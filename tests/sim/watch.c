@@ -262,18 +262,18 @@ void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, 
 }
 
 enum lilio_err __real_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info);
 enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info);
 enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info)
 {
     enum lilio_err err = __real_raft_vote_save(disk, cluster_id, member, vote, info);
     if (err == LILIO_OK && check)
-        demand(check_raft_saved(check, member, vote.term, vote.vote));
+        demand(check_raft_saved(check, member, vote->term, vote->vote));
     return err;
 }
 

@@ -1,0 +1,257 @@
+/* A disk that went back to an older copy forgot what the member promised since. So each start is
+ * announced before the member promises anything, and the others remember it:
+ *
+ *     start, id, !told saved ---> HELLO (no cookie) to all:   is anything newer known of me?
+ *     a majority says no: told saved -> HELLO (cookie):       remember this start; saved there
+ *     a majority remembers: announced. The rest is told, too, however long that takes.
+ *
+ * An older copy has an older number, or the same number with other random bits, and whoever
+ * remembers says so: it stops, and that is saved. A number is used up when somebody may remember
+ * it (told), so a copy that is started over and over again without being believed never overtakes.
+ * Who replies sends along what it remembers of all: whoever was away learns it before it counts.
+ *
+ * A start that goes on for long gets a new number now and then, at once remembered by all: a copy
+ * made before that, from the running member, is older, too.
+ *
+ * Only who receives at the member's address can have it remembered: the cookie went there.
+ */
+#include "coordinator/raft/raft.h"
+
+#include "base/mark.h"
+#include "coordinator/raft/raft_priv.h"
+
+#include "base/banned.h"
+
+enum { HELLO_EVERY_MS_MAX = 5000, START_AGE_MS = 60000 };
+/* No member is started so often between two talks. A number beyond it is forged. */
+static const uint64_t START_STEP_MAX = (uint64_t)1 << 32;
+
+/* ---- the one that starts ---- */
+
+static uint64_t draw_id(struct raft *raft)
+{
+    return raft_draw(raft) | 1; /* never 0 */
+}
+
+void raft_start_begin(struct raft *raft, const struct raft_vote *saved)
+{
+    raft->start = saved->start + (saved->told || saved->start == 0);
+    raft->start_id = draw_id(raft);
+    raft->known_count = saved->known_count;
+    memcpy(raft->known, saved->known, sizeof raft->known);
+    raft->cookie_seed = raft_draw(raft);
+    raft->hello_every_ms = raft->heartbeat_ms;
+    raft->start_ms = raft->hello_at_ms = raft->now_ms;
+    raft->save_due = true;
+    raft_start_check(raft);
+}
+
+static uint64_t is_fresh(const struct raft *raft, const struct raft_peer *peer)
+{
+    return peer->id == raft->id || peer->fresh;
+}
+
+static uint64_t remembers(const struct raft *raft, const struct raft_peer *peer)
+{
+    return peer->id == raft->id || peer->remembers;
+}
+
+static void announced(struct raft *raft)
+{
+    raft->announced = true;
+    raft->start_ms = raft->now_ms;
+    /* All of a cluster that starts come to this point together: not all shall campaign at once. */
+    if (!raft->leader && raft->now_ms >= raft->election_at_ms)
+        raft->election_at_ms = raft->now_ms + raft_draw(raft) % (raft->election_ms / 2 + 1);
+    if (raft->leader)
+        raft_ack(raft);
+}
+
+void raft_start_check(struct raft *raft)
+{
+    if (raft->failed)
+        return;
+    if (!raft->told && raft_majority(raft, is_fresh)) {
+        raft->told = raft->save_due = true;
+        for (size_t i = 0; i < raft->peer_count; i++)
+            raft->peers[i].hello_due |= raft->peers[i].cookie != 0;
+    }
+    if (raft->told && !raft->announced && raft_majority(raft, remembers))
+        announced(raft);
+}
+
+static void renew(struct raft *raft)
+{
+    LILIO_MARK("raft/start_renewed");
+    raft->start++;
+    raft->start_id = draw_id(raft);
+    raft->save_due = true;
+    raft->start_ms = raft->hello_at_ms = raft->now_ms;
+    raft->hello_every_ms = raft->heartbeat_ms;
+    for (size_t i = 0; i < raft->peer_count; i++)
+        raft->peers[i].remembers = false;
+}
+
+void raft_start_tick(struct raft *raft)
+{
+    if (raft->announced && raft->now_ms - raft->start_ms >= START_AGE_MS)
+        renew(raft);
+    if (raft->now_ms < raft->hello_at_ms)
+        return;
+    if (raft->announced && raft->hello_every_ms < HELLO_EVERY_MS_MAX)
+        raft->hello_every_ms *= 2;
+    raft->hello_at_ms = raft->now_ms + raft->hello_every_ms;
+    for (size_t i = 0; i < raft->peer_count; i++)
+        raft->peers[i].hello_due |= raft->peers[i].id != raft->id && !raft->peers[i].remembers;
+}
+
+bool raft_hello_next(struct raft *raft, struct raft_message *ret)
+{
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        struct raft_peer *peer = &raft->peers[i];
+        if (!peer->hello_due)
+            continue;
+        peer->hello_due = false;
+        *ret = (struct raft_message){
+            .type = RAFT_HELLO,
+            .from = raft->id,
+            .to = peer->id,
+            .term = raft->term,
+            .index = raft->start,
+            .sequence = raft->start_id,
+            .commit = raft->told ? peer->cookie : 0,
+        };
+        return true;
+    }
+    return false;
+}
+
+/* ---- the one that remembers ---- */
+
+static struct proto_raft_start *find(struct raft *raft, uint64_t member)
+{
+    for (size_t i = 0; i < raft->known_count; i++)
+        if (raft->known[i].member == member)
+            return &raft->known[i];
+    return NULL;
+}
+
+static bool is_listed(const struct raft_members *members, uint64_t id)
+{
+    for (size_t i = 0; i < members->config.members_count; i++)
+        if (members->config.members[i].id == id)
+            return true;
+    return false;
+}
+
+/* Room for one more: members always have it, who is none makes way. */
+static struct proto_raft_start *make_room(struct raft *raft)
+{
+    if (raft->known_count < RAFT_KNOWN_MAX)
+        return &raft->known[raft->known_count++];
+    for (size_t i = 0; i < raft->known_count; i++)
+        if (!is_listed(&raft->newest, raft->known[i].member) &&
+            !is_listed(&raft->previous, raft->known[i].member))
+            return &raft->known[i];
+    return NULL;
+}
+
+static bool believable(const struct proto_raft_start *known, uint64_t start)
+{
+    uint64_t before = known ? known->start : 0;
+    return start != 0 && (start <= before || start - before <= START_STEP_MAX);
+}
+
+/* False if it is older than what is known. */
+static bool is_news(const struct proto_raft_start *known, uint64_t start, uint64_t id)
+{
+    return !known || start > known->start || (start == known->start && id == known->id);
+}
+
+static void remember(struct raft *raft, struct proto_raft_start start)
+{
+    struct proto_raft_start *known = find(raft, start.member);
+    if (known && known->start >= start.start)
+        return;
+    if (!known)
+        known = make_room(raft);
+    if (!known)
+        return;
+    *known = start;
+    raft->save_due = true;
+}
+
+static uint64_t cookie_for(const struct raft *raft, uint64_t member)
+{
+    uint64_t z = (raft->cookie_seed ^ member) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 32) * 0xbf58476d1ce4e5b9u;
+    return (z ^ z >> 29 ^ raft->cookie_seed) | 1;
+}
+
+bool raft_on_hello(struct raft *raft, const struct raft_message *message)
+{
+    const struct proto_raft_start *known = find(raft, message->from);
+    if (!believable(known, message->index))
+        return false;
+    uint64_t cookie = cookie_for(raft, message->from);
+    bool ok = is_news(known, message->index, message->sequence);
+    if (!ok)
+        LILIO_MARK("raft/hello_of_older_copy");
+    if (ok && message->commit == cookie) {
+        remember(raft, (struct proto_raft_start){.member = message->from,
+                                                 .start = message->index,
+                                                 .id = message->sequence});
+        known = find(raft, message->from);
+    }
+    raft_push(raft, (struct raft_message){.type = RAFT_HELLO_REPLY,
+                                          .to = message->from,
+                                          .index = known ? known->start : 0,
+                                          .commit = cookie,
+                                          .sequence = message->sequence,
+                                          .ok = ok,
+                                          .starts = raft->known,
+                                          .start_count = raft->known_count});
+    /* It was away, and may be told now. */
+    struct raft_peer *peer = raft_peer_find(raft, message->from);
+    if (peer)
+        peer->hello_due |= !peer->fresh && !peer->remembers;
+    return true;
+}
+
+/* ---- answers ---- */
+
+static void stop(struct raft *raft, uint64_t start)
+{
+    LILIO_MARK("raft/older_copy_stops");
+    raft_fail(raft);
+    raft->stale = start;
+    raft->save_due = raft->stop_due = true;
+}
+
+bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message)
+{
+    struct raft_peer *peer = raft_peer_find(raft, message->from);
+    if (!peer || message->start_count > RAFT_KNOWN_MAX)
+        return false;
+    if (message->sequence != raft->start_id) {
+        LILIO_MARK("raft/hello_reply_late");
+        return true;
+    }
+    if (!message->ok) {
+        if (message->index < raft->start || message->index - raft->start > START_STEP_MAX)
+            return false;
+        stop(raft, message->index);
+        return true;
+    }
+    for (size_t i = 0; i < message->start_count; i++) {
+        const struct proto_raft_start *start = &message->starts[i];
+        if (start->member != raft->id && believable(find(raft, start->member), start->start))
+            remember(raft, *start);
+    }
+    peer->fresh = true;
+    peer->cookie = message->commit;
+    peer->remembers |= raft->told && message->index == raft->start;
+    peer->hello_due |= raft->told && !peer->remembers;
+    raft_start_check(raft);
+    return true;
+}
