@@ -183,7 +183,8 @@ void replica_follow(struct coord_replica *replica)
 {
     char address[256] = "";
     uint64_t leader = raft_leader(replica->raft);
-    if (leader && leader != replica->home->member)
+    /* What may be an older copy sends nobody anywhere. */
+    if (leader && leader != replica->home->member && raft_announced(replica->raft))
         replica_address(replica, leader, address);
     if (replica->leads)
         base_log_write(replica->log, BASE_LOG_WARN, "replica", "deposed", "term=%llu leader=%llx",

@@ -429,8 +429,9 @@ static bool learn_next(struct raft *raft, struct raft_action *ret)
 static bool role_next(struct raft *raft, struct raft_action *ret)
 {
     if (raft->role == raft->told_role && raft->term == raft->told_term &&
-        raft->leader == raft->told_leader)
+        raft->leader == raft->told_leader && raft->announced == raft->told_announced)
         return false;
+    raft->told_announced = raft->announced;
     raft->told_role = raft->role;
     raft->told_term = raft->term;
     raft->told_leader = raft->leader;

@@ -222,7 +222,7 @@ enum raft_action_type {
     RAFT_DO_SEND,     /* message */
     RAFT_DO_COMMIT,   /* everything up to index may be applied */
     RAFT_DO_READ,     /* token: ok = answer once index is applied; not ok = redirect or retry */
-    RAFT_DO_ROLE,     /* role, term or leader changed: ask below */
+    RAFT_DO_ROLE,     /* role, term, leader, or whether it is announced changed: ask below */
     RAFT_DO_SNAPSHOT, /* pull the state of member `from` */
     RAFT_DO_LEARN,    /* the configuration changed (appended, rolled back or installed) */
     RAFT_DO_STOP,     /* this disk is an older copy of the member's, as was just saved: the end */

@@ -134,7 +134,7 @@ struct raft {
     /* What the owner was told. */
     uint64_t told_commit, told_term, told_leader;
     enum raft_role told_role;
-    bool learn_due;
+    bool told_announced, learn_due;
 
     struct raft_message out[RAFT_OUT_MAX];
     size_t out_first, out_count;
