@@ -22,7 +22,7 @@
 
 #include "base/banned.h"
 
-enum { HELLO_EVERY_MS_MAX = 5000, START_AGE_MS = 60000 };
+enum { HELLO_EVERY_MS_MAX = 1000, START_AGE_MS = 60000 };
 /* No member is started so often between two talks. A number beyond it is forged. */
 static const uint64_t START_STEP_MAX = (uint64_t)1 << 32;
 
@@ -211,10 +211,6 @@ bool raft_on_hello(struct raft *raft, const struct raft_message *message)
                                           .ok = ok,
                                           .starts = raft->known,
                                           .start_count = raft->known_count});
-    /* It was away, and may be told now. */
-    struct raft_peer *peer = raft_peer_find(raft, message->from);
-    if (peer)
-        peer->hello_due |= !peer->fresh && !peer->remembers;
     return true;
 }
 

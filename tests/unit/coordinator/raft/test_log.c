@@ -637,6 +637,36 @@ static void write_block(struct base_disk *disk, uint8_t *block, uint64_t copy, s
     base_file_close(&file);
 }
 
+static void read_block(struct base_disk *disk, uint8_t *block)
+{
+    struct base_file *file;
+    size_t size;
+    assert_int_equal(disk->ops->open(disk, "vote", BASE_OPEN_READ_ONLY, &file, NULL), LILIO_OK);
+    assert_int_equal(file->ops->read(file, block, 4096, 0, &size, NULL), LILIO_OK);
+    base_file_close(&file);
+}
+
+/* A write that the disk lost, of either copy, does not bring back what was saved before. */
+static void test_lost_write_of_vote(void **state)
+{
+    (void)state;
+    struct base_disk *disk;
+    struct raft_vote got, vote = {.term = 5, .vote = 3, .start = 4};
+    uint8_t before[4096];
+    assert_int_equal(crash_disk_new(1, &disk), LILIO_OK);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, true, &got, NULL), LILIO_OK);
+    for (uint64_t copy = 0; copy < 2; copy++) {
+        assert_int_equal(raft_vote_save(disk, cluster, 7, &vote, NULL), LILIO_OK);
+        read_block(disk, before);
+        vote.start++;
+        assert_int_equal(raft_vote_save(disk, cluster, 7, &vote, NULL), LILIO_OK);
+        write_block(disk, before, copy, 512);
+        assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
+        assert_int_equal(got.start, vote.start);
+    }
+    base_disk_free(&disk);
+}
+
 /* Version 1 knew term and vote. What is none of ours is refused although its checksum holds. */
 static void test_versions_of_vote(void **state)
 {
@@ -665,11 +695,7 @@ static void test_versions_of_vote(void **state)
     assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
     assert_true(same_vote(&got, &saved));
 
-    struct base_file *file;
-    size_t size;
-    assert_int_equal(disk->ops->open(disk, "vote", BASE_OPEN_READ_ONLY, &file, NULL), LILIO_OK);
-    assert_int_equal(file->ops->read(file, new, 4096, 0, &size, NULL), LILIO_OK);
-    base_file_close(&file);
+    read_block(disk, new);
     new[89] = RAFT_KNOWN_MAX + 1; /* more starts than there is room for */
     write_block(disk, new, 0, 512);
     write_block(disk, new, 1, 512);
@@ -696,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_two_threads),
         cmocka_unit_test(test_vote),
         cmocka_unit_test(test_damaged_vote),
+        cmocka_unit_test(test_lost_write_of_vote),
         cmocka_unit_test(test_versions_of_vote),
         cmocka_unit_test(test_every_point),
         cmocka_unit_test(test_crashes),
