@@ -20,6 +20,20 @@ bool base_disk_name_valid(const char *name)
            part_valid(slash + 1, strlen(slash + 1));
 }
 
+bool base_disk_number_parse(const char *name, const char *suffix, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+    for (int i = 0; i < BASE_NUMBER_DIGITS; i++) {
+        char c = name[i];
+        bool digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
+        if (!digit && !letter)
+            return false;
+        number = number << 4 | (uint64_t)(digit ? c - '0' : c - 'a' + 10);
+    }
+    *ret_number = number;
+    return strcmp(name + BASE_NUMBER_DIGITS, suffix) == 0 && number > 0 && number < UINT64_MAX;
+}
+
 bool base_disk_io_aligned(const struct iovec *vectors, int count, uint64_t offset)
 {
     if (offset % BASE_DISK_BLOCK)

@@ -103,6 +103,11 @@ LILIO_MUST_USE enum lilio_err base_disk_posix_new(const char *path, struct base_
 void base_disk_free(struct base_disk **disk);
 void base_file_close(struct base_file **file);
 
+/* Names of numbered files: 16 hexadecimal digits and a suffix (".seg"). */
+enum { BASE_NUMBER_DIGITS = 16 };
+/* The number, if name is one of those and not 0 or 2^64-1. name: of a file, without its folder. */
+bool base_disk_number_parse(const char *name, const char *suffix, uint64_t *ret_number);
+
 /* For implementations. A name as described above; the folder argument of sync_dir and list may also
  * be "". */
 bool base_disk_name_valid(const char *name);

@@ -429,6 +429,8 @@ enum lilio_err coord_replica_step(struct coord_replica *replica, struct lilio_er
         err = settle(replica, info);
     if (!err)
         err = replica_members_step(replica, info);
+    if (!err)
+        err = replica_give_way(replica, info);
     coord_service_tick(replica->service);
     if (!err)
         err = take_rounds(replica, info);

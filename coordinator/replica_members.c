@@ -199,9 +199,16 @@ static enum lilio_err check_change(const struct coord_replica *replica,
                    : lilio_fail(info, LILIO_E_INVALID,
                                 "a coordinator needs an address and a peer address");
     change->member = named(replica, ask);
-    return change->member ? LILIO_OK
-                          : lilio_fail(info, LILIO_E_NOT_FOUND,
-                                       "coordinator %u is no such member of the quorum", ask->id);
+    if (!change->member)
+        return lilio_fail(info, LILIO_E_NOT_FOUND, "coordinator %u is no such member of the quorum",
+                          ask->id);
+    const struct proto_raft_member *before =
+        ask->change == CHANGE_PROMOTE ? newest_find(replica, ask->id, RAFT_VOTER) : NULL;
+    return !before || before->id == change->member
+               ? LILIO_OK
+               : lilio_fail(info, LILIO_E_PRECONDITION,
+                            "coordinator %u votes as member %llx already: remove that one first",
+                            ask->id, (unsigned long long)before->id);
 }
 
 /* A learner that lags is waited for: raft refuses it until it has caught up. */
@@ -285,6 +292,43 @@ static enum lilio_err try_transfer(struct coord_replica *replica, struct replica
         !err; /* BUSY: it is under way; given up after a while and tried again */
     if (err && err != LILIO_E_BUSY)
         refuse(replica, change, err, change->why.text);
+    return replica_carry_out(replica, info);
+}
+
+/* The voter that is so many places behind this one in the newest configuration, or 0. */
+static uint64_t voter_behind(const struct coord_replica *replica, size_t places)
+{
+    const struct proto_raft_config *config = members(replica);
+    uint64_t voters[RAFT_MEMBERS_MAX];
+    size_t count = 0, self = 0;
+    for (size_t i = 0; i < config->members_count; i++) {
+        if (config->members[i].kind != RAFT_VOTER)
+            continue;
+        if (config->members[i].id == replica->home->member)
+            self = count;
+        voters[count++] = config->members[i].id;
+    }
+    return places < count ? voters[(self + places) % count] : 0;
+}
+
+/* A leader whose disk is full takes deletes only; another one may have room. Each of the others is
+ * tried once: if none has, somebody leads all the same. */
+enum lilio_err replica_give_way(struct coord_replica *replica, struct lilio_errinfo *info)
+{
+    if (coord_service_space_left(replica->service)) {
+        replica->ways_given = 0;
+        return LILIO_OK;
+    }
+    uint64_t heir = replica->leads ? voter_behind(replica, replica->ways_given + 1) : 0;
+    enum lilio_err err = heir ? raft_transfer(replica->raft, heir) : LILIO_E_BUSY;
+    if (err == LILIO_E_BUSY)
+        return LILIO_OK;
+    replica->ways_given++;
+    if (err)
+        return LILIO_OK; /* it does not answer */
+    LILIO_MARK("replica/gave_way");
+    base_log_write(replica->log, BASE_LOG_WARN, "replica", "gives_way",
+                   "to=coordinator.%u reason=\"the disk is full\"", (uint32_t)heir);
     return replica_carry_out(replica, info);
 }
 

@@ -66,6 +66,8 @@ struct coord_replica {
     bool pulled;                             /* a state is in DIR/pull/, of this position */
     struct coord_position position;
 
+    size_t ways_given; /* others that were to lead since the disk became full */
+
     char trouble[256]; /* what is wrong with the maps, said in the log; "" = nothing */
 
     struct base_buffer packed; /* of the entry being proposed */
@@ -117,6 +119,9 @@ LILIO_MUST_USE enum lilio_err replica_snapshot_step(struct coord_replica *replic
 /* Tries what waits, gives up what is late. Errors: of carrying out. */
 LILIO_MUST_USE enum lilio_err replica_members_step(struct coord_replica *replica,
                                                    struct lilio_errinfo *info);
+/* Hands over from a full disk. Errors: of carrying out. */
+LILIO_MUST_USE enum lilio_err replica_give_way(struct coord_replica *replica,
+                                               struct lilio_errinfo *info);
 /* The entry at an index was applied. */
 void replica_members_applied(struct coord_replica *replica, uint64_t index, uint64_t term);
 /* The member's address for clients, "" if it is not known. */

@@ -204,8 +204,8 @@ bool service_body(struct coord_service *service, const struct coord_request *req
 
 /* ---- what a request becomes ---- */
 
-/* Less than this is kept free, so that deletes always find room (design rule 7). */
-static bool space_left(struct coord_service *service)
+/* Some of the disk is kept free, so that deletes always find room (design rule 7). */
+bool coord_service_space_left(struct coord_service *service)
 {
     uint64_t now = service_now_ms(service);
     struct base_disk_space space;
@@ -249,7 +249,7 @@ static void change(struct coord_service *service, const struct coord_request *re
     if (session &&
         !coord_table_find(&service->sessions, (struct coord_table_key){request->header.session, 0}))
         service_refuse(service, request, LILIO_E_SESSION_CLOSED, NULL);
-    else if (adds && !space_left(service))
+    else if (adds && !coord_service_space_left(service))
         service_refuse(service, request, LILIO_E_NO_SPACE,
                        "the coordinator's disk is nearly full: only deletes are taken");
     else

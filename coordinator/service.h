@@ -96,6 +96,10 @@ void coord_service_follow(struct coord_service *service, const char *leader);
 void coord_service_use(struct coord_service *service, struct base_kv *kv,
                        struct coord_state *state);
 
+/* Whether so much of the disk is free that changes which add to the maps are taken. Looked at ten
+ * times a second at most. */
+bool coord_service_space_left(struct coord_service *service);
+
 /* ---- requests and time ---- */
 
 /* True when round() or applied() have to come before the next receive(). */

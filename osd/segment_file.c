@@ -18,26 +18,12 @@
 #include "base/banned.h"
 
 #define FOLDER "segments"
-enum { ID_DIGITS = 16, TABLE_FIRST = 16 };
+enum { TABLE_FIRST = 16 };
 
 static const char *file_name(uint64_t id, char ret_name[OSD_FOLDER_NAME_MAX])
 {
     (void)snprintf(ret_name, OSD_FOLDER_NAME_MAX, FOLDER "/%016" PRIx64 ".seg", id); /* fits */
     return ret_name;
-}
-
-static bool name_parse(const char *name, uint64_t *ret_id)
-{
-    uint64_t id = 0;
-    for (int i = 0; i < ID_DIGITS; i++) {
-        char c = name[i];
-        bool digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
-        if (!digit && !letter)
-            return false;
-        id = id << 4 | (uint64_t)(digit ? c - '0' : c - 'a' + 10);
-    }
-    *ret_id = id;
-    return strcmp(name + ID_DIGITS, ".seg") == 0 && id > 0 && id < UINT64_MAX;
 }
 
 /* ---- the table ---- */
@@ -149,7 +135,7 @@ static void list_each(void *context, const char *name)
     struct listing *listing = context;
     struct osd_segment *segment;
     uint64_t id;
-    if (!listing->err && name_parse(name, &id))
+    if (!listing->err && base_disk_number_parse(name, ".seg", &id))
         listing->err = osd_segment_add(listing->store, id, &segment);
 }
 

@@ -17,7 +17,7 @@
 
 #include "base/banned.h"
 
-enum { ID_DIGITS = 16, ZERO_BYTES = 64 << 10, ZERO_VECTORS = 16 };
+enum { ZERO_BYTES = 64 << 10, ZERO_VECTORS = 16 };
 
 static _Alignas(LOG_BLOCK) uint8_t zeros[ZERO_BYTES];
 
@@ -25,20 +25,6 @@ static const char *file_name(uint64_t sequence, char ret_name[LOG_NAME_MAX])
 {
     (void)snprintf(ret_name, LOG_NAME_MAX, LOG_FOLDER "/%016" PRIx64 ".log", sequence); /* fits */
     return ret_name;
-}
-
-static bool name_parse(const char *name, uint64_t *ret_sequence)
-{
-    uint64_t sequence = 0;
-    for (int i = 0; i < ID_DIGITS; i++) {
-        char c = name[i];
-        bool digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
-        if (!digit && !letter)
-            return false;
-        sequence = sequence << 4 | (uint64_t)(digit ? c - '0' : c - 'a' + 10);
-    }
-    *ret_sequence = sequence;
-    return strcmp(name + ID_DIGITS, ".log") == 0 && sequence > 0 && sequence < UINT64_MAX;
 }
 
 /* ---- the list ---- */
@@ -95,7 +81,7 @@ static void list_each(void *context, const char *name)
 {
     struct listing *listing = context;
     uint64_t sequence;
-    if (listing->err || !name_parse(name, &sequence))
+    if (listing->err || !base_disk_number_parse(name, ".log", &sequence))
         return;
     struct log_segment *segment = calloc(1, sizeof *segment);
     if (segment)

@@ -476,56 +476,45 @@ static enum lilio_err handle_rename(struct base_disk *base, const char *from, co
     return err;
 }
 
+/* A call on one name: op is the disk below's. */
+static enum lilio_err on_name(struct base_disk *base, const char *name, enum sim_disk_call call,
+                              enum lilio_err (*op)(struct base_disk *disk, const char *name,
+                                                   struct lilio_errinfo *info),
+                              struct lilio_errinfo *info)
+{
+    struct handle *handle = handle_of(base);
+    char room[NAME_ROOM];
+    enum lilio_err err = sim_disk_enter(handle->disk, call, 0, info);
+    if (!err)
+        err = op(handle->disk->inner, full(handle, name, room), info);
+    sim_disk_leave(handle->disk);
+    return err;
+}
+
 static enum lilio_err handle_unlink(struct base_disk *base, const char *name,
                                     struct lilio_errinfo *info)
 {
-    struct handle *handle = handle_of(base);
-    struct sim_disk *disk = handle->disk;
-    char room[NAME_ROOM];
-    enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, info);
-    if (!err)
-        err = disk->inner->ops->unlink(disk->inner, full(handle, name, room), info);
-    sim_disk_leave(disk);
-    return err;
+    return on_name(base, name, SIM_META, handle_of(base)->disk->inner->ops->unlink, info);
 }
 
 static enum lilio_err handle_make_dir(struct base_disk *base, const char *name,
                                       struct lilio_errinfo *info)
 {
-    struct handle *handle = handle_of(base);
-    struct sim_disk *disk = handle->disk;
-    char room[NAME_ROOM];
-    enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, info);
-    if (!err)
-        err = disk->inner->ops->make_dir(disk->inner, full(handle, name, room), info);
-    sim_disk_leave(disk);
-    return err;
+    return on_name(base, name, SIM_META, handle_of(base)->disk->inner->ops->make_dir, info);
 }
 
 static enum lilio_err handle_remove_dir(struct base_disk *base, const char *name,
                                         struct lilio_errinfo *info)
 {
-    struct handle *handle = handle_of(base);
-    struct sim_disk *disk = handle->disk;
-    char room[NAME_ROOM];
-    enum lilio_err err = sim_disk_enter(disk, SIM_META, 0, info);
-    if (!err)
-        err = disk->inner->ops->remove_dir(disk->inner, full(handle, name, room), info);
-    sim_disk_leave(disk);
-    return err;
+    return on_name(base, name, SIM_META, handle_of(base)->disk->inner->ops->remove_dir, info);
 }
 
 static enum lilio_err handle_sync_dir(struct base_disk *base, const char *name,
                                       struct lilio_errinfo *info)
 {
-    struct handle *handle = handle_of(base);
-    struct sim_disk *disk = handle->disk;
-    char room[NAME_ROOM];
-    enum lilio_err err = sim_disk_enter(disk, SIM_SYNC, 0, info);
-    if (!err)
-        err = disk->inner->ops->sync_dir(disk->inner, full(handle, name, room), info);
-    sim_disk_leave(disk);
-    sim_hash(disk->counts.syncs);
+    enum lilio_err err =
+        on_name(base, name, SIM_SYNC, handle_of(base)->disk->inner->ops->sync_dir, info);
+    sim_hash(handle_of(base)->disk->counts.syncs);
     return err;
 }
 

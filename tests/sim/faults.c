@@ -369,7 +369,7 @@ static void disk_slow(struct sim_faults *f)
 
 static struct sim_node *any_to_harm(struct sim_faults *f)
 {
-    struct sim_node *node = f->swarm->coordinators > 1 && sim_below(&f->random, 6) == 0
+    struct sim_node *node = f->swarm->coordinators > 1 && sim_below(&f->random, 3) == 0
                                 ? any_coordinator(f)
                                 : any_osd(f);
     return harm(f, node) ? node : NULL;

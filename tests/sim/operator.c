@@ -182,20 +182,23 @@ static bool join(unsigned i, uint64_t mark)
     return true;
 }
 
-/* The member that was there before the one that joined, 0 = it is gone. */
-static uint64_t predecessor(unsigned i)
+/* The member that was there before the one that joined, 0 = it is gone. False: no leader says. */
+static bool predecessor(unsigned i, uint64_t *ret)
 {
     struct lilio_status status = {0};
     struct lilio_errinfo info = {0};
-    uint64_t found = 0;
+    bool known = false;
+    *ret = 0;
     if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
-        return 0;
-    for (size_t n = 0; n < status.coordinator_count; n++)
+        return false;
+    for (size_t n = 0; n < status.coordinator_count; n++) {
+        known |= strcmp(status.coordinators[n].role, "leader") == 0;
         if (status.coordinators[n].id == i && status.coordinators[n].member &&
             status.coordinators[n].member < joined[i].member)
-            found = status.coordinators[n].member;
+            *ret = status.coordinators[n].member;
+    }
     lilio_status_release(&status);
-    return found;
+    return known;
 }
 
 /* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
@@ -218,7 +221,9 @@ bool operator_replace(unsigned i)
             sim_faults_coordinator_mended(plot.faults, i, mark);
             return true;
         }
-        if ((before = predecessor(i)) != 0)
+        if (!predecessor(i, &before))
+            continue;
+        if (before)
             (void)change(LILIO_COORDINATOR_REMOVE, i, before, NULL, NULL);
         else
             (void)change(LILIO_COORDINATOR_PROMOTE, i, joined[i].member, NULL, NULL);

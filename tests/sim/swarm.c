@@ -72,7 +72,7 @@ static void draw_times(struct sim_swarm *w, struct sim_stream *s)
     w->sync_us = ONE_OF(s, 200, 500, 1000, 4000);
     w->preempt_ppm = ONE_OF(s, 0, 1000, 10000, 100000);
     w->drift_ppm = ONE_OF(s, 0, 100, 1000, 20000);
-    w->log_kib = ONE_OF(s, 0, 128, 128, 1024);
+    w->log_kib = ONE_OF(s, 0, 128, 128, 128, 1024);
     w->flush_ms = ONE_OF(s, 0, 1000, 5000);
 }
 
@@ -112,7 +112,7 @@ static void draw_network(struct sim_swarm *w, struct sim_stream *s)
     w->cut_for_ms = ONE_OF(s, 300, 1000, 3000, 8000, 15000);
     w->intruder_ms = distance(s, 15, 1000, 10000);
     w->break_ms = distance(s, 20, 1000, 10000);
-    w->cut_append_ppm = ONE_OF(s, 0, 0, 2000, 10000);
+    w->cut_append_ppm = ONE_OF(s, 0, 2000, 2000, 10000);
     w->cut_members_ppm = ONE_OF(s, 0, 200000, 500000);
     w->turn_percent = ONE_OF(s, 0, 30, 100);
 }
@@ -185,6 +185,17 @@ static void focus_on_pulls(struct sim_swarm *w)
     w->disk_for_ms = 8000;
 }
 
+/* Long logs are applied again after power losses, from disks that fail. */
+static void focus_on_replays(struct sim_swarm *w)
+{
+    w->coordinators = w->coordinators > 3 ? 5 : 3;
+    w->flush_ms = 0;
+    w->power_ms = 3000;
+    w->down_for_ms = 1000;
+    w->disk_error_ms = 1500;
+    w->disk_for_ms = 8000;
+}
+
 /* Disks come and go while puts are under way, and what was put stays. */
 static void focus_on_disks(struct sim_swarm *w)
 {
@@ -209,6 +220,7 @@ static void draw_focus(struct sim_swarm *w, struct sim_stream *s)
     case 3: focus_on_pulls(w); break;
     case 4:
     case 5: focus_on_disks(w); break;
+    case 6: focus_on_replays(w); break;
     default: break;
     }
 }

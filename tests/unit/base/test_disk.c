@@ -381,6 +381,30 @@ static void test_random_operations(void **state)
     base_file_close(&file);
 }
 
+static void test_numbers(void **unused)
+{
+    (void)unused;
+    static const char *const wrong[] = {
+        "",
+        "1.seg",
+        "0000000000000001",
+        "0000000000000001.log",
+        "0000000000000001.seg.tmp",
+        "000000000000000A.seg",
+        "00000000000000g1.seg",
+        "00000000000000001.seg",
+        "0000000000000000.seg", /* first and last number name no file */
+        "ffffffffffffffff.seg",
+    };
+    uint64_t number;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(base_disk_number_parse(wrong[i], ".seg", &number));
+    assert_true(base_disk_number_parse("0123456789abcdef.seg", ".seg", &number));
+    assert_int_equal(number, 0x0123456789abcdef);
+    assert_true(base_disk_number_parse("fffffffffffffffe.log", ".log", &number));
+    assert_int_equal(number, UINT64_MAX - 1);
+}
+
 static void test_space(void **state)
 {
     struct fixture *f = *state;
@@ -408,10 +432,8 @@ static void test_space(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SUITE(set_up_posix),
-        SUITE(set_up_posix_direct),
-        SUITE(set_up_crash),
-        SUITE(set_up_crash_direct),
+        SUITE(set_up_posix),        SUITE(set_up_posix_direct),     SUITE(set_up_crash),
+        SUITE(set_up_crash_direct), cmocka_unit_test(test_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

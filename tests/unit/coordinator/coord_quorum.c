@@ -107,8 +107,8 @@ static uint64_t port_map_bytes(void *context)
 
 static bool port_space(void *context, struct base_disk_space *ret)
 {
-    (void)context;
-    *ret = (struct base_disk_space){.total_bytes = 1 << 30, .free_bytes = 1 << 30};
+    const struct quorum_node *node = context;
+    *ret = (struct base_disk_space){.total_bytes = 1 << 30, .free_bytes = node->full ? 0 : 1 << 30};
     return true;
 }
 

@@ -15,7 +15,7 @@ struct quorum_node {
     struct quorum *quorum;
     uint32_t id;
     uint64_t join; /* member id to be made with */
-    bool up;
+    bool up, full; /* runs; its disk has no room */
     struct coord_home home;
     struct coord_peers *peers;
     struct coord_replica *replica;

@@ -248,6 +248,27 @@ static void members_come_and_go(void **unused)
     quorum_free(quorum);
 }
 
+/* Else the group grows by a member that is dead already. */
+static void a_number_votes_once(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    start_all(quorum, true);
+    (void)session_open(quorum);
+    uint64_t before = quorum->nodes[2].home.member, member;
+    uint32_t follower = 2;
+    if (quorum_leader(quorum)->id == follower)
+        follower = 1, before = quorum->nodes[1].home.member;
+    quorum_kill(quorum, follower);
+    assert_int_equal(change(quorum, 1, follower, 0, &member), LILIO_OK);
+    assert_int_not_equal(member, before);
+    assert_int_equal(change(quorum, 2, follower, member, NULL), LILIO_E_PRECONDITION);
+    assert_int_equal(change(quorum, 3, follower, before, NULL), LILIO_OK);
+    assert_int_equal(change(quorum, 2, follower, member, NULL), LILIO_E_BUSY); /* not caught up */
+    assert_int_equal(change(quorum, 3, follower, member, NULL), LILIO_OK);
+    quorum_free(quorum);
+}
+
 static void a_leader_that_is_removed_hands_over(void **unused)
 {
     (void)unused;
@@ -311,6 +332,41 @@ static void leadership_is_handed_over(void **unused)
         (void)snprintf(name, sizeof name, "b%llu", (unsigned long long)n);
         bucket_create(quorum, session, n, name);
     }
+    quorum_agree(quorum);
+    quorum_free(quorum);
+}
+
+static void a_full_disk_gives_way_to_one_with_room(void **unused)
+{
+    (void)unused;
+    struct quorum *quorum = quorum_new(3);
+    start_all(quorum, true);
+    uint64_t session = session_open(quorum);
+    quorum_agree(quorum);
+    for (uint64_t n = 1; n <= 2; n++) {
+        struct quorum_node *leader = quorum_leader(quorum);
+        leader->full = true;
+        (void)quorum_run(quorum, 1000, NULL, NULL);
+        assert_false(quorum_leader(quorum)->full);
+        char name[16];
+        (void)snprintf(name, sizeof name, "b%llu", (unsigned long long)n);
+        bucket_create(quorum, session, n, name);
+    }
+    quorum_leader(quorum)->full = true; /* now all are: they do not pass it around for ever */
+    (void)quorum_run(quorum, 10000, NULL, NULL);
+    uint64_t term = raft_term(coord_replica_raft(quorum_leader(quorum)->replica));
+    (void)quorum_run(quorum, 10000, NULL, NULL);
+    struct quorum_node *leader = quorum_leader(quorum);
+    assert_int_equal(raft_term(coord_replica_raft(leader->replica)), term);
+    struct quorum_call call = {0};
+    struct proto_bucket_create create = {.name = fx_text("more")};
+    assert_int_equal(quorum_call(leader, &call, session, 3, &proto_type_bucket_create, &create),
+                     LILIO_E_NO_SPACE);
+    quorum_call_release(&call);
+    for (uint32_t i = 0; i < 3; i++)
+        quorum->nodes[i].full = false;
+    (void)quorum_run(quorum, 1000, NULL, NULL);
+    bucket_create(quorum, session, 3, "more");
     quorum_agree(quorum);
     quorum_free(quorum);
 }
@@ -577,8 +633,10 @@ int main(void)
         cmocka_unit_test(all_stop_and_start_again),
         cmocka_unit_test(members_come_and_go),
         cmocka_unit_test(a_leader_that_is_removed_hands_over),
+        cmocka_unit_test(a_number_votes_once),
         cmocka_unit_test(learner_that_is_not_there_is_not_promoted),
         cmocka_unit_test(leadership_is_handed_over),
+        cmocka_unit_test(a_full_disk_gives_way_to_one_with_room),
         cmocka_unit_test(leader_tells_of_all_a_follower_of_itself),
         cmocka_unit_test(who_is_far_behind_gets_the_state),
         cmocka_unit_test(a_lost_disk_comes_back_as_a_new_member),
