@@ -46,14 +46,27 @@ void raft_start_begin(struct raft *raft, const struct raft_vote *saved)
     raft_start_check(raft);
 }
 
-static uint64_t is_fresh(const struct raft *raft, const struct raft_peer *peer)
+/* As many as a majority of the voters; learners speak for a voter, too, because they may be ones in
+ * a configuration that this log does not have yet. */
+static bool enough(const struct raft *raft, bool (*says)(const struct raft_peer *))
 {
-    return peer->id == raft->id || peer->fresh;
+    size_t voters = 0, count = 0;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        voters += peer->voter;
+        count += peer->id == raft->id ? peer->voter : says(peer);
+    }
+    return count > voters / 2;
 }
 
-static uint64_t remembers(const struct raft *raft, const struct raft_peer *peer)
+static bool is_fresh(const struct raft_peer *peer)
 {
-    return peer->id == raft->id || peer->remembers;
+    return peer->fresh;
+}
+
+static bool remembers(const struct raft_peer *peer)
+{
+    return peer->remembers;
 }
 
 static void announced(struct raft *raft)
@@ -71,12 +84,12 @@ void raft_start_check(struct raft *raft)
 {
     if (raft->failed)
         return;
-    if (!raft->told && raft_majority(raft, is_fresh)) {
+    if (!raft->told && enough(raft, is_fresh)) {
         raft->told = raft->save_due = true;
         for (size_t i = 0; i < raft->peer_count; i++)
             raft->peers[i].hello_due |= raft->peers[i].cookie != 0;
     }
-    if (raft->told && !raft->announced && raft_majority(raft, remembers))
+    if (raft->told && !raft->announced && enough(raft, remembers))
         announced(raft);
 }
 

@@ -208,6 +208,28 @@ static void a_start_has_to_be_remembered(void **unused)
     assert_true(announced(5));
 }
 
+/* Node 4 was made a voter while 3 was away; then 2 is lost. Who is left needs 3, and 3 can hear
+ * nobody but them. */
+static void a_learner_it_knows_may_be_a_voter(void **unused)
+{
+    (void)unused;
+    net_start(&net, 3, 5);
+    struct net_node *node = net_node(&net, net_elect(&net));
+    uint64_t away = node->id % 3 + 1, lost = away % 3 + 1;
+    assert_int_equal(net_change(node, RAFT_ADD_LEARNER, 4), LILIO_OK);
+    net_start_blank(&net, 4);
+    net_run(&net, 300);
+    net_crash(net_node(&net, away), 0);
+    assert_int_equal(net_change(node, RAFT_PROMOTE, 4), LILIO_OK);
+    net_run(&net, 300);
+    net_crash(net_node(&net, lost), 0);
+    net_crash(node, 0);
+    net_run(&net, 10);
+    net_restart(net_node(&net, away));
+    net_restart(node);
+    assert_int_not_equal(net_elect(&net), 0);
+}
+
 static void replace_all(uint64_t leader_of_old)
 {
     for (uint64_t id = 4; id <= 5; id++) {
@@ -524,6 +546,7 @@ int main(void)
         TEST(all_start_at_once),
         TEST(a_minority_may_be_down),
         TEST(a_start_has_to_be_remembered),
+        TEST(a_learner_it_knows_may_be_a_voter),
         TEST(what_it_held_before_counts_then),
         TEST(its_members_changed_while_it_was_away),
         {"its_members_changed_and_the_log_is_cut", its_members_changed_while_it_was_away, NULL,
