@@ -86,6 +86,7 @@ void raft_peers_rebuild(struct raft *raft)
     if (!target || !target->voter)
         raft->transfer_to = 0;
     raft->learn_due = true;
+    raft_strangers_forget(raft); /* some are known now */
     if (raft->start)
         raft_start_check(raft);
 }

@@ -274,6 +274,7 @@ bool raft_receive(struct raft *raft, const struct raft_message *message)
         !term_believable(raft, message) || !entries_well_formed(raft, message) ||
         (message->count && message->type != RAFT_APPEND) || !raft_listens_to(raft, message->from))
         return false;
+    raft_start_meet(raft, message->from);
     switch ((enum raft_message_type)message->type) {
     case RAFT_PRE_VOTE: return raft_on_pre_vote(raft, message);
     case RAFT_PRE_VOTE_REPLY: return raft_on_pre_vote_reply(raft, message);

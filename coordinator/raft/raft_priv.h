@@ -38,12 +38,19 @@ struct raft_flight {
     uint64_t last; /* index */
     size_t bytes;
 };
+/* What somebody says of this member's start (starts.c). */
+struct raft_witness {
+    bool hello_due, fresh, remembers;
+    uint64_t cookie; /* that it gave for this member's hello; 0 = none yet */
+};
+struct raft_stranger {
+    uint64_t id;
+    struct raft_witness witness;
+};
 struct raft_peer {
     uint64_t id;
     bool voter;
-    /* What it says of this member's start (starts.c). */
-    bool hello_due, fresh, remembers;
-    uint64_t cookie; /* that it gave for this member's hello; 0 = none yet */
+    struct raft_witness witness;
     /* What a candidate knows of it. */
     bool ask_due, answered, granted;
     /* What a leader knows of it. */
@@ -90,6 +97,8 @@ struct raft {
     struct raft_vote saving;
 
     bool announced, stop_due;
+    struct raft_stranger strangers[RAFT_MEMBERS_MAX]; /* until it is announced */
+    size_t stranger_count;
     uint64_t cookie_seed;
     uint64_t start_ms, hello_at_ms;
     uint32_t hello_every_ms;
@@ -192,6 +201,10 @@ void raft_start_begin(struct raft *raft, const struct raft_vote *saved);
 /* After who counts, or what they say, changed. */
 void raft_start_check(struct raft *raft);
 void raft_start_tick(struct raft *raft);
+/* A message came from a member. One that is not in the newest configuration may be of a later one.
+ */
+void raft_start_meet(struct raft *raft, uint64_t member);
+void raft_strangers_forget(struct raft *raft);
 bool raft_hello_next(struct raft *raft, struct raft_message *ret);
 bool raft_on_hello(struct raft *raft, const struct raft_message *message);
 bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message);

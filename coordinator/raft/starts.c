@@ -13,6 +13,10 @@
  * A start that goes on for long gets a new number now and then, at once remembered by all: a copy
  * made before that, from the running member, is older, too.
  *
+ * A member that was away while others were replaced knows only who is gone. Whoever asks something
+ * of it and is no member of its own configuration, may be one of a later one: it is asked, too, and
+ * counts for one that is silent.
+ *
  * Only who receives at the member's address can have it remembered: the cookie went there.
  */
 #include "coordinator/raft/raft.h"
@@ -46,32 +50,35 @@ void raft_start_begin(struct raft *raft, const struct raft_vote *saved)
     raft_start_check(raft);
 }
 
-/* As many as a majority of the voters; learners speak for a voter, too, because they may be ones in
- * a configuration that this log does not have yet. */
-static bool enough(const struct raft *raft, bool (*says)(const struct raft_peer *))
+/* As many as a majority of the voters. Learners and strangers speak for a voter, too, because they
+ * may be ones in a configuration that this log does not have yet. */
+static bool enough(const struct raft *raft, bool (*says)(const struct raft_witness *))
 {
     size_t voters = 0, count = 0;
     for (size_t i = 0; i < raft->peer_count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
         voters += peer->voter;
-        count += peer->id == raft->id ? peer->voter : says(peer);
+        count += peer->id == raft->id ? peer->voter : says(&peer->witness);
     }
+    for (size_t i = 0; i < raft->stranger_count; i++)
+        count += says(&raft->strangers[i].witness);
     return count > voters / 2;
 }
 
-static bool is_fresh(const struct raft_peer *peer)
+static bool is_fresh(const struct raft_witness *witness)
 {
-    return peer->fresh;
+    return witness->fresh;
 }
 
-static bool remembers(const struct raft_peer *peer)
+static bool remembers(const struct raft_witness *witness)
 {
-    return peer->remembers;
+    return witness->remembers;
 }
 
 static void announced(struct raft *raft)
 {
     raft->announced = true;
+    raft_strangers_forget(raft);
     raft->start_ms = raft->now_ms;
     /* All of a cluster that starts come to this point together: not all shall campaign at once. */
     if (!raft->leader && raft->now_ms >= raft->election_at_ms)
@@ -87,7 +94,9 @@ void raft_start_check(struct raft *raft)
     if (!raft->told && enough(raft, is_fresh)) {
         raft->told = raft->save_due = true;
         for (size_t i = 0; i < raft->peer_count; i++)
-            raft->peers[i].hello_due |= raft->peers[i].cookie != 0;
+            raft->peers[i].witness.hello_due |= raft->peers[i].witness.cookie != 0;
+        for (size_t i = 0; i < raft->stranger_count; i++)
+            raft->strangers[i].witness.hello_due |= raft->strangers[i].witness.cookie != 0;
     }
     if (raft->told && !raft->announced && enough(raft, remembers))
         announced(raft);
@@ -102,7 +111,7 @@ static void renew(struct raft *raft)
     raft->start_ms = raft->hello_at_ms = raft->now_ms;
     raft->hello_every_ms = raft->heartbeat_ms;
     for (size_t i = 0; i < raft->peer_count; i++)
-        raft->peers[i].remembers = false;
+        raft->peers[i].witness.remembers = false;
 }
 
 void raft_start_tick(struct raft *raft)
@@ -115,27 +124,57 @@ void raft_start_tick(struct raft *raft)
         raft->hello_every_ms *= 2;
     raft->hello_at_ms = raft->now_ms + raft->hello_every_ms;
     for (size_t i = 0; i < raft->peer_count; i++)
-        raft->peers[i].hello_due |= raft->peers[i].id != raft->id && !raft->peers[i].remembers;
+        raft->peers[i].witness.hello_due |=
+            raft->peers[i].id != raft->id && !raft->peers[i].witness.remembers;
+    for (size_t i = 0; i < raft->stranger_count; i++)
+        raft->strangers[i].witness.hello_due |= !raft->strangers[i].witness.remembers;
+}
+
+void raft_start_meet(struct raft *raft, uint64_t member)
+{
+    if (raft->announced || raft_peer_find(raft, member))
+        return;
+    for (size_t i = 0; i < raft->stranger_count; i++)
+        if (raft->strangers[i].id == member)
+            return;
+    if (raft->stranger_count == RAFT_MEMBERS_MAX)
+        return;
+    LILIO_MARK("raft/stranger_met");
+    raft->strangers[raft->stranger_count++] =
+        (struct raft_stranger){.id = member, .witness = {.hello_due = true}};
+}
+
+void raft_strangers_forget(struct raft *raft)
+{
+    raft->stranger_count = 0;
+}
+
+static bool hello(const struct raft *raft, uint64_t to, struct raft_witness *witness,
+                  struct raft_message *ret)
+{
+    if (!witness->hello_due)
+        return false;
+    witness->hello_due = false;
+    *ret = (struct raft_message){
+        .type = RAFT_HELLO,
+        .from = raft->id,
+        .to = to,
+        .term = raft->term,
+        .index = raft->start,
+        .sequence = raft->start_id,
+        .commit = raft->told ? witness->cookie : 0,
+    };
+    return true;
 }
 
 bool raft_hello_next(struct raft *raft, struct raft_message *ret)
 {
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        struct raft_peer *peer = &raft->peers[i];
-        if (!peer->hello_due)
-            continue;
-        peer->hello_due = false;
-        *ret = (struct raft_message){
-            .type = RAFT_HELLO,
-            .from = raft->id,
-            .to = peer->id,
-            .term = raft->term,
-            .index = raft->start,
-            .sequence = raft->start_id,
-            .commit = raft->told ? peer->cookie : 0,
-        };
-        return true;
-    }
+    for (size_t i = 0; i < raft->peer_count; i++)
+        if (hello(raft, raft->peers[i].id, &raft->peers[i].witness, ret))
+            return true;
+    for (size_t i = 0; i < raft->stranger_count; i++)
+        if (hello(raft, raft->strangers[i].id, &raft->strangers[i].witness, ret))
+            return true;
     return false;
 }
 
@@ -237,10 +276,21 @@ static void stop(struct raft *raft, uint64_t start)
     raft->save_due = raft->stop_due = true;
 }
 
+static struct raft_witness *witness_find(struct raft *raft, uint64_t member)
+{
+    struct raft_peer *peer = raft_peer_find(raft, member);
+    if (peer)
+        return &peer->witness;
+    for (size_t i = 0; i < raft->stranger_count; i++)
+        if (raft->strangers[i].id == member)
+            return &raft->strangers[i].witness;
+    return NULL;
+}
+
 bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message)
 {
-    struct raft_peer *peer = raft_peer_find(raft, message->from);
-    if (!peer || message->start_count > RAFT_KNOWN_MAX)
+    struct raft_witness *witness = witness_find(raft, message->from);
+    if (!witness || message->start_count > RAFT_KNOWN_MAX)
         return false;
     if (message->sequence != raft->start_id) {
         LILIO_MARK("raft/hello_reply_late");
@@ -257,10 +307,10 @@ bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message)
         if (start->member != raft->id && believable(find(raft, start->member), start->start))
             remember(raft, *start);
     }
-    peer->fresh = true;
-    peer->cookie = message->commit;
-    peer->remembers |= raft->told && message->index == raft->start;
-    peer->hello_due |= raft->told && !peer->remembers;
+    witness->fresh = true;
+    witness->cookie = message->commit;
+    witness->remembers |= raft->told && message->index == raft->start;
+    witness->hello_due |= raft->told && !witness->remembers;
     raft_start_check(raft);
     return true;
 }

@@ -230,6 +230,34 @@ static void a_learner_it_knows_may_be_a_voter(void **unused)
     assert_int_not_equal(net_elect(&net), 0);
 }
 
+/* Two of five were replaced while one was away; then the other two are lost. Those who are left
+ * need the one that returns, and it knows none of them. */
+static void strangers_may_be_its_members(void **unused)
+{
+    (void)unused;
+    net_start(&net, 5, 5);
+    uint64_t leader = net_elect(&net), away = leader % 5 + 1, gone = away % 5 + 1;
+    net_crash(net_node(&net, away), 0);
+    for (uint64_t id = 6; id <= 7; id++, gone = gone % 5 + 1) {
+        net_crash(net_node(&net, gone), 0);
+        assert_int_equal(net_change(net_node(&net, leader), RAFT_ADD_LEARNER, id), LILIO_OK);
+        net_start_blank(&net, id);
+        net_run(&net, 300);
+        assert_int_equal(net_change(net_node(&net, leader), RAFT_REMOVE, gone), LILIO_OK);
+        net_run(&net, 300);
+        assert_int_equal(net_change(net_node(&net, leader), RAFT_PROMOTE, id), LILIO_OK);
+        net_run(&net, 300);
+    }
+    net_crash(net_node(&net, leader), 0);
+    net_crash(net_node(&net, gone), 0);
+    net_run(&net, 1000);
+    assert_int_equal(net_leader(&net), 0);
+    net_restart(net_node(&net, away));
+    assert_int_not_equal(net_elect(&net), 0);
+    net_run(&net, 1000);
+    assert_true(announced(away));
+}
+
 static void replace_all(uint64_t leader_of_old)
 {
     for (uint64_t id = 4; id <= 5; id++) {
@@ -547,6 +575,7 @@ int main(void)
         TEST(a_minority_may_be_down),
         TEST(a_start_has_to_be_remembered),
         TEST(a_learner_it_knows_may_be_a_voter),
+        TEST(strangers_may_be_its_members),
         TEST(what_it_held_before_counts_then),
         TEST(its_members_changed_while_it_was_away),
         {"its_members_changed_and_the_log_is_cut", its_members_changed_while_it_was_away, NULL,
