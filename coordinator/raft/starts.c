@@ -50,15 +50,16 @@ void raft_start_begin(struct raft *raft, const struct raft_vote *saved)
     raft_start_check(raft);
 }
 
-/* As many as a majority of the voters. Learners and strangers speak for a voter, too, because they
- * may be ones in a configuration that this log does not have yet. */
+/* As many as a majority of the voters. Learners, this member among them, and strangers speak for a
+ * voter, too, because they may be ones in a configuration that this log does not have yet. */
 static bool enough(const struct raft *raft, bool (*says)(const struct raft_witness *))
 {
     size_t voters = 0, count = 0;
     for (size_t i = 0; i < raft->peer_count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
-        voters += peer->voter;
-        count += peer->id == raft->id ? peer->voter : says(&peer->witness);
+        bool self = peer->id == raft->id;
+        voters += peer->voter || self;
+        count += self || says(&peer->witness);
     }
     for (size_t i = 0; i < raft->stranger_count; i++)
         count += says(&raft->strangers[i].witness);

@@ -230,6 +230,27 @@ static void a_learner_it_knows_may_be_a_voter(void **unused)
     assert_int_not_equal(net_elect(&net), 0);
 }
 
+/* It was made a voter while it was away, and one of the others is lost. */
+static void a_learner_may_be_a_voter_itself(void **unused)
+{
+    (void)unused;
+    net_start(&net, 2, 5);
+    struct net_node *node = net_node(&net, net_elect(&net)), *other = net_node(&net, 3 - node->id);
+    assert_int_equal(net_change(node, RAFT_ADD_LEARNER, 3), LILIO_OK);
+    net_start_blank(&net, 3);
+    net_run(&net, 300);
+    net_crash(net_node(&net, 3), 0);
+    assert_int_equal(net_change(node, RAFT_PROMOTE, 3), LILIO_OK);
+    net_run(&net, 300);
+    net_crash(other, 0);
+    net_crash(node, 0);
+    net_restart(node);
+    net_restart(net_node(&net, 3));
+    assert_int_not_equal(net_elect(&net), 0);
+    net_run(&net, 300);
+    assert_true(announced(3));
+}
+
 /* Two of five were replaced while one was away; then the other two are lost. Those who are left
  * need the one that returns, and it knows none of them. */
 static void strangers_may_be_its_members(void **unused)
@@ -575,6 +596,7 @@ int main(void)
         TEST(a_minority_may_be_down),
         TEST(a_start_has_to_be_remembered),
         TEST(a_learner_it_knows_may_be_a_voter),
+        TEST(a_learner_may_be_a_voter_itself),
         TEST(strangers_may_be_its_members),
         TEST(what_it_held_before_counts_then),
         TEST(its_members_changed_while_it_was_away),
