@@ -14,7 +14,7 @@
 /* What every seed has to show; what was missed under faults is made up for afterwards. */
 #define COMMITS_LEAST          500
 #define CALLS_PER_SECOND_LEAST 50
-#define MAKE_UP_NS             (60 * SIM_S)
+#define MAKE_UP_NS             (240 * SIM_S)
 
 struct plot plot;
 
