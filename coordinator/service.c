@@ -209,8 +209,8 @@ bool coord_service_space_left(struct coord_service *service)
 {
     uint64_t now = service_now_ms(service);
     struct base_disk_space space;
-    if (service->space_ms + SPACE_MS > now && service->space_ms != 0)
-        return service->space_left;
+    if (service->space_left && service->space_ms + SPACE_MS > now && service->space_ms != 0)
+        return true; /* a full disk is looked at again each time: nobody is refused in vain */
     service->space_ms = now;
     if (!service->options.port.space(service->options.port.context, &space))
         return service->space_left;

@@ -97,7 +97,7 @@ void coord_service_use(struct coord_service *service, struct base_kv *kv,
                        struct coord_state *state);
 
 /* Whether so much of the disk is free that changes which add to the maps are taken. Looked at ten
- * times a second at most. */
+ * times a second at most, as long as there is room. */
 bool coord_service_space_left(struct coord_service *service);
 
 /* ---- requests and time ---- */
