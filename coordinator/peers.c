@@ -296,6 +296,8 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
         .uncounted = message->uncounted,
         .starts = (struct proto_raft_start *)(uintptr_t)message->starts,
         .starts_count = message->start_count,
+        .config = message->config,
+        .voters = message->voters,
     };
     struct proto_payload payload = {0};
     if (parcel)
@@ -370,6 +372,8 @@ enum lilio_err coord_peers_unpack(const struct proto_raft *wire, struct base_sli
         .uncounted = wire->uncounted,
         .starts = wire->starts,
         .start_count = wire->starts_count,
+        .config = wire->config,
+        .voters = wire->voters,
     };
     return LILIO_OK;
 }

@@ -120,7 +120,8 @@ bool raft_on_append(struct raft *raft, const struct raft_message *message)
 {
     if (message->term < raft->term)
         return refuse_old_term(raft, message);
-    if ((message->term == raft->term && raft->role == RAFT_LEADER) || contradicts(raft, message))
+    if ((message->term == raft->term && raft->role == RAFT_LEADER) || contradicts(raft, message) ||
+        raft->failed)
         return false;
     raft_follow(raft, message->term, message->from);
     bool asked = message->sequence > raft->echo;

@@ -272,9 +272,13 @@ bool raft_receive(struct raft *raft, const struct raft_message *message)
 {
     if (raft->failed || message->to != raft->id || message->from == raft->id || !message->from ||
         !term_believable(raft, message) || !entries_well_formed(raft, message) ||
-        (message->count && message->type != RAFT_APPEND) || !raft_listens_to(raft, message->from))
+        (message->count && message->type != RAFT_APPEND))
         return false;
-    raft_start_meet(raft, message->from);
+    bool listens = raft_listens_to(raft, message->from);
+    if ((listens || raft->announced) && message->type != RAFT_HELLO_REPLY)
+        raft_start_meet(raft, message->from);
+    if (!listens && message->type != RAFT_HELLO && message->type != RAFT_HELLO_REPLY)
+        return false;
     switch ((enum raft_message_type)message->type) {
     case RAFT_PRE_VOTE: return raft_on_pre_vote(raft, message);
     case RAFT_PRE_VOTE_REPLY: return raft_on_pre_vote_reply(raft, message);

@@ -133,6 +133,8 @@ struct raft_message {
     size_t count;
     const struct proto_raft_start *starts; /* HELLO_REPLY: what is remembered of all */
     size_t start_count;
+    uint64_t config; /* HELLO_REPLY: index of the newest configuration there ... */
+    uint8_t voters;  /* ... and how many vote in it, whoever asked included */
 };
 
 /* ---- life ---- */

@@ -41,6 +41,8 @@ struct raft_flight {
 /* What somebody says of this member's start (starts.c). */
 struct raft_witness {
     bool hello_due, fresh, remembers;
+    uint64_t config; /* index of its newest configuration, and how many vote in it */
+    uint8_t voters;
     uint64_t cookie; /* that it gave for this member's hello; 0 = none yet */
 };
 struct raft_stranger {
@@ -55,11 +57,12 @@ struct raft_peer {
     bool ask_due, answered, granted;
     /* What a leader knows of it. */
     enum raft_mode mode;
-    uint64_t match; /* durable there, checked against this leader's log */
-    uint64_t next;  /* to be sent next */
-    uint64_t probe; /* PROBE: where agreement was asked for ... */
-    bool waiting;   /* ... and the answer is not here yet */
-    bool uncounted; /* its start is not announced: what it acknowledges does not count */
+    uint64_t match;   /* durable there, checked against this leader's log */
+    uint64_t next;    /* to be sent next */
+    uint64_t probe;   /* PROBE: where agreement was asked for ... */
+    bool waiting;     /* ... and the answer is not here yet */
+    bool uncounted;   /* says that its start is not announced: nothing of it counts until then */
+    uint64_t counted; /* like match, but acknowledged by a start that was announced */
     bool heartbeat_due;
     uint64_t sequence; /* of reads: highest echo */
     uint64_t heard_ms;

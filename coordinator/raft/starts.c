@@ -50,20 +50,37 @@ void raft_start_begin(struct raft *raft, const struct raft_vote *saved)
     raft_start_check(raft);
 }
 
-/* As many as a majority of the voters. Learners, this member among them, and strangers speak for a
- * voter, too, because they may be ones in a configuration that this log does not have yet. */
+/* How many vote in the newest configuration, with `member`, whatever it is there. */
+static size_t voters_with(const struct raft *raft, uint64_t member)
+{
+    size_t voters = 0;
+    bool listed = false;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        voters += raft->peers[i].voter || raft->peers[i].id == member;
+        listed |= raft->peers[i].id == member;
+    }
+    return voters ? voters + !listed : 0;
+}
+
+/* As many as a majority of the voters, in the newest configuration that anybody who answered has:
+ * without a leader nobody teaches it, and it may need fewer or more than the own one. Learners,
+ * this member among them, and strangers speak for a voter, too, because they may be ones in a
+ * configuration that this log does not have yet. */
 static bool enough(const struct raft *raft, bool (*says)(const struct raft_witness *))
 {
-    size_t voters = 0, count = 0;
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        const struct raft_peer *peer = &raft->peers[i];
-        bool self = peer->id == raft->id;
-        voters += peer->voter || self;
-        count += self || says(&peer->witness);
+    size_t voters = voters_with(raft, raft->id), count = 1;
+    uint64_t config = raft->newest.index;
+    for (size_t i = 0; i < raft->peer_count + raft->stranger_count; i++) {
+        const struct raft_witness *witness = i < raft->peer_count
+                                                 ? &raft->peers[i].witness
+                                                 : &raft->strangers[i - raft->peer_count].witness;
+        count += says(witness);
+        if (witness->config > config) {
+            config = witness->config;
+            voters = witness->voters;
+        }
     }
-    for (size_t i = 0; i < raft->stranger_count; i++)
-        count += says(&raft->strangers[i].witness);
-    return count > voters / 2;
+    return voters && count > voters / 2;
 }
 
 static bool is_fresh(const struct raft_witness *witness)
@@ -88,11 +105,18 @@ static void announced(struct raft *raft)
         raft_ack(raft);
 }
 
+/* Who votes alone asks nobody, but may be an older copy from before the others came: gives them
+ * the time to be heard, which passes anyhow before it campaigns. */
+static bool waits_alone(const struct raft *raft)
+{
+    return voters_with(raft, raft->id) == 1 && raft->now_ms - raft->start_ms < raft->election_ms;
+}
+
 void raft_start_check(struct raft *raft)
 {
     if (raft->failed)
         return;
-    if (!raft->told && enough(raft, is_fresh)) {
+    if (!raft->told && enough(raft, is_fresh) && !waits_alone(raft)) {
         raft->told = raft->save_due = true;
         for (size_t i = 0; i < raft->peer_count; i++)
             raft->peers[i].witness.hello_due |= raft->peers[i].witness.cookie != 0;
@@ -111,6 +135,7 @@ static void renew(struct raft *raft)
     raft->save_due = true;
     raft->start_ms = raft->hello_at_ms = raft->now_ms;
     raft->hello_every_ms = raft->heartbeat_ms;
+    raft_strangers_forget(raft);
     for (size_t i = 0; i < raft->peer_count; i++)
         raft->peers[i].witness.remembers = false;
 }
@@ -119,21 +144,24 @@ void raft_start_tick(struct raft *raft)
 {
     if (raft->announced && raft->now_ms - raft->start_ms >= START_AGE_MS)
         renew(raft);
+    if (!raft->announced)
+        raft_start_check(raft);
     if (raft->now_ms < raft->hello_at_ms)
         return;
     if (raft->announced && raft->hello_every_ms < HELLO_EVERY_MS_MAX)
         raft->hello_every_ms *= 2;
     raft->hello_at_ms = raft->now_ms + raft->hello_every_ms;
     for (size_t i = 0; i < raft->peer_count; i++)
-        raft->peers[i].witness.hello_due |=
-            raft->peers[i].id != raft->id && !raft->peers[i].witness.remembers;
+        raft->peers[i].witness.hello_due |= raft->peers[i].id != raft->id &&
+                                            (!raft->announced || !raft->peers[i].witness.remembers);
     for (size_t i = 0; i < raft->stranger_count; i++)
-        raft->strangers[i].witness.hello_due |= !raft->strangers[i].witness.remembers;
+        raft->strangers[i].witness.hello_due |=
+            !raft->announced || !raft->strangers[i].witness.remembers;
 }
 
 void raft_start_meet(struct raft *raft, uint64_t member)
 {
-    if (raft->announced || raft_peer_find(raft, member))
+    if (raft_peer_find(raft, member))
         return;
     for (size_t i = 0; i < raft->stranger_count; i++)
         if (raft->strangers[i].id == member)
@@ -263,7 +291,9 @@ bool raft_on_hello(struct raft *raft, const struct raft_message *message)
                                           .sequence = message->sequence,
                                           .ok = ok,
                                           .starts = raft->known,
-                                          .start_count = raft->known_count});
+                                          .start_count = raft->known_count,
+                                          .config = raft->newest.index,
+                                          .voters = (uint8_t)voters_with(raft, message->from)});
     return true;
 }
 
@@ -291,7 +321,7 @@ static struct raft_witness *witness_find(struct raft *raft, uint64_t member)
 bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message)
 {
     struct raft_witness *witness = witness_find(raft, message->from);
-    if (!witness || message->start_count > RAFT_KNOWN_MAX)
+    if (!witness || message->start_count > RAFT_KNOWN_MAX || message->voters > RAFT_MEMBERS_MAX + 1)
         return false;
     if (message->sequence != raft->start_id) {
         LILIO_MARK("raft/hello_reply_late");
@@ -310,6 +340,8 @@ bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message)
     }
     witness->fresh = true;
     witness->cookie = message->commit;
+    witness->config = message->config;
+    witness->voters = message->voters;
     witness->remembers |= raft->told && message->index == raft->start;
     witness->hello_due |= raft->told && !witness->remembers;
     raft_start_check(raft);

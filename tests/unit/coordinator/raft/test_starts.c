@@ -70,6 +70,7 @@ static void a_start_is_announced_at_once(void **unused)
     assert_int_equal(net_leader(&net), leader);
     net_stop(&net);
     net_start(&net, 1, 1); /* there is nobody to tell */
+    net_run(&net, 300);
     assert_true(announced(1));
 }
 
