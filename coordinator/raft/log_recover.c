@@ -127,7 +127,9 @@ static enum lilio_err read_header(struct recovery *recovery, size_t at, bool *re
     *ret_valid = false;
     enum lilio_err err =
         see(recovery, segment, 0, LOG_HEADER_COPIES * LOG_BLOCK, &bytes, &size, info);
-    for (size_t i = 0; !err && !*ret_valid && (i + 1) * LOG_BLOCK <= size; i++) {
+    for (size_t i = 0; i < LOG_HEADER_COPIES && !err && !*ret_valid; i++) {
+        if ((i + 1) * LOG_BLOCK > size)
+            break;
         struct log_header header;
         err = log_header_decode(bytes + i * LOG_BLOCK, &header);
         if (err == LILIO_E_FORMAT)
