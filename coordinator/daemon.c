@@ -259,7 +259,9 @@ static enum lilio_err serve(struct daemon *daemon, struct lilio_errinfo *info)
         look_at_reserve(daemon);
         err = coord_replica_step(daemon->replica, info);
     }
-    return err ? lilio_prefix(info, err, "nothing of the last requests was answered") : LILIO_OK;
+    if (err && !daemon->home.vote.stale)
+        err = lilio_prefix(info, err, "nothing of the last requests was answered");
+    return err;
 }
 
 static void stop(struct daemon *daemon)
@@ -282,7 +284,7 @@ enum lilio_err coord_daemon_run(const struct coord_daemon_options *options, bool
     enum lilio_err err = start(daemon, info);
     if (!err) {
         err = serve(daemon, info);
-        *ret_failed = err != LILIO_OK;
+        *ret_failed = err && !daemon->home.vote.stale;
     }
     if (*ret_failed)
         return err; /* its threads work on it until the process ends: it is not given back */

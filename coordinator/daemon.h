@@ -22,7 +22,8 @@ struct coord_daemon_options {
     bool (*stop)(void *context);                       /* NULL: any byte stops it */
     void *stop_context;
 };
-/* Returns OK when it was stopped, all closed. Errors: those of the start, all closed; with
+/* Returns OK when it was stopped, all closed. Errors: those of the start, and FOREIGN when the
+ * others say that the folder is an older copy, all closed; with
  * *ret_failed set, the disk failed while it ran: nothing was closed, because closing a store writes
  * to it once more, and the process has to end. */
 LILIO_MUST_USE enum lilio_err coord_daemon_run(const struct coord_daemon_options *options,

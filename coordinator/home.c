@@ -240,8 +240,8 @@ static enum lilio_err make_vote(const struct coord_home_options *options, struct
     struct raft_vote vote;
     enum lilio_err err =
         raft_vote_load(home->disk, home->cluster_id, home->member, true /* create */, &vote, info);
-    vote = (struct raft_vote){.term = options->join ? 0 : FIRST_TERM};
-    return err ? err : raft_vote_save(home->disk, home->cluster_id, home->member, vote, info);
+    vote = (struct raft_vote){.saves = vote.saves, .term = options->join ? 0 : FIRST_TERM};
+    return err ? err : raft_vote_save(home->disk, home->cluster_id, home->member, &vote, info);
 }
 
 /* Whether what is in the directory, which has no identity, may become a member's. */
@@ -309,6 +309,18 @@ static enum lilio_err check_identity(const struct coord_home_options *options,
 
 /* ---- opening a member ---- */
 
+enum lilio_err coord_home_older_copy(const struct coord_home *home, struct lilio_errinfo *info)
+{
+    unsigned number = (unsigned)home->member;
+    return lilio_fail(info, LILIO_E_FOREIGN,
+                      "%s is an older copy of coordinator %u (start %llu here, the others know of "
+                      "%sstart %llu): what it promised since is not in it. Replace it: lilio-ec "
+                      "coordinator replace %u",
+                      home->path, number, (unsigned long long)home->vote.start,
+                      home->vote.start == home->vote.stale ? "another " : "",
+                      (unsigned long long)home->vote.stale, number);
+}
+
 static enum lilio_err part_gone(const char *path, const char *part, struct lilio_errinfo *info)
 {
     return lilio_fail(info, LILIO_E_CORRUPT,
@@ -330,6 +342,8 @@ static enum lilio_err open_log(const struct coord_home_options *options, struct 
     if (err)
         return err == LILIO_E_NOT_FOUND ? part_gone(options->path, "vote", info)
                                         : lilio_prefix(info, err, "the vote of %s", options->path);
+    if (home->vote.stale)
+        return coord_home_older_copy(home, info);
     if (LILIO_PLANTED("vote_forgotten_on_restart"))
         home->vote.vote = 0;
     err = raft_log_open(&log, &home->log, &recovery, info);

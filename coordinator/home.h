@@ -47,11 +47,14 @@ struct coord_home_options {
     uint64_t log_segment_bytes; /* 0 = the log's default */
 };
 /* Errors: LOCKED, NOT_FOUND (no maps here, and neither init nor join), FOREIGN (another cluster's
- * or member's), CORRUPT (damaged, or parts that do not fit together), FORMAT, CONFIG, IO, NO_SPACE,
- * NOMEM. */
+ * or member's, or an older copy of this one's), CORRUPT (damaged, or parts that do not fit
+ * together), FORMAT, CONFIG, IO, NO_SPACE, NOMEM. */
 LILIO_MUST_USE enum lilio_err coord_home_open(const struct coord_home_options *options,
                                               struct coord_home *ret, struct lilio_errinfo *info);
 void coord_home_release(struct coord_home *home);
+/* Says that the others know of a newer start than this folder. */
+LILIO_MUST_USE enum lilio_err coord_home_older_copy(const struct coord_home *home,
+                                                    struct lilio_errinfo *info);
 /* Closes the maps, and opens what is in their place now, while a pulled state is installed. */
 void coord_home_maps_close(struct coord_home *home);
 LILIO_MUST_USE enum lilio_err coord_home_maps_open(struct coord_home *home,

@@ -293,6 +293,11 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
         .transfer = message->transfer,
         .entries = peers->heads,
         .entries_count = message->count,
+        .uncounted = message->uncounted,
+        .starts = (struct proto_raft_start *)(uintptr_t)message->starts,
+        .starts_count = message->start_count,
+        .config = message->config,
+        .voters = message->voters,
     };
     struct proto_payload payload = {0};
     if (parcel)
@@ -325,12 +330,14 @@ enum lilio_err coord_peers_unpack(const struct proto_raft *wire, struct base_sli
                                   struct raft_entry *entries, struct raft_message *ret,
                                   struct lilio_errinfo *info)
 {
-    if (wire->kind < RAFT_PRE_VOTE || wire->kind > RAFT_SNAPSHOT)
+    if (wire->kind < RAFT_PRE_VOTE || wire->kind > RAFT_HELLO_REPLY)
         return lilio_fail(info, LILIO_E_MALFORMED, "a message of kind %u", wire->kind);
     if (wire->entries_count > RAFT_SEND_ENTRIES_MAX ||
         (wire->entries_count > 0 && wire->kind != RAFT_APPEND) ||
+        wire->starts_count > RAFT_KNOWN_MAX ||
+        (wire->starts_count > 0 && wire->kind != RAFT_HELLO_REPLY) ||
         wire->index > UINT64_MAX - RAFT_SEND_ENTRIES_MAX)
-        return lilio_fail(info, LILIO_E_MALFORMED, "entries where none belong");
+        return lilio_fail(info, LILIO_E_MALFORMED, "entries or starts where none belong");
     size_t at = 0;
     for (size_t i = 0; i < wire->entries_count; i++) {
         const struct proto_raft_entry *head = &wire->entries[i];
@@ -362,6 +369,11 @@ enum lilio_err coord_peers_unpack(const struct proto_raft *wire, struct base_sli
         .transfer = wire->transfer,
         .entries = entries,
         .count = wire->entries_count,
+        .uncounted = wire->uncounted,
+        .starts = wire->starts,
+        .start_count = wire->starts_count,
+        .config = wire->config,
+        .voters = wire->voters,
     };
     return LILIO_OK;
 }

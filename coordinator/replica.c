@@ -54,8 +54,7 @@ static enum lilio_err make_raft(struct coord_replica *replica, struct lilio_erri
     struct raft_options options = {
         .id = home->member,
         .log = replica->view,
-        .term = home->vote.term,
-        .vote = home->vote.vote,
+        .saved = &home->vote,
         .commit = replica->commit,
         .config = config,
         .config_index = config_index,
@@ -184,7 +183,8 @@ void replica_follow(struct coord_replica *replica)
 {
     char address[256] = "";
     uint64_t leader = raft_leader(replica->raft);
-    if (leader && leader != replica->home->member)
+    /* What may be an older copy sends nobody anywhere. */
+    if (leader && leader != replica->home->member && raft_announced(replica->raft))
         replica_address(replica, leader, address);
     if (replica->leads)
         base_log_write(replica->log, BASE_LOG_WARN, "replica", "deposed", "term=%llu leader=%llx",
@@ -256,12 +256,13 @@ static void learn(struct coord_replica *replica)
     coord_peers_learn(replica->peers, config);
 }
 
-static enum lilio_err save(struct coord_replica *replica, uint64_t term, uint64_t vote,
+static enum lilio_err save(struct coord_replica *replica, const struct raft_vote *vote,
                            struct lilio_errinfo *info)
 {
     struct coord_home *home = replica->home;
-    struct raft_vote saved = {.term = term, .vote = vote};
-    enum lilio_err err = raft_vote_save(home->disk, home->cluster_id, home->member, saved, info);
+    struct raft_vote saved = *vote;
+    saved.saves = home->vote.saves;
+    enum lilio_err err = raft_vote_save(home->disk, home->cluster_id, home->member, &saved, info);
     if (err)
         return lilio_prefix(info, err, "the vote cannot be written");
     home->vote = saved;
@@ -273,7 +274,7 @@ static enum lilio_err carry_out(struct coord_replica *replica, const struct raft
 {
     enum lilio_err err = LILIO_OK;
     switch (action->type) {
-    case RAFT_DO_SAVE: return save(replica, action->term, action->vote, info);
+    case RAFT_DO_SAVE: return save(replica, action->save, info);
     case RAFT_DO_APPEND:
         err = raft_log_append(replica->home->log, action->entries, action->count, info);
         return err ? lilio_prefix(info, err, "the log cannot be written") : LILIO_OK;
@@ -285,6 +286,7 @@ static enum lilio_err carry_out(struct coord_replica *replica, const struct raft
     case RAFT_DO_ROLE: role_changed(replica); break;
     case RAFT_DO_SNAPSHOT: return replica_snapshot_pull(replica, action->from, info);
     case RAFT_DO_LEARN: learn(replica); break;
+    case RAFT_DO_STOP: return coord_home_older_copy(replica->home, info);
     }
     return err;
 }
@@ -295,7 +297,8 @@ enum lilio_err replica_carry_out(struct coord_replica *replica, struct lilio_err
     while (raft_action_next(replica->raft, &action)) {
         enum lilio_err err = carry_out(replica, &action, info);
         if (err) {
-            LILIO_MARK("replica/disk_failed");
+            if (action.type != RAFT_DO_STOP)
+                LILIO_MARK("replica/disk_failed");
             raft_fail(replica->raft);
             return err;
         }

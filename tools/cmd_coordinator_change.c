@@ -18,7 +18,7 @@
 
 #include "base/banned.h"
 
-enum { START_MS = 60000 };
+enum { START_MS = 60000, LEADERS_MAX = 5 };
 
 struct wish {
     bool has_id, force;
@@ -372,19 +372,30 @@ static enum lilio_err try_start(struct tools_membership *membership, struct tool
     return err;
 }
 
-/* Does it go on living, as the leader sees it? One that just ended is heard of for some time. */
+/* Does it go on living, as the leader sees it? One that just ended is heard of for some time, and
+ * each new leader counts its silence anew. */
 static enum lilio_err life_look(struct tools_membership *membership, uint64_t member, bool *ret)
 {
-    uint64_t end_ms = base_now_ms(base_clock_system()) + TOOLS_QUORUM_SILENT_MS + 1000;
+    uint64_t term = 0, end_ms = 0;
+    int leaders = 0;
     *ret = true;
-    while (*ret && base_now_ms(base_clock_system()) < end_ms) {
+    while (*ret) {
         struct lilio_status status;
         enum lilio_err err = tools_membership_status(membership, &status);
         if (err)
             return err;
         const struct lilio_coordinator *at = tools_quorum_voter(&status, membership->id);
         *ret = at && at->member == member && tools_quorum_lives(at);
+        bool is_new = at && at->term != term && leaders < LEADERS_MAX;
+        uint64_t now_ms = base_now_ms(base_clock_system());
+        if (is_new) {
+            term = at->term;
+            leaders++;
+            end_ms = now_ms + TOOLS_QUORUM_SILENT_MS + 1000;
+        }
         lilio_status_release(&status);
+        if (now_ms >= end_ms)
+            break;
         (void)nanosleep(&(struct timespec){.tv_nsec = 100000000L}, NULL);
     }
     return LILIO_OK;

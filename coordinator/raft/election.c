@@ -5,12 +5,14 @@
  *  - A leader that a majority did not answer for an election timeout steps down (6.2).
  *  - A leader may tell another member to campaign at once (3.10); that one's votes are marked, and
  *    are granted in spite of the leader.
+ *  - A member whose start is not announced (starts.c) neither votes nor campaigns.
  *  - Who is no member here may be one of a configuration that is still to come (4.1), or nobody: it
  *    is listened to only when there is no leader who would have told of it.
  */
 #include "coordinator/raft/raft.h"
 
 #include "base/mark.h"
+#include "base/planted.h"
 #include "coordinator/raft/raft_priv.h"
 
 #include "base/banned.h"
@@ -132,8 +134,10 @@ static void campaign(struct raft *raft, bool pre, bool transfer)
 
 void raft_election_tick(struct raft *raft)
 {
-    if (raft->now_ms >= raft->election_at_ms) {
+    if (raft->now_ms >= raft->election_at_ms && raft->announced) {
         campaign(raft, true /* pre */, false /* transfer */);
+    } else if (raft->now_ms >= raft->election_at_ms && raft->leader) {
+        raft_follow(raft, raft->term, 0 /* leader */);
     } else if (raft->now_ms >= raft->heartbeat_at_ms) {
         raft->heartbeat_at_ms = raft->now_ms + raft->heartbeat_ms;
         if (raft->role == RAFT_FOLLOWER)
@@ -214,8 +218,19 @@ bool raft_same_term(struct raft *raft, const struct raft_message *message)
 /* ---- the voter: also for candidates and as a member its own configuration does not name (4.1),
  * because that may be an old one ---- */
 
+/* It says nothing instead of no: who asks will ask again, and may be answered in a moment. */
+static bool may_vote(const struct raft *raft)
+{
+    if (raft->announced || LILIO_PLANTED("vote_before_announced"))
+        return true;
+    LILIO_MARK("raft/vote_asked_before_announced");
+    return false;
+}
+
 bool raft_on_pre_vote(struct raft *raft, const struct raft_message *message)
 {
+    if (!may_vote(raft))
+        return true;
     bool ok = message->term > raft->term && !hears_leader(raft) && up_to_date(raft, message);
     raft_push(raft, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY,
                                           .to = message->from,
@@ -226,6 +241,8 @@ bool raft_on_pre_vote(struct raft *raft, const struct raft_message *message)
 
 bool raft_on_vote(struct raft *raft, const struct raft_message *message)
 {
+    if (!may_vote(raft))
+        return true;
     if (message->term > raft->term) {
         if (hears_leader(raft) && !message->transfer) {
             LILIO_MARK("raft/vote_refused_for_leader");
@@ -274,7 +291,7 @@ void raft_leader_tick(struct raft *raft)
 
 static bool answers(const struct raft *raft, const struct raft_peer *peer)
 {
-    return raft->now_ms - peer->heard_ms < raft->election_ms;
+    return raft->now_ms - peer->heard_ms < raft->election_ms && !peer->uncounted;
 }
 
 struct raft_peer *raft_furthest(struct raft *raft)
@@ -320,7 +337,7 @@ void raft_transfer_check(struct raft *raft)
 bool raft_on_timeout_now(struct raft *raft, const struct raft_message *message)
 {
     if (message->term != raft->term || message->from != raft->leader ||
-        raft->role != RAFT_FOLLOWER || !raft_is_voter(raft)) {
+        raft->role != RAFT_FOLLOWER || !raft_is_voter(raft) || !raft->announced) {
         LILIO_MARK("raft/timeout_now_late");
         return true;
     }

@@ -1,5 +1,7 @@
 /* The follower's side of replication (Ongaro 3.5): compares what a leader sent with its own log,
- * and acknowledges what is both checked against this leader and durable, nothing else.
+ * and acknowledges what is both checked against this leader and durable, nothing else. As long as
+ * its start is not announced (starts.c) it follows all the same, and its answers say that they do
+ * not count.
  */
 #include "coordinator/raft/raft.h"
 
@@ -118,7 +120,8 @@ bool raft_on_append(struct raft *raft, const struct raft_message *message)
 {
     if (message->term < raft->term)
         return refuse_old_term(raft, message);
-    if ((message->term == raft->term && raft->role == RAFT_LEADER) || contradicts(raft, message))
+    if ((message->term == raft->term && raft->role == RAFT_LEADER) || contradicts(raft, message) ||
+        raft->failed)
         return false;
     raft_follow(raft, message->term, message->from);
     bool asked = message->sequence > raft->echo;

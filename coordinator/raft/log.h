@@ -2,7 +2,7 @@
  *
  *   DIR/log/<16 hex digits>.log   segments: zeroed ahead, written by aligned direct writes, used
  *                                 again under a new name
- *   DIR/vote                      term and vote, two copies, each in a block of its own
+ *   DIR/vote                      term, vote, starts: two copies, each in a block of its own
  *
  * The layout, its checksums and what each crash leaves behind: docs/formats/log.md.
  *
@@ -81,17 +81,15 @@ LILIO_MUST_USE enum lilio_err raft_log_write(struct raft_log *log, struct lilio_
 
 /* ---- the vote ---- */
 
-struct raft_vote {
-    uint64_t term, vote;
-};
-/* (0, 0) when it was never saved and create is set. Errors: NOT_FOUND, FOREIGN, CORRUPT (no copy
+/* Zeros when it was never saved and create is set. Errors: NOT_FOUND, FOREIGN, CORRUPT (no copy
  * verifies), IO. */
 LILIO_MUST_USE enum lilio_err raft_vote_load(struct base_disk *disk, struct base_uuid cluster_id,
                                              uint64_t member, bool create, struct raft_vote *ret,
                                              struct lilio_errinfo *info);
-/* Durable when it returns. Errors: IO, NO_SPACE: final for the process. */
+/* Durable when it returns; counts vote->saves, which has to be that of the last save or load.
+ * Errors: IO, NO_SPACE: final for the process. */
 LILIO_MUST_USE enum lilio_err raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                             uint64_t member, struct raft_vote vote,
+                                             uint64_t member, struct raft_vote *vote,
                                              struct lilio_errinfo *info);
 
 #endif

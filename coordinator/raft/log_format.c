@@ -10,7 +10,10 @@
  * The checksum covers bytes 0 .. covered-1 with itself as zeros. */
 enum {
     VERSION = 1,
+    VOTE_VERSION = 2,
     COVERED = 128,
+    VOTE_COVERED = 512,
+    VOTE_STARTS_AT = 120, /* 24 bytes each */
     AT_VERSION = 8,
     AT_COVERED = 10,
     AT_FLAGS = 12,
@@ -42,17 +45,20 @@ static void block_begin(uint8_t *block, const uint8_t magic[8])
 
 static void block_seal(uint8_t *block)
 {
-    base_le32_put(block + AT_CHECKSUM, block_checksum(block, COVERED));
+    size_t covered = base_le16_get(block + AT_COVERED);
+    base_le32_put(block + AT_CHECKSUM, block_checksum(block, covered));
 }
 
-static enum lilio_err block_check(const uint8_t *block, const uint8_t magic[8])
+static enum lilio_err block_check(const uint8_t *block, const uint8_t magic[8],
+                                  uint16_t newest_version)
 {
     size_t covered = base_le16_get(block + AT_COVERED);
     if (memcmp(block, magic, 8) != 0 || covered < COVERED || covered > LOG_BLOCK ||
         base_le32_get(block + AT_CHECKSUM) != block_checksum(block, covered))
         return LILIO_E_CORRUPT;
+    uint16_t version = base_le16_get(block + AT_VERSION);
     bool known =
-        base_le16_get(block + AT_VERSION) == VERSION && base_le32_get(block + AT_FLAGS) == 0;
+        version >= VERSION && version <= newest_version && base_le32_get(block + AT_FLAGS) == 0;
     return known ? LILIO_OK : LILIO_E_FORMAT;
 }
 
@@ -85,7 +91,7 @@ void log_header_encode(const struct log_header *header, uint8_t ret_block[LOG_BL
 
 enum lilio_err log_header_decode(const uint8_t block[LOG_BLOCK], struct log_header *ret)
 {
-    enum lilio_err err = block_check(block, HEADER_MAGIC);
+    enum lilio_err err = block_check(block, HEADER_MAGIC, VERSION);
     if (err)
         return err;
     const uint8_t *at = block + AT_FIELDS;
@@ -112,7 +118,7 @@ void log_mark_encode(const struct log_mark *mark, uint8_t ret_block[LOG_BLOCK])
 
 bool log_mark_decode(const uint8_t block[LOG_BLOCK], struct log_mark *ret)
 {
-    if (block_check(block, MARK_MAGIC))
+    if (block_check(block, MARK_MAGIC, VERSION))
         return false;
     *ret = (struct log_mark){
         .sequence = base_le64_get(block + AT_FIELDS),
@@ -122,25 +128,58 @@ bool log_mark_decode(const uint8_t block[LOG_BLOCK], struct log_mark *ret)
     return true;
 }
 
-void log_vote_encode(const struct log_owner *owner, struct raft_vote vote,
+/* 24 owner 24, 48 term, 56 vote, 64 saves, 72 start, 80 its id, 88 told 1, 89 count of starts 1, 96
+ * stale, 120 starts: member, start, id. */
+void log_vote_encode(const struct log_owner *owner, const struct raft_vote *vote,
                      uint8_t ret_block[LOG_BLOCK])
 {
     block_begin(ret_block, VOTE_MAGIC);
-    put_owner(ret_block + AT_FIELDS, owner);
-    base_le64_put(ret_block + AT_FIELDS + 24, vote.term);
-    base_le64_put(ret_block + AT_FIELDS + 32, vote.vote);
+    base_le16_put(ret_block + AT_VERSION, VOTE_VERSION);
+    base_le16_put(ret_block + AT_COVERED, VOTE_COVERED);
+    uint8_t *at = ret_block + AT_FIELDS;
+    put_owner(at, owner);
+    base_le64_put(at + 24, vote->term);
+    base_le64_put(at + 32, vote->vote);
+    base_le64_put(at + 40, vote->saves);
+    base_le64_put(at + 48, vote->start);
+    base_le64_put(at + 56, vote->start_id);
+    at[64] = vote->told;
+    at[65] = (uint8_t)vote->known_count;
+    base_le64_put(at + 72, vote->stale);
+    at = ret_block + VOTE_STARTS_AT;
+    for (size_t i = 0; i < vote->known_count; i++, at += 24) {
+        base_le64_put(at, vote->known[i].member);
+        base_le64_put(at + 8, vote->known[i].start);
+        base_le64_put(at + 16, vote->known[i].id);
+    }
     block_seal(ret_block);
 }
+_Static_assert(VOTE_STARTS_AT + RAFT_KNOWN_MAX * 24 <= VOTE_COVERED, "all starts are covered");
 
 enum lilio_err log_vote_decode(const uint8_t block[LOG_BLOCK], struct log_owner *ret_owner,
                                struct raft_vote *ret)
 {
-    enum lilio_err err = block_check(block, VOTE_MAGIC);
+    enum lilio_err err = block_check(block, VOTE_MAGIC, VOTE_VERSION);
     if (err)
         return err;
-    *ret_owner = get_owner(block + AT_FIELDS);
-    ret->term = base_le64_get(block + AT_FIELDS + 24);
-    ret->vote = base_le64_get(block + AT_FIELDS + 32);
+    const uint8_t *at = block + AT_FIELDS;
+    *ret_owner = get_owner(at);
+    *ret = (struct raft_vote){.term = base_le64_get(at + 24), .vote = base_le64_get(at + 32)};
+    if (base_le16_get(block + AT_VERSION) == VERSION)
+        return LILIO_OK;
+    if (base_le16_get(block + AT_COVERED) < VOTE_COVERED || at[65] > RAFT_KNOWN_MAX)
+        return LILIO_E_CORRUPT;
+    ret->saves = base_le64_get(at + 40);
+    ret->start = base_le64_get(at + 48);
+    ret->start_id = base_le64_get(at + 56);
+    ret->told = at[64];
+    ret->known_count = at[65];
+    ret->stale = base_le64_get(at + 72);
+    at = block + VOTE_STARTS_AT;
+    for (size_t i = 0; i < ret->known_count; i++, at += 24)
+        ret->known[i] = (struct proto_raft_start){.member = base_le64_get(at),
+                                                  .start = base_le64_get(at + 8),
+                                                  .id = base_le64_get(at + 16)};
     return LILIO_OK;
 }
 

@@ -56,9 +56,9 @@ LILIO_MUST_USE enum lilio_err log_header_decode(const uint8_t block[LOG_BLOCK],
                                                 struct log_header *ret);
 void log_mark_encode(const struct log_mark *mark, uint8_t ret_block[LOG_BLOCK]);
 bool log_mark_decode(const uint8_t block[LOG_BLOCK], struct log_mark *ret);
-void log_vote_encode(const struct log_owner *owner, struct raft_vote vote,
+void log_vote_encode(const struct log_owner *owner, const struct raft_vote *vote,
                      uint8_t ret_block[LOG_BLOCK]);
-/* Errors: as of the header. */
+/* Also version 1, which knew term and vote only. Errors: as of the header. */
 LILIO_MUST_USE enum lilio_err log_vote_decode(const uint8_t block[LOG_BLOCK],
                                               struct log_owner *ret_owner, struct raft_vote *ret);
 

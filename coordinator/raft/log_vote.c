@@ -2,9 +2,9 @@
  *
  * A save writes and syncs the first copy, then the second. So a crash leaves one whole copy at
  * least: the new one if the first sync succeeded, and one damaged block never takes a vote back
- * that was acknowledged, because both held it then. Of two copies that differ the later one counts
- * (a term only grows, and within a term a vote is only given, never changed). Loading brings both
- * copies to the same state before anybody relies on what was read.
+ * that was acknowledged, because both held it then. Of two copies that differ the one that was
+ * saved later counts. Loading brings both copies to the same state before anybody relies on what
+ * was read.
  */
 #include "coordinator/raft/log_format.h"
 
@@ -13,7 +13,7 @@
 #define NAME "vote"
 
 static enum lilio_err write_copies(struct base_file *file, const struct log_owner *owner,
-                                   struct raft_vote vote, int first_copy,
+                                   const struct raft_vote *vote, int first_copy,
                                    struct lilio_errinfo *info)
 {
     uint8_t block[LOG_BLOCK];
@@ -29,9 +29,13 @@ static enum lilio_err write_copies(struct base_file *file, const struct log_owne
     return LILIO_OK;
 }
 
-static bool later(struct raft_vote a, struct raft_vote b)
+/* Version 1 did not count its saves: a term only grows, and within a term a vote is only given,
+ * never changed. */
+static bool later(const struct raft_vote *a, const struct raft_vote *b)
 {
-    return a.term != b.term ? a.term > b.term : a.vote != 0 && b.vote == 0;
+    if (a->saves != b->saves)
+        return a->saves > b->saves;
+    return a->term != b->term ? a->term > b->term : a->vote != 0 && b->vote == 0;
 }
 
 /* The later of the copies that verify, and which one it is. */
@@ -56,7 +60,7 @@ static enum lilio_err read_copies(struct base_file *file, const struct log_owner
         if (!base_uuid_equal(writer.cluster_id, owner->cluster_id) ||
             writer.member != owner->member)
             return lilio_fail(info, LILIO_E_FOREIGN, "of another cluster or member");
-        if (found && !later(vote, *ret))
+        if (found && !later(&vote, ret))
             continue;
         *ret = vote;
         *ret_copy = i;
@@ -79,7 +83,7 @@ enum lilio_err raft_vote_load(struct base_disk *disk, struct base_uuid cluster_i
     if (err == LILIO_E_CORRUPT && create)
         err = LILIO_OK; /* a crash while it was made: nothing was ever saved */
     /* The copy that was read stays as it is until the other one is durable. */
-    err = err ? err : write_copies(file, &owner, vote, copy ? 0 : 1, info);
+    err = err ? err : write_copies(file, &owner, &vote, copy ? 0 : 1, info);
     err = err ? err : disk->ops->sync_dir(disk, "", info);
     if (!err)
         *ret = vote;
@@ -89,11 +93,12 @@ out:
 }
 
 enum lilio_err raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id, uint64_t member,
-                              struct raft_vote vote, struct lilio_errinfo *info)
+                              struct raft_vote *vote, struct lilio_errinfo *info)
 {
     const struct log_owner owner = {cluster_id, member};
     struct base_file *file = NULL;
     enum lilio_err err = disk->ops->open(disk, NAME, 0, &file, info);
+    vote->saves++;
     err = err ? err : write_copies(file, &owner, vote, 0, info);
     base_file_close(&file);
     return err ? lilio_prefix(info, err, NAME) : LILIO_OK;

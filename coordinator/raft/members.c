@@ -86,6 +86,9 @@ void raft_peers_rebuild(struct raft *raft)
     if (!target || !target->voter)
         raft->transfer_to = 0;
     raft->learn_due = true;
+    raft_strangers_forget(raft); /* some are known now */
+    if (raft->start)
+        raft_start_check(raft);
 }
 
 /* ---- configurations in the log ---- */
@@ -175,11 +178,11 @@ static enum lilio_err add_learner(struct proto_raft_config *config,
     return LILIO_OK;
 }
 
-/* A voter that lags would make the group wait for it (4.2.1). */
+/* A voter that lags, or may be an older copy, would make the group wait for it (4.2.1). */
 static bool caught_up(struct raft *raft, uint64_t id)
 {
     const struct raft_peer *peer = raft_peer_find(raft, id);
-    return peer && peer->mode == RAFT_MODE_REPLICATE &&
+    return peer && peer->mode == RAFT_MODE_REPLICATE && !peer->uncounted &&
            raft->now_ms - peer->heard_ms < raft->election_ms &&
            peer->match + RAFT_SEND_ENTRIES_MAX >= raft->commit;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mark.h"
+#include "base/planted.h"
 #include "coordinator/raft/raft_priv.h"
 
 #include "base/banned.h"
@@ -46,6 +47,7 @@ static enum lilio_err check_log(struct raft *raft, struct lilio_errinfo *info)
 enum lilio_err raft_new(const struct raft_options *options, struct raft **ret_raft,
                         struct lilio_errinfo *info)
 {
+    const struct raft_vote never = {0}, *saved = options->saved ? options->saved : &never;
     struct raft *raft = calloc(1, sizeof *raft);
     if (!raft)
         return lilio_fail(info, LILIO_E_NOMEM, "consensus");
@@ -55,8 +57,8 @@ enum lilio_err raft_new(const struct raft_options *options, struct raft **ret_ra
     raft->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : HEARTBEAT_MS;
     raft->random = options->seed;
     raft->now_ms = options->now_ms;
-    raft->term = raft->told_term = options->term;
-    raft->vote = options->vote;
+    raft->term = raft->told_term = saved->term;
+    raft->vote = saved->vote;
     raft->commit = raft->verified = raft->told_commit = options->commit;
     raft->role = raft->told_role = RAFT_FOLLOWER;
     raft->reads = calloc(RAFT_PENDING_MAX, sizeof *raft->reads);
@@ -72,7 +74,7 @@ enum lilio_err raft_new(const struct raft_options *options, struct raft **ret_ra
     if (!raft->id ||
         (config->members_count &&
          !raft_members_set(&raft->newest, config, options->config_index)) ||
-        options->config_index > options->commit || options->term >= NUMBER_MAX) {
+        options->config_index > options->commit || saved->term >= NUMBER_MAX) {
         err = lilio_fail(info, LILIO_E_INVALID, "not a configuration of consensus");
         goto out;
     }
@@ -83,6 +85,7 @@ enum lilio_err raft_new(const struct raft_options *options, struct raft **ret_ra
     raft_peers_rebuild(raft);
     raft->learn_due = false;
     raft_timer_reset(raft);
+    raft_start_begin(raft, saved);
     /* A reply from before a restart must not answer a batch of now: batches begin anywhere. */
     raft->batch = raft->batch_done = raft_draw(raft) >> 2;
     *ret_raft = raft;
@@ -110,6 +113,8 @@ void raft_push(struct raft *raft, struct raft_message message)
     if (raft->out_count == RAFT_OUT_MAX)
         return;
     message.from = raft->id;
+    message.uncounted = message.type == RAFT_APPEND_REPLY && !raft->announced &&
+                        !LILIO_PLANTED("ack_before_announced");
     if (!message.term)
         message.term = raft->term;
     raft->out[(raft->out_first + raft->out_count++) % RAFT_OUT_MAX] = message;
@@ -217,6 +222,7 @@ void raft_tick(struct raft *raft, uint64_t now_ms)
         for (size_t i = 0; i < raft->peer_count; i++)
             raft->peers[i].heard_ms += gap;
     }
+    raft_start_tick(raft);
     if (raft->role == RAFT_LEADER)
         raft_leader_tick(raft);
     else
@@ -230,7 +236,7 @@ uint32_t raft_wait_ms(const struct raft *raft)
     uint64_t at = raft->now_ms + raft->heartbeat_ms;
     if ((raft->role != RAFT_FOLLOWER || raft->read_count) && raft->heartbeat_at_ms < at)
         at = raft->heartbeat_at_ms;
-    if (raft->role != RAFT_LEADER && raft->election_at_ms < at)
+    if (raft->role != RAFT_LEADER && raft->announced && raft->election_at_ms < at)
         at = raft->election_at_ms;
     return at > raft->now_ms ? (uint32_t)(at - raft->now_ms) : 0;
 }
@@ -254,13 +260,24 @@ static bool entries_well_formed(struct raft *raft, const struct raft_message *me
     return true;
 }
 
+static bool term_believable(const struct raft *raft, const struct raft_message *message)
+{
+    if (message->type == RAFT_HELLO || message->type == RAFT_HELLO_REPLY)
+        return true; /* theirs says nothing */
+    return message->term && message->term < NUMBER_MAX &&
+           (message->term <= raft->term || message->term - raft->term <= TERM_STEP_MAX);
+}
+
 bool raft_receive(struct raft *raft, const struct raft_message *message)
 {
     if (raft->failed || message->to != raft->id || message->from == raft->id || !message->from ||
-        !message->term || message->term >= NUMBER_MAX ||
-        (message->term > raft->term && message->term - raft->term > TERM_STEP_MAX) ||
-        !entries_well_formed(raft, message) || (message->count && message->type != RAFT_APPEND) ||
-        !raft_listens_to(raft, message->from))
+        !term_believable(raft, message) || !entries_well_formed(raft, message) ||
+        (message->count && message->type != RAFT_APPEND))
+        return false;
+    bool listens = raft_listens_to(raft, message->from);
+    if ((listens || raft->announced) && message->type != RAFT_HELLO_REPLY)
+        raft_start_meet(raft, message->from);
+    if (!listens && message->type != RAFT_HELLO && message->type != RAFT_HELLO_REPLY)
         return false;
     switch ((enum raft_message_type)message->type) {
     case RAFT_PRE_VOTE: return raft_on_pre_vote(raft, message);
@@ -273,6 +290,8 @@ bool raft_receive(struct raft *raft, const struct raft_message *message)
     case RAFT_READ: return raft_on_read(raft, message);
     case RAFT_READ_REPLY: return raft_on_read_reply(raft, message);
     case RAFT_TIMEOUT_NOW: return raft_on_timeout_now(raft, message);
+    case RAFT_HELLO: return raft_on_hello(raft, message);
+    case RAFT_HELLO_REPLY: return raft_on_hello_reply(raft, message);
     }
     return false;
 }
@@ -367,9 +386,27 @@ static bool save_next(struct raft *raft, struct raft_action *ret)
     if (!raft->save_due)
         return false;
     raft->save_due = false;
+    raft->saving = (struct raft_vote){
+        .term = raft->term,
+        .vote = raft->vote,
+        .start = raft->start,
+        .start_id = raft->start_id,
+        .told = raft->told,
+        .stale = raft->stale,
+        .known_count = raft->known_count,
+    };
+    memcpy(raft->saving.known, raft->known, sizeof raft->known);
     ret->type = RAFT_DO_SAVE;
-    ret->term = raft->term;
-    ret->vote = raft->vote;
+    ret->save = &raft->saving;
+    return true;
+}
+
+static bool stop_next(struct raft *raft, struct raft_action *ret)
+{
+    if (!raft->stop_due)
+        return false;
+    raft->stop_due = false;
+    ret->type = RAFT_DO_STOP;
     return true;
 }
 
@@ -397,8 +434,9 @@ static bool learn_next(struct raft *raft, struct raft_action *ret)
 static bool role_next(struct raft *raft, struct raft_action *ret)
 {
     if (raft->role == raft->told_role && raft->term == raft->told_term &&
-        raft->leader == raft->told_leader)
+        raft->leader == raft->told_leader && raft->announced == raft->told_announced)
         return false;
+    raft->told_announced = raft->announced;
     raft->told_role = raft->role;
     raft->told_term = raft->term;
     raft->told_leader = raft->leader;
@@ -415,6 +453,8 @@ static bool send_next(struct raft *raft, struct raft_action *ret)
         raft->out_count--;
         return true;
     }
+    if (raft_hello_next(raft, &ret->message))
+        return true;
     switch (raft->role) {
     case RAFT_LEADER: raft_reads_round(raft); return raft_append_next(raft, &ret->message);
     case RAFT_CANDIDATE: return raft_vote_next(raft, &ret->message);
@@ -450,7 +490,8 @@ static bool action_next(struct raft *raft, struct raft_action *ret)
 {
     *ret = (struct raft_action){0};
     if (raft->failed)
-        return role_next(raft, ret) || raft_read_next(raft, ret);
+        return (raft->stop_due && save_next(raft, ret)) || stop_next(raft, ret) ||
+               role_next(raft, ret) || raft_read_next(raft, ret);
     return save_next(raft, ret) || append_next(raft, ret) || learn_next(raft, ret) ||
            role_next(raft, ret) || send_next(raft, ret) || commit_next(raft, ret) ||
            raft_read_next(raft, ret) || snapshot_next(raft, ret);
@@ -491,6 +532,11 @@ uint64_t raft_commit(const struct raft *raft)
 uint64_t raft_leader(const struct raft *raft)
 {
     return raft->leader;
+}
+
+bool raft_announced(const struct raft *raft)
+{
+    return raft->announced;
 }
 
 bool raft_ready(const struct raft *raft)

@@ -21,6 +21,7 @@
  *    a follower may be given an entry again that was replaced in between, so what was appended last
  *    wins, whatever its term (Raft's figure 8).
  *  - RAFT_DO_SEND may be lost, repeated, delayed, reordered.
+ *  - RAFT_DO_STOP is final, as raft_fail() is.
  *  - Nothing is applied beyond RAFT_DO_COMMIT's index. It never exceeds what is durable here, so
  *    the state machine is never ahead of its own log.
  *  - raft_tick() goes before other events that arrive at a later time: it alone moves the clock.
@@ -41,6 +42,7 @@ enum {
     RAFT_FLIGHT_MESSAGES_MAX = 8,  /* unacknowledged appends per member (pipelined) */
     RAFT_FLIGHT_BYTES_MAX = 8 << 20,
     RAFT_PENDING_MAX = 4096, /* reads that wait for their majority */
+    RAFT_KNOWN_MAX = 16,     /* starts of others that a member remembers */
 };
 
 /* ---- what goes through the log ---- */
@@ -76,6 +78,25 @@ struct raft_log_view {
  * back as another member. Members are voters or learners (replicated to, not counted). */
 enum raft_member_kind { RAFT_VOTER = 1, RAFT_LEARNER = 2 };
 
+/* ---- starts ---- */
+
+/* Each start of a member has a number, and random bits that tell it from the same number of a copy
+ * of its disk. The others remember the newest one; a member promises nothing (no vote, no
+ * acknowledgement) before a majority remembers its start. So a disk that went back to an older copy
+ * is found out before it is relied on (starts.c).
+ *
+ * What has to survive besides the log: saved together, given back at the next start. All zeros when
+ * it was never saved. */
+struct raft_vote {
+    uint64_t saves; /* counted by who writes it */
+    uint64_t term, vote;
+    uint64_t start, start_id; /* of this member; 0 = never started */
+    bool told;                /* others may remember it already */
+    uint64_t stale;           /* this is an older copy: the others remember this start; 0 = no */
+    struct proto_raft_start known[RAFT_KNOWN_MAX];
+    size_t known_count;
+};
+
 /* ---- messages ---- */
 
 enum raft_message_type {
@@ -89,18 +110,31 @@ enum raft_message_type {
     RAFT_READ_REPLY,  /* index: may be read once applied */
     RAFT_TIMEOUT_NOW, /* leadership transfer (section 3.10) */
     RAFT_SNAPSHOT,    /* what you miss is cut off here: pull my state */
+    RAFT_HELLO,       /* this is my start; remember it (once you gave me a cookie) */
+    RAFT_HELLO_REPLY, /* ok: nothing newer is known here */
 };
 struct raft_message {
     uint8_t type;
     uint64_t from, to, term;
-    uint64_t index;    /* APPEND: previous; VOTE: last; APPEND_REPLY: match, or where to probe */
+    /* APPEND: previous; VOTE: last; APPEND_REPLY: match, or where to probe; HELLO: number of the
+     * start; HELLO_REPLY: the one that is remembered here, 0 = none */
+    uint64_t index;
     uint64_t log_term; /* term at index */
-    uint64_t commit;   /* of a refused APPEND_REPLY: the index that was refused */
-    uint64_t sequence; /* of reads: echoed, so that a majority can be counted; of READ: its batch */
-    bool ok;           /* of replies */
-    bool transfer;     /* VOTE: asked for by the leader, so check-quorum does not refuse it */
+    /* Of a refused APPEND_REPLY: the index that was refused; HELLO_REPLY: a cookie, which comes
+     * back in the HELLO that is to be remembered (0 in one that only asks) */
+    uint64_t commit;
+    /* Of reads: echoed, so that a majority can be counted; of READ: its batch; HELLO: the start's
+     * random bits, echoed */
+    uint64_t sequence;
+    bool ok;        /* of replies */
+    bool transfer;  /* VOTE: asked for by the leader, so check-quorum does not refuse it */
+    bool uncounted; /* APPEND_REPLY: its start is not announced yet, so this promises nothing */
     const struct raft_entry *entries;
     size_t count;
+    const struct proto_raft_start *starts; /* HELLO_REPLY: what is remembered of all */
+    size_t start_count;
+    uint64_t config; /* HELLO_REPLY: index of the newest configuration there ... */
+    uint8_t voters;  /* ... and how many vote in it, whoever asked included */
 };
 
 /* ---- life ---- */
@@ -108,10 +142,10 @@ struct raft_message {
 struct raft;
 
 struct raft_options {
-    uint64_t id;              /* of this member */
-    struct raft_log_view log; /* borrowed for life */
-    uint64_t term, vote;      /* as saved last; vote 0 = none */
-    uint64_t commit;          /* known committed: the state machine's applied index */
+    uint64_t id;                   /* of this member */
+    struct raft_log_view log;      /* borrowed for life */
+    const struct raft_vote *saved; /* as saved last; NULL = never; borrowed during the call */
+    uint64_t commit;               /* known committed: the state machine's applied index */
     /* Newest configuration at or below `commit` (the state machine keeps it), and its index. The
      * core finds newer ones in the log itself, uncommitted until proven (B5). No members: this is
      * a new member that waits to be told. Borrowed during the call. */
@@ -119,7 +153,7 @@ struct raft_options {
     uint64_t config_index;
     uint32_t election_ms;  /* 0 = 300; each timeout is drawn from [election, 2 election) */
     uint32_t heartbeat_ms; /* 0 = 50 */
-    uint64_t seed;         /* of timeouts and read batches: another one after each start */
+    uint64_t seed; /* of timeouts, read batches and the start's id: another one at each start */
     uint64_t now_ms;
 };
 /* What the log holds now counts as durable. Errors: NOMEM, INVALID (a configuration that is none),
@@ -185,18 +219,19 @@ void raft_not_installed(struct raft *raft);
 /* ---- actions ---- */
 
 enum raft_action_type {
-    RAFT_DO_SAVE = 1, /* term, vote: durable, together */
+    RAFT_DO_SAVE = 1, /* save: durable, as a whole */
     RAFT_DO_APPEND,   /* entries; what the log holds from the first one's index on is replaced */
     RAFT_DO_SEND,     /* message */
     RAFT_DO_COMMIT,   /* everything up to index may be applied */
     RAFT_DO_READ,     /* token: ok = answer once index is applied; not ok = redirect or retry */
-    RAFT_DO_ROLE,     /* role, term or leader changed: ask below */
+    RAFT_DO_ROLE,     /* role, term, leader, or whether it is announced changed: ask below */
     RAFT_DO_SNAPSHOT, /* pull the state of member `from` */
     RAFT_DO_LEARN,    /* the configuration changed (appended, rolled back or installed) */
+    RAFT_DO_STOP,     /* this disk is an older copy of the member's, as was just saved: the end */
 };
 struct raft_action {
     enum raft_action_type type;
-    uint64_t term, vote;
+    const struct raft_vote *save;
     const struct raft_entry *entries;
     size_t count;
     struct raft_message message;
@@ -213,6 +248,8 @@ uint64_t raft_id(const struct raft *raft);
 uint64_t raft_term(const struct raft *raft);
 uint64_t raft_commit(const struct raft *raft);
 uint64_t raft_leader(const struct raft *raft); /* member id, 0 = not known */
+/* A majority remembers this start: votes and acknowledgements are given. */
+bool raft_announced(const struct raft *raft);
 /* Leader, and an entry of its own term is committed: it knows everything that was acknowledged. */
 bool raft_ready(const struct raft *raft);
 /* The newest configuration in the log, and whether it is committed. Borrowed until the next event.

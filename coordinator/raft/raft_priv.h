@@ -38,17 +38,31 @@ struct raft_flight {
     uint64_t last; /* index */
     size_t bytes;
 };
+/* What somebody says of this member's start (starts.c). */
+struct raft_witness {
+    bool hello_due, fresh, remembers;
+    uint64_t config; /* index of its newest configuration, and how many vote in it */
+    uint8_t voters;
+    uint64_t cookie; /* that it gave for this member's hello; 0 = none yet */
+};
+struct raft_stranger {
+    uint64_t id;
+    struct raft_witness witness;
+};
 struct raft_peer {
     uint64_t id;
     bool voter;
+    struct raft_witness witness;
     /* What a candidate knows of it. */
     bool ask_due, answered, granted;
     /* What a leader knows of it. */
     enum raft_mode mode;
-    uint64_t match; /* durable there, checked against this leader's log */
-    uint64_t next;  /* to be sent next */
-    uint64_t probe; /* PROBE: where agreement was asked for ... */
-    bool waiting;   /* ... and the answer is not here yet */
+    uint64_t match;   /* durable there, checked against this leader's log */
+    uint64_t next;    /* to be sent next */
+    uint64_t probe;   /* PROBE: where agreement was asked for ... */
+    bool waiting;     /* ... and the answer is not here yet */
+    bool uncounted;   /* says that its start is not announced: nothing of it counts until then */
+    uint64_t counted; /* like match, but acknowledged by a start that was announced */
     bool heartbeat_due;
     uint64_t sequence; /* of reads: highest echo */
     uint64_t heard_ms;
@@ -77,6 +91,20 @@ struct raft {
     /* Saved before anything that depends on it goes out. */
     uint64_t term, vote;
     bool save_due;
+
+    /* This start, and what others said of theirs. Saved likewise. */
+    uint64_t start, start_id, stale;
+    bool told; /* the others are being told to remember it */
+    struct proto_raft_start known[RAFT_KNOWN_MAX];
+    size_t known_count;
+    struct raft_vote saving;
+
+    bool announced, stop_due;
+    struct raft_stranger strangers[RAFT_MEMBERS_MAX]; /* until it is announced */
+    size_t stranger_count;
+    uint64_t cookie_seed;
+    uint64_t start_ms, hello_at_ms;
+    uint32_t hello_every_ms;
 
     enum raft_role role;
     bool pre;      /* candidate: still asking whether it may ask (9.6) */
@@ -118,7 +146,7 @@ struct raft {
     /* What the owner was told. */
     uint64_t told_commit, told_term, told_leader;
     enum raft_role told_role;
-    bool learn_due;
+    bool told_announced, learn_due;
 
     struct raft_message out[RAFT_OUT_MAX];
     size_t out_first, out_count;
@@ -169,6 +197,20 @@ bool raft_on_timeout_now(struct raft *raft, const struct raft_message *message);
  * none. */
 struct raft_peer *raft_furthest(struct raft *raft);
 void raft_transfer_check(struct raft *raft);
+
+/* ---- starts.c ---- */
+
+void raft_start_begin(struct raft *raft, const struct raft_vote *saved);
+/* After who counts, or what they say, changed. */
+void raft_start_check(struct raft *raft);
+void raft_start_tick(struct raft *raft);
+/* A message came from a member. One that is not in the newest configuration may be of a later one.
+ */
+void raft_start_meet(struct raft *raft, uint64_t member);
+void raft_strangers_forget(struct raft *raft);
+bool raft_hello_next(struct raft *raft, struct raft_message *ret);
+bool raft_on_hello(struct raft *raft, const struct raft_message *message);
+bool raft_on_hello_reply(struct raft *raft, const struct raft_message *message);
 
 /* ---- replication.c: the leader's side ---- */
 

@@ -51,8 +51,8 @@ static void probe_from(struct raft_peer *peer, uint64_t next)
 
 void raft_peer_start(struct raft *raft, struct raft_peer *peer)
 {
-    peer->match = peer->sequence = 0;
-    peer->heartbeat_due = false;
+    peer->match = peer->counted = peer->sequence = 0;
+    peer->heartbeat_due = peer->uncounted = false;
     peer->heard_ms = raft->now_ms;
     probe_from(peer, raft->last + 1);
 }
@@ -180,10 +180,7 @@ static void accepted(struct raft *raft, struct raft_peer *peer, uint64_t match)
         break;
     case RAFT_MODE_REPLICATE: break;
     }
-    if (!more)
-        return;
-    raft_commit_check(raft);
-    if (raft->role == RAFT_LEADER)
+    if (more)
         raft_transfer_check(raft);
 }
 
@@ -201,7 +198,7 @@ static void refused(struct raft *raft, struct raft_peer *peer, uint64_t refused,
     /* Asked for just what it acknowledged, and refused: it came back with an older copy of its
      * disk. It is not counted until it has it again, and asked by the next heartbeat. */
     if (refused == peer->match && peer->mode == RAFT_MODE_PROBE) {
-        peer->match = 0;
+        peer->match = peer->counted = 0;
         return;
     }
     if (hint >= refused)
@@ -230,14 +227,21 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
     if (message->ok && message->index > raft->last)
         return false;
     peer->heard_ms = raft->now_ms;
-    if (message->sequence > peer->sequence && message->sequence <= raft->round) {
+    peer->uncounted = message->uncounted;
+    if (message->sequence > peer->sequence && message->sequence <= raft->round &&
+        !message->uncounted) {
         peer->sequence = message->sequence;
         raft_reads_confirm(raft);
     }
+    /* An answer from before its crash may come late: it makes no later one count. */
+    if (message->ok && !message->uncounted && message->index > peer->counted)
+        peer->counted = message->index;
     if (message->ok)
         accepted(raft, peer, message->index);
     else
         refused(raft, peer, message->commit, message->index, message->log_term);
+    if (raft->role == RAFT_LEADER)
+        raft_commit_check(raft);
     return true;
 }
 
@@ -245,7 +249,7 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
 
 static uint64_t durable_at(const struct raft *raft, const struct raft_peer *peer)
 {
-    return peer->id == raft->id ? raft->persisted : peer->match;
+    return peer->id == raft->id ? raft->persisted : peer->uncounted ? 0 : peer->counted;
 }
 
 void raft_commit_check(struct raft *raft)

@@ -262,20 +262,50 @@ class Quorum(ClusterTest):
         wait_until(lambda: not self.members()[gone]["alive"], 10, "silence")
         c.run("coordinator", "replace", str(gone))
         self.all_live()
-        # An older copy of its disk under the same leader: it catches up, and counts again.
-        old = os.path.join(c.home, "old")
-        c.kill(f"coordinator.{gone}")
-        shutil.copytree(c.path(f"coordinator.{gone}"), old)
+
+    def older_copy(self, number):
+        """Puts an older copy of its folder in the place of a coordinator's, which is dead then."""
+        c = self.cluster
+        old = os.path.join(c.home, f"old.{number}")
+        c.kill(f"coordinator.{number}")
+        shutil.copytree(c.path(f"coordinator.{number}"), old)
         c.up()
         for i in range(20):
             c.put_bytes(b"x", f"load/{i}")
         self.all_live()
-        self.wipe(gone)
-        shutil.copytree(old, c.path(f"coordinator.{gone}"))
-        c.up()
+        self.wipe(number)
+        shutil.move(old, c.path(f"coordinator.{number}"))
+
+    def refused_as_older(self, number):
+        text = f"is an older copy of coordinator {number} "
+        self.assertIn(text, self.cluster.up(code=FAILURE).err)
+        self.assertIsNone(self.cluster.pid(f"coordinator.{number}"))
+        with open(self.cluster.path("log", f"coordinator.{number}.log")) as f:
+            self.assertIn(text, f.read())
+
+    def test_an_older_copy_of_a_disk_is_refused(self):
+        c = self.cluster
+        gone = (self.leader() + 1) % 3
+        self.older_copy(gone)
+        for _ in range(3):  # what it was told is remembered: it is refused before it talks to anybody
+            self.refused_as_older(gone)
+        c.put_bytes(b"meanwhile", "load/x")
+        c.run("coordinator", "replace", str(gone))
         self.all_live()
         c.kill(*(f"coordinator.{i}" for i in range(3) if i not in (gone, self.leader())))
         c.put_bytes(b"after", "load/x")
+        self.assertEqual(c.get_bytes("load/x"), b"after")
+
+    def test_an_older_copy_is_replaced_at_once(self):
+        """Nobody started it; `replace` finds out by itself that it cannot be used. The leader's, this time."""
+        c = self.cluster
+        gone = self.leader()
+        self.older_copy(gone)
+        c.run("coordinator", "replace", str(gone))
+        self.all_live()
+        c.down()
+        c.up()
+        self.assertEqual(c.get_bytes("load/7"), b"x")
 
     def test_adding_and_removing(self):
         c = self.cluster

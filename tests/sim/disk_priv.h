@@ -38,6 +38,11 @@ LILIO_MUST_USE enum lilio_err sim_kv_load(struct base_kv *kv, struct sim_disk *d
 /* kv.c */
 void sim_kv_process_died(struct sim_disk *disk, bool power_lost);
 void sim_kv_disk_gone(struct sim_disk *disk);
+/* The content of the stores in the folders of a disk; the folders themselves are the disk's. */
+struct sim_kv_copy;
+struct sim_kv_copy *sim_kv_copy_new(struct sim_disk *disk);
+void sim_kv_put_back(struct sim_disk *disk, const struct sim_kv_copy *copy);
+void sim_kv_copy_free(struct sim_kv_copy **copy);
 bool sim_kv_is_at(struct sim_disk *disk, const char *folder);
 
 #endif

@@ -37,6 +37,9 @@ struct sim_faults {
         struct sim_timer timer;
     } timers[40];
     struct sim_timer tick, turn;
+    struct sim_node *copied; /* whose disk was copied, in which life */
+    struct sim_disk_copy *copy;
+    unsigned copied_life;
     struct sim_node *deposed, *next; /* a leader that is cut off, and the one that came after it */
     uint64_t net_well_at;
     bool active, was_beyond;
@@ -469,6 +472,49 @@ static void lose_disk(struct sim_faults *f)
     ward(f, node)->dead_until = ward(f, node)->harm_until = disk_time(f);
 }
 
+static void forget_copy(struct sim_faults *f)
+{
+    sim_disk_copy_free(&f->copy);
+    f->copied = NULL;
+}
+
+static void copy_disk(struct sim_faults *f)
+{
+    struct sim_node *node = any_coordinator(f);
+    if (ward(f, node)->hurt)
+        return;
+    sim_node_kill(node);
+    f->copied = node;
+    f->copied_life = sim_node_life(node);
+    f->copy = sim_disk_copy_new(sim_node_disk(node));
+    goes_down(f, node);
+}
+
+/* The disk of a coordinator goes back to a copy. That is found out if the others remember a later
+ * start: all that are not lost themselves, because any of them may be away. */
+static void disk_goes_back(struct sim_faults *f)
+{
+    bool hurt[SIM_NODES_MAX] = {false};
+    if (f->swarm->coordinators == 1)
+        return;
+    if (f->copied && ward(f, f->copied)->hurt)
+        forget_copy(f); /* somebody else comes in its place */
+    if (!f->copied) {
+        copy_disk(f);
+        return;
+    }
+    struct sim_node *node = f->copied;
+    for (unsigned i = 0; i < f->swarm->coordinators; i++)
+        hurt[i] = ward(f, sim_coordinator(i))->hurt;
+    if (!sim_watch_start_remembered(sim_node_id(node), f->copied_life, hurt) || !harm(f, node))
+        return;
+    sim_node_kill(node);
+    sim_watch_older(sim_node_id(node));
+    sim_disk_put_back(sim_node_disk(node), f->copy);
+    forget_copy(f);
+    goes_down(f, node);
+}
+
 static void lose_coordinator(struct sim_faults *f)
 {
     struct sim_node *node = any_coordinator(f);
@@ -525,6 +571,7 @@ static const struct kind {
     K(misdirect_ms, misdirect),
     K(disk_replace_ms, lose_disk),
     K(coordinator_replace_ms, lose_coordinator),
+    K(disk_older_ms, disk_goes_back),
 #undef K
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -683,6 +730,7 @@ void sim_faults_free(struct sim_faults **faults)
     for (size_t i = 0; i < KINDS; i++)
         sim_timer_cancel(&(*faults)->timers[i].timer);
     sim_timer_cancel(&(*faults)->tick);
+    forget_copy(*faults);
     free(*faults);
     *faults = NULL;
 }

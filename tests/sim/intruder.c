@@ -24,8 +24,8 @@ static void send_noise(struct sim_stream *random, const char *endpoint)
 /* What would make the receiver follow, vote or step down, if it came from a member. */
 static struct proto_raft forged(struct sim_stream *random)
 {
-    static const uint8_t kinds[] = {RAFT_PRE_VOTE, RAFT_VOTE, RAFT_APPEND, RAFT_TIMEOUT_NOW,
-                                    RAFT_SNAPSHOT};
+    static const uint8_t kinds[] = {RAFT_PRE_VOTE, RAFT_VOTE,  RAFT_APPEND,     RAFT_TIMEOUT_NOW,
+                                    RAFT_SNAPSHOT, RAFT_HELLO, RAFT_HELLO_REPLY};
     struct proto_raft raft = {
         .cluster_id = sim_cluster_id(),
         .kind = kinds[sim_below(random, sizeof kinds)],

@@ -50,6 +50,14 @@ static struct store *store_of(const struct base_kv *kv)
     return NULL;
 }
 
+static struct store *store_at(struct sim_disk *disk, uint64_t folder)
+{
+    for (size_t i = 0; i < stores.count; i++)
+        if (stores.list[i].disk == disk && stores.list[i].folder == folder)
+            return &stores.list[i];
+    return NULL;
+}
+
 static void state_forget(struct store *store, size_t i)
 {
     base_kv_snapshot_free(&store->states[i]);
@@ -108,6 +116,62 @@ void sim_kv_disk_gone(struct sim_disk *disk)
     for (size_t i = 0; i < stores.count; i++)
         if (stores.list[i].disk == disk)
             stores.list[i].disk = NULL;
+}
+
+/* ---- copies ---- */
+
+/* A store that is gone from its disk keeps its place in the list, so it can come back. */
+struct sim_kv_copy {
+    struct kept {
+        char folder[64];
+        struct store *store;
+        struct base_kv_snapshot *state;
+    } list[8];
+    size_t count;
+};
+
+struct sim_kv_copy *sim_kv_copy_new(struct sim_disk *disk)
+{
+    struct base_disk *inner = sim_disk_inner(disk);
+    struct sim_kv_copy *copy = calloc(1, sizeof *copy);
+    const char *name;
+    SIM_ASSERT(copy);
+    for (size_t i = 0; (name = crash_disk_name(inner, i)); i++) {
+        struct kept *kept = &copy->list[copy->count];
+        struct store *store = store_at(disk, crash_disk_number(inner, name));
+        if (!store || !crash_disk_is_folder(inner, name))
+            continue;
+        SIM_ASSERT(copy->count < sizeof copy->list / sizeof *copy->list);
+        copy->count++;
+        kept->store = store;
+        enum lilio_err err = base_kv_snapshot_new(store->kv, &kept->state);
+        SIM_ASSERT(!err && strlen(name) < sizeof kept->folder);
+        memcpy(kept->folder, name, strlen(name) + 1);
+    }
+    return copy;
+}
+
+void sim_kv_put_back(struct sim_disk *disk, const struct sim_kv_copy *copy)
+{
+    for (size_t i = 0; i < copy->count; i++) {
+        const struct kept *kept = &copy->list[i];
+        struct store *store = kept->store;
+        store->disk = disk;
+        store->folder = crash_disk_number(sim_disk_inner(disk), kept->folder);
+        store->open = store->failed = false;
+        base_kv_memory_restore(store->kv, kept->state);
+        while (store->state_count > 0)
+            state_forget(store, 0);
+        (void)state_note(store);
+    }
+}
+
+void sim_kv_copy_free(struct sim_kv_copy **copy)
+{
+    for (size_t i = 0; *copy && i < (*copy)->count; i++)
+        base_kv_snapshot_free(&(*copy)->list[i].state);
+    free(*copy);
+    *copy = NULL;
 }
 
 /* ---- writing ---- */
@@ -191,14 +255,6 @@ static void sim_kv_free(struct base_kv *kv)
 }
 
 /* ---- opening ---- */
-
-static struct store *store_at(struct sim_disk *disk, uint64_t folder)
-{
-    for (size_t i = 0; i < stores.count; i++)
-        if (stores.list[i].disk == disk && stores.list[i].folder == folder)
-            return &stores.list[i];
-    return NULL;
-}
 
 bool sim_kv_is_at(struct sim_disk *disk, const char *folder)
 {

@@ -151,6 +151,7 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
     w->rebuild_percent = ONE_OF(s, 0, 50, 100, 100);
     w->verify_percent = ONE_OF(s, 5, 5, 5, 40);
     w->beyond = 0;
+    w->disk_older_ms = distance(s, 25, 2000, 15000);
 }
 
 /* Some runs forget orphans soon, the others only at their end. */

@@ -104,6 +104,7 @@
     X(disk_replace_ms, 0, 100000000)        /* an OSD's disk is lost */                        \
     X(freeze_percent, 0, 100)               /* of that while all clients stand still */        \
     X(coordinator_replace_ms, 0, 100000000) /* a coordinator's disk is lost */                 \
+    X(disk_older_ms, 0, 1000000)            /* coordinators: copied, or back to the copy */    \
     X(rebuild_percent, 0, 100)              /* of the hurt OSDs, before the faults end */      \
     X(rebuild_well_percent, 0, 100)         /* likewise of those that lack nothing */          \
     X(verify_percent, 0, 100)               /* of the operator's rounds, twice a second */     \

@@ -20,8 +20,10 @@ struct seat {
     struct coord_replica *replica;
     struct coord_home *home;
     uint64_t maps_at;
-    uint64_t counted; /* commit index of the leader when it was looked at last */
-    bool damaged;
+    uint64_t counted;       /* commit index of the leader when it was looked at last */
+    struct raft_vote saved; /* last, and in which life of the node */
+    unsigned saved_life;
+    bool damaged, older;
 };
 static struct seat seats[SIM_NODES_MAX];
 static struct check_raft *check;
@@ -183,7 +185,46 @@ void sim_watch_damaged(unsigned coordinator)
     seat_of(sim_coordinator(coordinator))->damaged = true;
 }
 
+void sim_watch_older(unsigned coordinator)
+{
+    seat_of(sim_coordinator(coordinator))->older = true;
+}
+
+static bool remembers(const struct seat *seat, const struct seat *other)
+{
+    for (size_t i = 0; i < seat->saved.known_count; i++)
+        if (seat->saved.known[i].member == other->member)
+            return seat->saved.known[i].id == other->saved.start_id;
+    return false;
+}
+
+bool sim_watch_start_remembered(unsigned coordinator, unsigned after_life, const bool *but)
+{
+    const struct seat *seat = seat_of(sim_coordinator(coordinator));
+    bool all = seat->saved_life > after_life;
+    for (unsigned i = 0; all && i < sim_cluster_options()->coordinator_count; i++)
+        all = i == coordinator || but[i] || remembers(seat_of(sim_coordinator(i)), seat);
+    return all;
+}
+
 /* ---- in between ---- */
+
+void __real_coord_peers_send(struct coord_peers *peers, const struct raft_message *message);
+void __wrap_coord_peers_send(struct coord_peers *peers, const struct raft_message *message);
+void __wrap_coord_peers_send(struct coord_peers *peers, const struct raft_message *message)
+{
+    static const bool promise[] = {
+        [RAFT_PRE_VOTE] = true,         [RAFT_PRE_VOTE_REPLY] = true, [RAFT_VOTE] = true,
+        [RAFT_VOTE_REPLY] = true,       [RAFT_APPEND] = true,         [RAFT_APPEND_REPLY] = true,
+        [RAFT_HELLO_REPLY + 1] = false,
+    };
+    bool no =
+        (message->type == RAFT_PRE_VOTE_REPLY || message->type == RAFT_VOTE_REPLY) && !message->ok;
+    if (check && seat_self()->older && promise[message->type] && !no && !message->uncounted)
+        sim_fail(SIM_WRONG, "%s is an older copy and makes a promise: message %u to %llx",
+                 sim_node_name(sim_node_self()), message->type, (unsigned long long)message->to);
+    __real_coord_peers_send(peers, message);
+}
 
 enum lilio_err __real_raft_log_open(const struct raft_log_options *options,
                                     struct raft_log **ret_log,
@@ -203,7 +244,7 @@ enum lilio_err __wrap_raft_log_open(const struct raft_log_options *options,
     if (err != LILIO_OK || !check)
         return err;
     if (seat->member != options->member)
-        seat->damaged = false;
+        seat->damaged = seat->older = false;
     seat->member = options->member;
     seat->replica = NULL;
     struct raft_log_view view = raft_log_view(*ret_log);
@@ -266,18 +307,22 @@ void __wrap_replica_read_decided(struct coord_replica *replica, uint64_t token, 
 }
 
 enum lilio_err __real_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info);
 enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info);
 enum lilio_err __wrap_raft_vote_save(struct base_disk *disk, struct base_uuid cluster_id,
-                                     uint64_t member, struct raft_vote vote,
+                                     uint64_t member, struct raft_vote *vote,
                                      struct lilio_errinfo *info)
 {
     enum lilio_err err = __real_raft_vote_save(disk, cluster_id, member, vote, info);
+    if (err == LILIO_OK) {
+        seat_self()->saved = *vote;
+        seat_self()->saved_life = sim_node_life(sim_node_self());
+    }
     if (err == LILIO_OK && check)
-        demand(check_raft_saved(check, member, vote.term, vote.vote));
+        demand(check_raft_saved(check, member, vote->term, vote->vote));
     return err;
 }
 

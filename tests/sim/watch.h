@@ -18,6 +18,10 @@ bool sim_watch_converged(void);
 uint64_t sim_watch_terms(void);
 /* This coordinator's disk was harmed: what it forgets is not held against it. */
 void sim_watch_damaged(unsigned coordinator);
+/* Its disk went back: it must not promise anything any more. */
+void sim_watch_older(unsigned coordinator);
+/* All others but these remember its newest start, which was in a later life of its node. */
+bool sim_watch_start_remembered(unsigned coordinator, unsigned after_life, const bool *but);
 
 /* Called when a leader has appended an entry of its own (members: a configuration) and before
  * anything of it is sent. */

@@ -356,6 +356,27 @@ static void vote_older_than_the_log_is_refused(void **unused)
     place_release(&place);
 }
 
+/* Others said so once; it does not take any of them to be refused the next time. */
+static void older_copy_is_refused(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    home.vote.start = 5;
+    home.vote.stale = 7;
+    assert_int_equal(
+        raft_vote_save(home.disk, home.cluster_id, home.member, &home.vote, &place.info), LILIO_OK);
+    coord_home_release(&home);
+    for (int init = 0; init < 2; init++) {
+        assert_int_equal(open_home(&place, init, &home), LILIO_E_FOREIGN);
+        assert_non_null(strstr(place.info.text, "(start 5 here, the others know of start 7)"));
+        assert_non_null(strstr(place.info.text, "lilio-ec coordinator replace"));
+    }
+    place_release(&place);
+}
+
 static void member_without_one_of_its_parts_is_refused(void **unused)
 {
     (void)unused;
@@ -535,6 +556,7 @@ int main(void)
         cmocka_unit_test(maps_behind_a_gap_are_refused),
         cmocka_unit_test(maps_of_another_history_are_refused),
         cmocka_unit_test(vote_older_than_the_log_is_refused),
+        cmocka_unit_test(older_copy_is_refused),
         cmocka_unit_test(member_without_one_of_its_parts_is_refused),
         cmocka_unit_test(empty_directory_is_no_empty_cluster),
         cmocka_unit_test(half_made_maps_are_finished_by_init_only),

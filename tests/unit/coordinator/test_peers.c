@@ -208,7 +208,10 @@ static void malformed_messages_are_refused(void **unused)
     expect_refused(&pair, &wire, 1); /* bytes, and no entry they belong to */
     wire.kind = 0;
     expect_refused(&pair, &wire, 0);
-    wire.kind = RAFT_SNAPSHOT + 1;
+    wire.kind = RAFT_HELLO_REPLY + 1;
+    expect_refused(&pair, &wire, 0);
+    struct proto_raft_start starts[RAFT_KNOWN_MAX] = {{.member = 3, .start = 4, .id = 5}};
+    wire = good(), wire.starts = starts, wire.starts_count = 1; /* of a VOTE */
     expect_refused(&pair, &wire, 0);
     wire = good(), wire.entries = heads, wire.entries_count = 2; /* of a VOTE */
     expect_refused(&pair, &wire, 30);
@@ -229,6 +232,12 @@ static void malformed_messages_are_refused(void **unused)
     send_as_stranger(&pair, &wire, payload, sizeof payload);
     assert_int_equal(take(&pair), COORD_PEERS_MESSAGE);
     assert_int_equal(pair.got.count, 2);
+    wire = good(), wire.kind = RAFT_HELLO_REPLY;
+    wire.starts = starts, wire.starts_count = RAFT_KNOWN_MAX;
+    send_as_stranger(&pair, &wire, NULL, 0);
+    assert_int_equal(take(&pair), COORD_PEERS_MESSAGE);
+    assert_int_equal(pair.got.start_count, RAFT_KNOWN_MAX);
+    assert_int_equal(pair.got.starts[0].id, 5);
     pair_release(&pair);
 }
 

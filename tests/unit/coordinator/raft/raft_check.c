@@ -41,13 +41,22 @@ void net_check_append(struct net_node *node, const struct net_entry *entry, bool
 
 void net_check_send(struct net_node *node, const struct raft_message *m)
 {
+    const struct raft_vote *saved = &node->saved;
     /* What is only asked, or answered to such a question, names a term nobody took yet (9.6). */
     bool asked = m->type == RAFT_PRE_VOTE || (m->type == RAFT_PRE_VOTE_REPLY && m->ok);
-    if (m->term > node->term && !asked)
+    if (m->term > saved->term && !asked)
         net_violate(node->net, "%lu sends in term %lu, saved is %lu", node->id, m->term,
-                    node->term);
-    if (m->type == RAFT_VOTE_REPLY && m->ok && (m->term != node->term || m->to != node->vote))
+                    saved->term);
+    if (m->type == RAFT_VOTE_REPLY && m->ok && (m->term != saved->term || m->to != saved->vote))
         net_violate(node->net, "%lu sends a vote that is not saved", node->id);
+    if (m->type == RAFT_HELLO &&
+        (m->index != saved->start || m->sequence != saved->start_id || (m->commit && !saved->told)))
+        net_violate(node->net, "%lu sends a start that is not saved", node->id);
+    bool promises = ((m->type == RAFT_VOTE_REPLY || m->type == RAFT_PRE_VOTE_REPLY) && m->ok) ||
+                    m->type == RAFT_VOTE || m->type == RAFT_PRE_VOTE || m->type == RAFT_APPEND ||
+                    (m->type == RAFT_APPEND_REPLY && !m->uncounted);
+    if (promises && (node->older || !saved->told))
+        net_violate(node->net, "%lu makes a promise before its start is known", node->id);
     if (m->count > RAFT_SEND_ENTRIES_MAX || m->from != node->id || !m->to || m->to == node->id ||
         m->to > NET_NODES_MAX)
         net_violate(node->net, "%lu sends nonsense", node->id);

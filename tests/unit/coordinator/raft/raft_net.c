@@ -191,6 +191,9 @@ static void post(struct net *net, const struct raft_message *m, uint64_t at_ms)
     *message = (struct net_message){.at_ms = at_ms, .m = *m};
     message->entries = (struct raft_entry *)(message + 1);
     message->m.entries = message->entries;
+    if (m->start_count)
+        memcpy(message->starts, m->starts, m->start_count * sizeof *m->starts);
+    message->m.starts = message->starts;
     uint8_t *data = (uint8_t *)(message->entries + m->count);
     for (size_t i = 0; i < m->count; i++) {
         message->entries[i] = m->entries[i];
@@ -266,11 +269,11 @@ static void carry_out(struct net_node *node, const struct raft_action *action)
 {
     switch (action->type) {
     case RAFT_DO_SAVE:
-        if (action->term < node->term ||
-            (action->term == node->term && node->vote && node->vote != action->vote))
-            net_violate(node->net, "%lu votes twice in term %lu", node->id, node->term);
-        node->term = action->term;
-        node->vote = action->vote;
+        if (action->save->term < node->saved.term ||
+            (action->save->term == node->saved.term && node->saved.vote &&
+             node->saved.vote != action->save->vote))
+            net_violate(node->net, "%lu votes twice in term %lu", node->id, node->saved.term);
+        node->saved = *action->save;
         break;
     case RAFT_DO_APPEND: append(node, action->entries, action->count); break;
     case RAFT_DO_SEND: send(node, &action->message); break;
@@ -279,6 +282,11 @@ static void carry_out(struct net_node *node, const struct raft_action *action)
     case RAFT_DO_ROLE: break;
     case RAFT_DO_SNAPSHOT: start_pull(node, action->from); break;
     case RAFT_DO_LEARN: node->learns++; break;
+    case RAFT_DO_STOP:
+        if (!node->older)
+            net_violate(node->net, "%lu stops, and is no older copy", node->id);
+        node->stopped = true;
+        break;
     }
 }
 
@@ -288,7 +296,9 @@ static void drain(struct net_node *node)
     for (;;) {
         while (node->up && raft_action_next(node->raft, &action)) {
             carry_out(node, &action);
-            if (node->crash_in && --node->crash_in == 0)
+            if (action.type == RAFT_DO_STOP)
+                net_crash(node, 0);
+            else if (node->crash_in && --node->crash_in == 0)
                 net_crash(node, net_random(node->net, node->waiting.count + 1));
         }
         if (!node->up || node->net->lazy_disk || !node->waiting.count)
@@ -338,8 +348,7 @@ static void boot(struct net_node *node)
     struct raft_options options = {
         .id = node->id,
         .log = {view_first, view_last, view_term, view_read, node},
-        .term = node->term,
-        .vote = node->vote,
+        .saved = &node->saved,
         .commit = node->state.applied,
         .config = &config,
         .config_index = node->state.config_index,
@@ -372,6 +381,45 @@ void net_restart(struct net_node *node)
 {
     net_crash(node, 0);
     boot(node);
+}
+
+void net_announce(struct net_node *node)
+{
+    const struct proto_raft_config *config = raft_config(node->raft, NULL, NULL);
+    drain(node);
+    for (int round = 0; round < 2 && !raft_announced(node->raft); round++)
+        for (size_t i = 0; i < config->members_count; i++)
+            if (config->members[i].id != node->id)
+                assert_true(
+                    net_receive(node, (struct raft_message){.type = RAFT_HELLO_REPLY,
+                                                            .from = config->members[i].id,
+                                                            .index = round ? node->saved.start : 0,
+                                                            .commit = 1,
+                                                            .sequence = node->saved.start_id,
+                                                            .ok = true}));
+    assert_true(raft_announced(node->raft));
+}
+
+void net_copy_make(const struct net_node *node, struct net_copy *ret)
+{
+    ret->saved = node->saved;
+    ret->flushed = node->flushed;
+    copy(&ret->disk, &node->disk);
+}
+
+void net_copy_put_back(struct net_node *node, const struct net_copy *from)
+{
+    assert_false(node->up);
+    node->saved = from->saved;
+    node->flushed = from->flushed;
+    copy(&node->disk, &from->disk);
+    node->older = true;
+}
+
+void net_copy_free(struct net_copy *copy)
+{
+    free(copy->disk.entries);
+    *copy = (struct net_copy){0};
 }
 
 void net_start_blank(struct net *net, uint64_t id)
@@ -421,6 +469,7 @@ void net_start(struct net *net, size_t voters, uint64_t seed)
         }
     }
     base_buffer_release(&packed);
+    net_step(net, 1);
 }
 
 void net_stop(struct net *net)

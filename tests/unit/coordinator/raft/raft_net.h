@@ -50,7 +50,7 @@ struct net_node {
     bool started, up;
     struct raft *raft;
     /* What a crash leaves. */
-    uint64_t term, vote;
+    struct raft_vote saved;
     struct net_log disk;
     struct net_state flushed;
     /* What a crash takes. */
@@ -61,6 +61,8 @@ struct net_node {
     uint64_t paused_until_ms;
     unsigned crash_in; /* actions until it crashes; 0 = does not */
     uint64_t checked_commit, leader_term;
+    bool older;               /* its disk went back: it must not promise anything any more */
+    bool stopped;             /* it was told so */
     enum lilio_err log_error; /* what the log answers to a read, if not OK */
     unsigned appends, sends, learns;
 };
@@ -69,6 +71,7 @@ struct net_message {
     uint64_t at_ms;
     struct raft_message m;
     struct raft_entry *entries;
+    struct proto_raft_start starts[RAFT_KNOWN_MAX];
 };
 struct net_read {
     uint64_t committed; /* when it was asked */
@@ -108,7 +111,7 @@ struct net {
     char violation[256];
 };
 
-/* The first `voters` nodes are members from the start and run. */
+/* The first `voters` nodes are members from the start, run, and know of each other's start. */
 void net_start(struct net *net, size_t voters, uint64_t seed);
 void net_stop(struct net *net);
 uint64_t net_random(struct net *net, uint64_t below);
@@ -126,6 +129,18 @@ void net_persist(struct net_node *node, size_t count);
 /* `kept`: how many waiting entries reached the disk all the same. */
 void net_crash(struct net_node *node, size_t kept);
 void net_restart(struct net_node *node);
+/* The test says for the other members that its start is remembered, if it may promise nothing yet.
+ */
+void net_announce(struct net_node *node);
+/* What a crash leaves, as a copy, and a node that is down goes back to it. */
+struct net_copy {
+    struct raft_vote saved;
+    struct net_log disk;
+    struct net_state flushed;
+};
+void net_copy_make(const struct net_node *node, struct net_copy *ret);
+void net_copy_put_back(struct net_node *node, const struct net_copy *copy);
+void net_copy_free(struct net_copy *copy);
 /* As a member that waits to be told. */
 void net_start_blank(struct net *net, uint64_t id);
 void net_flush(struct net_node *node);

@@ -59,8 +59,8 @@ static void one_voter_leads_at_once(void **unused)
     for (int i = 0; i < 700 && raft_role(node->raft) != RAFT_LEADER; i++)
         net_step(&net, 1);
     assert_int_equal(raft_role(node->raft), RAFT_LEADER);
-    assert_int_equal(node->term, 1);
-    assert_int_equal(node->vote, 1);
+    assert_int_equal(node->saved.term, 1);
+    assert_int_equal(node->saved.vote, 1);
     assert_int_equal(raft_commit(node->raft), 0);
     assert_false(raft_ready(node->raft));
     size_t early = net_read(node);
@@ -171,8 +171,8 @@ static void a_follower_of_a_leader_refuses_votes(void **unused)
     assert_true(net_receive(node, vote));
     assert_true(net_take(&net, RAFT_VOTE_REPLY, 1, 3, &m));
     assert_true(m.ok);
-    assert_int_equal(node->term, 9);
-    assert_int_equal(node->vote, 3);
+    assert_int_equal(node->saved.term, 9);
+    assert_int_equal(node->saved.vote, 3);
 }
 
 /* It may be a member of a configuration that is still to come, so it is heard without a leader. */
@@ -222,6 +222,7 @@ static void a_vote_is_given_once_and_survives(void **unused)
     assert_true(net_take(&net, RAFT_VOTE_REPLY, 1, 2, &m));
     assert_true(m.ok);
     net_restart(node);
+    net_announce(node);
     vote.from = 3;
     assert_true(net_receive(node, vote));
     assert_true(net_take(&net, RAFT_VOTE_REPLY, 1, 3, &m));

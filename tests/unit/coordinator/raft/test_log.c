@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "codec/codec.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/crash_disk.h"
 
@@ -539,6 +540,34 @@ static void test_two_threads(void **state)
 
 /* ---- the vote ---- */
 
+static bool same_vote(const struct raft_vote *a, const struct raft_vote *b)
+{
+    bool same = a->term == b->term && a->vote == b->vote && a->start == b->start &&
+                a->start_id == b->start_id && a->told == b->told && a->stale == b->stale &&
+                a->known_count == b->known_count;
+    for (size_t i = 0; same && i < a->known_count; i++)
+        same = a->known[i].member == b->known[i].member && a->known[i].start == b->known[i].start &&
+               a->known[i].id == b->known[i].id;
+    return same;
+}
+
+/* Some change of what is saved; also one that keeps the term. */
+static void draw_vote(struct base_random *random, struct raft_vote *vote)
+{
+    if (base_random_u64(random) % 2)
+        vote->term++;
+    vote->vote = base_random_u64(random) % 3;
+    vote->start += base_random_u64(random) % 2;
+    vote->start_id = base_random_u64(random);
+    vote->told = base_random_u64(random) % 2;
+    vote->stale = base_random_u64(random) % 4;
+    vote->known_count = base_random_u64(random) % (RAFT_KNOWN_MAX + 1);
+    for (size_t i = 0; i < vote->known_count; i++)
+        vote->known[i] = (struct proto_raft_start){.member = base_random_u64(random),
+                                                   .start = base_random_u64(random),
+                                                   .id = base_random_u64(random)};
+}
+
 static void test_vote(void **state)
 {
     (void)state;
@@ -555,20 +584,19 @@ static void test_vote(void **state)
             enum lilio_err err = raft_vote_load(disk, cluster, 7, !made, &got, NULL);
             if (!err) {
                 made = true;
-                bool is_safe = got.term == safe.term && got.vote == safe.vote;
-                bool is_next = got.term == next.term && got.vote == next.vote;
-                assert_true(is_safe || is_next);
+                assert_true(same_vote(&got, &safe) || same_vote(&got, &next));
                 safe = next = got;
             }
             while (!err) {
-                next = (struct raft_vote){safe.term + 1, base_random_u64(&random) % 3};
-                err = raft_vote_save(disk, cluster, 7, next, NULL);
+                next = safe;
+                draw_vote(&random, &next);
+                err = raft_vote_save(disk, cluster, 7, &next, NULL);
                 if (!err)
                     safe = next;
             }
             crash_disk_power_off(disk);
             crash_disk_power_on(disk);
-            if (made && base_random_u64(&random) % 4 == 0 && next.term == safe.term)
+            if (made && base_random_u64(&random) % 4 == 0 && same_vote(&next, &safe))
                 (void)!crash_disk_flip(disk, "vote", base_random_u64(&random) % 8192, 1);
         }
         base_disk_free(&disk);
@@ -579,10 +607,10 @@ static void test_damaged_vote(void **state)
 {
     (void)state;
     struct base_disk *disk;
-    struct raft_vote got;
+    struct raft_vote got, vote = {.term = 5, .vote = 3};
     assert_int_equal(crash_disk_new(1, &disk), LILIO_OK);
     assert_int_equal(raft_vote_load(disk, cluster, 7, true, &got, NULL), LILIO_OK);
-    assert_int_equal(raft_vote_save(disk, cluster, 7, (struct raft_vote){5, 3}, NULL), LILIO_OK);
+    assert_int_equal(raft_vote_save(disk, cluster, 7, &vote, NULL), LILIO_OK);
     for (uint64_t copy = 0; copy < 2; copy++) { /* each heals the other */
         assert_true(crash_disk_flip(disk, "vote", copy * 4096 + 48, 1));
         assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
@@ -591,8 +619,94 @@ static void test_damaged_vote(void **state)
     }
     assert_int_equal(raft_vote_load(disk, cluster, 8, false, &got, NULL), LILIO_E_FOREIGN);
     assert_true(crash_disk_flip(disk, "vote", 48, 1));
-    assert_true(crash_disk_flip(disk, "vote", 4096 + 48, 1));
+    assert_true(crash_disk_flip(disk, "vote", 4096 + 300, 1));
     assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_E_CORRUPT);
+    base_disk_free(&disk);
+}
+
+static void write_block(struct base_disk *disk, uint8_t *block, uint64_t copy, size_t covered)
+{
+    static const uint8_t zeros[4];
+    struct base_file *file;
+    base_le16_put(block + 10, (uint16_t)covered);
+    uint32_t crc = codec_crc32c(codec_crc32c(0, block, 16), zeros, 4);
+    base_le32_put(block + 16, codec_crc32c(crc, block + 20, covered - 20));
+    assert_int_equal(disk->ops->open(disk, "vote", BASE_OPEN_CREATE, &file, NULL), LILIO_OK);
+    assert_int_equal(file->ops->write(file, &(struct iovec){block, 4096}, 1, copy * 4096, NULL),
+                     LILIO_OK);
+    base_file_close(&file);
+}
+
+static void read_block(struct base_disk *disk, uint8_t *block)
+{
+    struct base_file *file;
+    size_t size;
+    assert_int_equal(disk->ops->open(disk, "vote", BASE_OPEN_READ_ONLY, &file, NULL), LILIO_OK);
+    assert_int_equal(file->ops->read(file, block, 4096, 0, &size, NULL), LILIO_OK);
+    base_file_close(&file);
+}
+
+/* A write that the disk lost, of either copy, does not bring back what was saved before. */
+static void test_lost_write_of_vote(void **state)
+{
+    (void)state;
+    struct base_disk *disk;
+    struct raft_vote got, vote = {.term = 5, .vote = 3, .start = 4};
+    uint8_t before[4096];
+    assert_int_equal(crash_disk_new(1, &disk), LILIO_OK);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, true, &got, NULL), LILIO_OK);
+    for (uint64_t copy = 0; copy < 2; copy++) {
+        assert_int_equal(raft_vote_save(disk, cluster, 7, &vote, NULL), LILIO_OK);
+        read_block(disk, before);
+        vote.start++;
+        assert_int_equal(raft_vote_save(disk, cluster, 7, &vote, NULL), LILIO_OK);
+        write_block(disk, before, copy, 512);
+        assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
+        assert_int_equal(got.start, vote.start);
+    }
+    base_disk_free(&disk);
+}
+
+/* Version 1 knew term and vote. What is none of ours is refused although its checksum holds. */
+static void test_versions_of_vote(void **state)
+{
+    (void)state;
+    struct base_disk *disk;
+    struct raft_vote got;
+    uint8_t old[4096] = "LILIORVT", new[4096];
+    assert_int_equal(crash_disk_new(1, &disk), LILIO_OK);
+    base_le16_put(old + 8, 1);
+    memcpy(old + 24, cluster.bytes, 16);
+    base_le64_put(old + 40, 7);
+    base_le64_put(old + 48, 5);
+    write_block(disk, old, 0, 128);
+    base_le64_put(old + 56, 3); /* the vote, given later */
+    write_block(disk, old, 1, 128);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
+    assert_true(same_vote(&got, &(struct raft_vote){.term = 5, .vote = 3}));
+    got.start = 1;
+    got.told = true;
+    got.known_count = 1;
+    got.known[0] = (struct proto_raft_start){.member = 8, .start = 9, .id = 10};
+    struct raft_vote saved = got;
+    assert_int_equal(raft_vote_save(disk, cluster, 7, &saved, NULL), LILIO_OK);
+    /* A crash between the copies, as an earlier program left the second one. */
+    write_block(disk, old, 1, 128);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_OK);
+    assert_true(same_vote(&got, &saved));
+
+    read_block(disk, new);
+    new[89] = RAFT_KNOWN_MAX + 1; /* more starts than there is room for */
+    write_block(disk, new, 0, 512);
+    write_block(disk, new, 1, 512);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_E_CORRUPT);
+    new[89] = 1;
+    write_block(disk, new, 0, 128); /* fields that no checksum covers */
+    write_block(disk, new, 1, 128);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_E_CORRUPT);
+    new[8] = 3;
+    write_block(disk, new, 0, 512);
+    assert_int_equal(raft_vote_load(disk, cluster, 7, false, &got, NULL), LILIO_E_FORMAT);
     base_disk_free(&disk);
 }
 
@@ -608,6 +722,8 @@ int main(void)
         cmocka_unit_test(test_two_threads),
         cmocka_unit_test(test_vote),
         cmocka_unit_test(test_damaged_vote),
+        cmocka_unit_test(test_lost_write_of_vote),
+        cmocka_unit_test(test_versions_of_vote),
         cmocka_unit_test(test_every_point),
         cmocka_unit_test(test_crashes),
     };

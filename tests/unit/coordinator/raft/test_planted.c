@@ -44,6 +44,8 @@ int main(void)
         PLANTED("ack_before_sync"),
         PLANTED("stale_read_deposed"),
         PLANTED("config_kept_after_truncation"),
+        PLANTED("vote_before_announced"),
+        PLANTED("ack_before_announced"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

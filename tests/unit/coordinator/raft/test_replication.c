@@ -411,7 +411,7 @@ static void a_leader_that_crashes_does_not_reuse_an_index(void **unused)
     net.lazy_disk = false;
     net_restart(node);
     assert_int_equal(net_log_last(&node->log), before);
-    uint64_t term = node->term, leader = net_elect(&net);
+    uint64_t term = node->saved.term, leader = net_elect(&net);
     assert_true(raft_term(net_node(&net, leader)->raft) > term);
     assert_int_not_equal(leader, old);
     net_run(&net, 500);
