@@ -104,7 +104,8 @@ enum lilio_err log_header_decode(const uint8_t block[LOG_BLOCK], struct log_head
         .base_term = base_le64_get(at + 48),
         .number = base_le64_get(at + 64),
     };
-    return ret->base_index == UINT64_MAX ? LILIO_E_CORRUPT : LILIO_OK; /* nothing can follow it */
+    bool is_last = ret->base_index == UINT64_MAX || ret->number == LOG_NUMBER_END;
+    return is_last ? LILIO_E_CORRUPT : LILIO_OK; /* nothing can follow it */
 }
 
 void log_mark_encode(const struct log_mark *mark, uint8_t ret_block[LOG_BLOCK])
@@ -237,7 +238,8 @@ enum lilio_err log_batch_decode(const uint8_t bytes[LOG_BATCH_HEADER], uint64_t 
     };
     bool bounded = ret->count > 0 && ret->first > 0 && ret->length <= LOG_BATCH_MAX &&
                    ret->count <= ret->length / LOG_ENTRY_HEADER &&
-                   ret->first <= UINT64_MAX - ret->count;
+                   ret->first <= UINT64_MAX - ret->count && ret->number > 0 &&
+                   ret->number < LOG_NUMBER_END;
     return bounded ? LILIO_OK : LILIO_E_CORRUPT;
 }
 

@@ -20,6 +20,8 @@ enum {
     LOG_VOTE_COPIES = 2,                            /* blocks 0 and 1 of the vote */
 };
 
+#define LOG_NUMBER_END UINT64_MAX /* numbers of batches are less; only a forged file comes near */
+
 /* Whose it is. */
 struct log_owner {
     struct base_uuid cluster_id;

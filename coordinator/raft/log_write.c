@@ -48,6 +48,8 @@ enum lilio_err log_write_batch(struct raft_log *log, struct log_batch_header *he
     uint64_t size = log_batch_size(header->length);
     struct log_segment *segment = active_of(log);
     enum lilio_err err = LILIO_OK;
+    if (header->number == LOG_NUMBER_END)
+        return lilio_fail(info, LILIO_E_TOO_BIG, "the numbers of batches are used up");
     if (segment->end > LOG_DATA_AT && segment->end + size > log->segment_bytes) {
         err = next_segment(log, info);
         segment = active_of(log);
