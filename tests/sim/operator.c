@@ -141,26 +141,39 @@ static void verify_all(struct sim_stream *random)
 /* Each one as it was when it last was a member. */
 static struct lilio_coordinator last_seen[SIM_NODES_MAX];
 
-/* *ret_gone (NULL: nobody asks): the others say that it is no member. */
-static bool find_member(unsigned i, struct lilio_coordinator *ret, bool *ret_gone)
+/* What the leader says of coordinator i: who came last, and who was there before (0 = nobody). */
+struct seat {
+    bool taken;
+    struct lilio_coordinator last;
+    uint64_t before;
+};
+
+/* False: no leader says. A follower's list may be an old one. */
+static bool find_seat(unsigned i, struct seat *ret)
 {
     struct lilio_status status = {0};
     struct lilio_errinfo info = {0};
+    bool led = false;
+    *ret = (struct seat){0};
     if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
         return false;
-    bool found = false;
-    for (size_t n = 0; n < status.coordinator_count; n++)
-        if (status.coordinators[n].id == i && status.coordinators[n].member &&
-            (!found || status.coordinators[n].member > ret->member)) {
-            *ret = status.coordinators[n];
-            found = true;
+    for (size_t n = 0; n < status.coordinator_count; n++) {
+        const struct lilio_coordinator *one = &status.coordinators[n];
+        led |= strcmp(one->role, "leader") == 0;
+        if (one->id != i || !one->member)
+            continue;
+        if (one->member > ret->last.member) {
+            ret->before = ret->last.member;
+            ret->last = *one;
+            ret->taken = true;
+        } else {
+            ret->before = one->member;
         }
+    }
     lilio_status_release(&status);
-    if (found)
-        last_seen[i] = *ret;
-    if (ret_gone)
-        *ret_gone = !found;
-    return found;
+    if (led && ret->taken)
+        last_seen[i] = ret->last;
+    return led;
 }
 
 static bool change(enum lilio_coordinator_change_kind kind, unsigned i, uint64_t member,
@@ -182,42 +195,20 @@ static struct {
 /* A member whose disk is gone is never started again under its id. */
 static bool join(unsigned i, uint64_t mark)
 {
-    struct lilio_coordinator old;
+    struct seat seat;
     uint64_t member;
-    bool gone = false;
-    if (!find_member(i, &old, &gone)) {
-        if (!gone || !last_seen[i].member)
-            return false;
-        old = last_seen[i]; /* an earlier attempt removed it, and was not told */
-    } else if (strcmp(old.kind, "learner") == 0 &&
-               !change(LILIO_COORDINATOR_REMOVE, i, old.member, NULL, NULL)) {
+    if (!find_seat(i, &seat) || !last_seen[i].member)
         return false;
-    }
-    if (!change(LILIO_COORDINATOR_ADD, i, 0, &old, &member))
+    if (seat.taken && strcmp(seat.last.kind, "learner") == 0 &&
+        !change(LILIO_COORDINATOR_REMOVE, i, seat.last.member, NULL, NULL))
+        return false;
+    /* Also where an earlier attempt removed it, and was not told. */
+    if (!change(LILIO_COORDINATOR_ADD, i, 0, &last_seen[i], &member))
         return false;
     joined[i].member = member;
     joined[i].mark = mark;
     sim_faults_coordinator_join(plot.faults, i, member);
     return true;
-}
-
-/* The member that was there before the one that joined, 0 = it is gone. False: no leader says. */
-static bool predecessor(unsigned i, uint64_t *ret)
-{
-    struct lilio_status status = {0};
-    struct lilio_errinfo info = {0};
-    bool known = false;
-    *ret = 0;
-    if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
-        return false;
-    for (size_t n = 0; n < status.coordinator_count; n++) {
-        known |= strcmp(status.coordinators[n].role, "leader") == 0;
-        if (status.coordinators[n].id == i && status.coordinators[n].member &&
-            status.coordinators[n].member < joined[i].member)
-            *ret = status.coordinators[n].member;
-    }
-    lilio_status_release(&status);
-    return known;
 }
 
 /* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
@@ -229,21 +220,19 @@ bool operator_replace(unsigned i)
     if ((!joined[i].member || joined[i].mark != mark) && !join(i, mark))
         return false;
     for (uint64_t end = sim_now() + 60 * SIM_S; sim_now() < end; sim_sleep(500 * SIM_MS)) {
-        struct lilio_coordinator now;
-        uint64_t before, is;
+        struct seat seat;
+        uint64_t is;
         if (sim_faults_coordinator_hurt(plot.faults, i, &is) && is != mark)
             return false; /* hurt again */
-        if (!find_member(i, &now, NULL))
+        if (!find_seat(i, &seat))
             continue;
-        if (strcmp(now.kind, "voter") == 0 && now.member == joined[i].member) {
+        if (strcmp(seat.last.kind, "voter") == 0 && seat.last.member == joined[i].member) {
             plot.replaced++;
             sim_faults_coordinator_mended(plot.faults, i, mark);
             return true;
         }
-        if (!predecessor(i, &before))
-            continue;
-        if (before)
-            (void)change(LILIO_COORDINATOR_REMOVE, i, before, NULL, NULL);
+        if (seat.before)
+            (void)change(LILIO_COORDINATOR_REMOVE, i, seat.before, NULL, NULL);
         else
             (void)change(LILIO_COORDINATOR_PROMOTE, i, joined[i].member, NULL, NULL);
     }
