@@ -619,7 +619,9 @@ static void forged_starts_are_harmless(void **unused)
         assert_false(net_receive(node, hello));
     }
     assert_int_equal(remembered(1, 2), known);
-    hello.index = known + 5; /* with the cookie it is: even then its next start is not locked out */
+    /* With the cookie it is: the cookie was sent to member 2, so only who reads what it is sent
+     * has it. Such a one can lock the member out: it has to be replaced then. */
+    hello.index = known + 5;
     assert_true(net_receive(node, hello));
     assert_int_equal(remembered(1, 2), known + 5);
     /* A member stops only for an answer to just this start. */
