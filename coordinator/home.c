@@ -315,7 +315,8 @@ enum lilio_err coord_home_older_copy(const struct coord_home *home, struct lilio
     return lilio_fail(info, LILIO_E_FOREIGN,
                       "%s is an older copy of coordinator %u (start %llu here, the others know of "
                       "%sstart %llu): what it promised since is not in it. Replace it: lilio-ec "
-                      "coordinator replace %u",
+                      "coordinator replace %u; when only older copies are "
+                      "left, lilio-coordinator --alone goes on with one",
                       home->path, number, (unsigned long long)home->vote.start,
                       home->vote.start == home->vote.stale ? "another " : "",
                       (unsigned long long)home->vote.stale, number);
@@ -342,7 +343,7 @@ static enum lilio_err open_log(const struct coord_home_options *options, struct 
     if (err)
         return err == LILIO_E_NOT_FOUND ? part_gone(options->path, "vote", info)
                                         : lilio_prefix(info, err, "the vote of %s", options->path);
-    if (home->vote.stale)
+    if (home->vote.stale && !options->alone)
         return coord_home_older_copy(home, info);
     if (LILIO_PLANTED("vote_forgotten_on_restart"))
         home->vote.vote = 0;

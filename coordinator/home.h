@@ -43,6 +43,7 @@ struct coord_home_options {
     uint32_t id;                           /* number of this coordinator */
     bool init;
     uint64_t join;              /* member id given by the cluster; 0 = none */
+    bool alone;                 /* an older copy is opened all the same (alone.h) */
     struct base_log *log;       /* may be NULL */
     uint64_t log_segment_bytes; /* 0 = the log's default */
 };

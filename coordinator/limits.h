@@ -14,6 +14,7 @@ enum {
 
     /* sessions */
     COORD_SESSIONS_MAX = 65536,
+    COORD_SESSIONS_LOST_MAX = 1 << 30, /* opened after a backup that is put back (alone.h) */
     COORD_SESSION_TIMEOUT_MS = 30000,
     COORD_SESSION_TIMEOUT_MS_MIN = 1000,
     COORD_SESSION_TIMEOUT_MS_MAX = 600000,

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/daemon.h"
+#include "coordinator/alone.h"
 #include "coordinator/daemon.h"
 
 #include "base/banned.h"
@@ -15,6 +16,7 @@ enum {
     OPTION_DOWN,
     OPTION_OUT,
     OPTION_JOIN,
+    OPTION_ALONE,
     OPTION_ELECTION,
     OPTION_HEARTBEAT,
     DAY_MS = 86400000,
@@ -24,7 +26,7 @@ enum {
 struct arguments {
     const char *config;
     uint64_t id, join, suspect_ms, down_ms, out_ms, election_ms, heartbeat_ms;
-    bool has_id, init;
+    bool has_id, init, alone;
 };
 
 /* ---- arguments ---- */
@@ -48,6 +50,11 @@ static const struct argp_option options[] = {
     {"join", OPTION_JOIN, "MEMBER", 0,
      "make an empty member of this id, as `lilio-ec coordinator add` was told it, and wait to be "
      "brought up to date",
+     0},
+    {"alone", OPTION_ALONE, NULL, 0,
+     "last resort when a majority is lost for good: make the coordinator in this folder the only "
+     "one that votes, with what it has, and end. The others have to be stopped and their folders "
+     "moved away",
      0},
     {"suspect-ms", OPTION_SUSPECT, "MS", 0, "an OSD silent for so long is suspect (default 3000)",
      1},
@@ -79,6 +86,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         arguments->has_id = true;
         break;
     case OPTION_INIT: arguments->init = true; break;
+    case OPTION_ALONE: arguments->alone = true; break;
     case OPTION_JOIN: arguments->join = number(state, "join", text, UINT64_MAX); break;
     case OPTION_SUSPECT: arguments->suspect_ms = number(state, "suspect-ms", text, DAY_MS); break;
     case OPTION_DOWN: arguments->down_ms = number(state, "down-ms", text, DAY_MS); break;
@@ -95,6 +103,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
             argp_error(state, "--config and --id are needed");
         if (arguments->init && arguments->join)
             argp_error(state, "--init makes a cluster, --join a member of one that is there");
+        if (arguments->alone && (arguments->init || arguments->join))
+            argp_error(state, "--alone takes a coordinator that is there");
         if (arguments->election_ms && arguments->heartbeat_ms * 2 > arguments->election_ms)
             argp_error(state, "--election-ms is at least twice --heartbeat-ms");
         break;
@@ -117,6 +127,18 @@ static enum lilio_err start_daemon(const struct arguments *arguments,
         .log_dir = file->log_dir,
     };
     return base_daemon_init(&wish, daemon, info);
+}
+
+static enum lilio_err make_alone(const struct arguments *arguments,
+                                 const struct proto_cluster_file *file, struct base_log *log,
+                                 struct lilio_errinfo *info)
+{
+    enum lilio_err err = coord_alone(file, (uint32_t)arguments->id, log, info);
+    if (!err)
+        printf("coordinator.%u is the only one that votes: start it, then bring the others back "
+               "with `lilio-ec coordinator add'\n",
+               (unsigned)arguments->id);
+    return err;
 }
 
 static bool signalled(void *context)
@@ -168,7 +190,9 @@ int main(int argc, char **argv)
     enum lilio_err err = proto_cluster_file_load(arguments.config, &file, &info);
     if (!err)
         err = start_daemon(&arguments, &file, &daemon, &info);
-    if (!err)
+    if (!err && arguments.alone)
+        err = make_alone(&arguments, &file, daemon.log, &info);
+    else if (!err)
         err = run(&arguments, &file, &daemon, &failed, &info);
     if (err)
         complain(daemon.log, err, &info);

@@ -261,7 +261,14 @@ static size_t coordinators_alive(struct up *up)
     return alive;
 }
 
-/* Says it with what each coordinator says. */
+static void ended_print(const struct up *up, const struct tools_daemon *daemon)
+{
+    (void)fprintf(stderr, "lilio-ec: %s does not run%s%s (its log is in %s)\n", daemon->name,
+                  daemon->detail[0] ? ": " : "", tools_text_name(daemon->detail, 0),
+                  tools_text_name(up->file.log_dir, 1));
+}
+
+/* Says it with what each coordinator says; those that ended said how to go on. */
 static enum lilio_err no_leader(struct tools_context *context, const struct up *up,
                                 enum lilio_err err)
 {
@@ -276,6 +283,8 @@ static enum lilio_err no_leader(struct tools_context *context, const struct up *
                             daemon->name, daemon->state[0] ? daemon->state : "does not answer",
                             daemon->detail[0] ? ": " : "", daemon->detail);
         used += more > 0 ? (size_t)more : 0;
+        if (strcmp(daemon->state, "ended") == 0)
+            ended_print(up, daemon);
     }
     return lilio_fail(&context->info, err, "the coordinators have no leader (%s)", text);
 }
@@ -389,9 +398,7 @@ static bool trouble_print(struct tools_context *context, const struct up *up)
         const char *colon = daemon->detail[0] ? ": " : "";
         if (strcmp(daemon->state, "ended") == 0) {
             good = false;
-            (void)fprintf(stderr, "lilio-ec: %s does not run%s%s (its log is in %s)\n",
-                          daemon->name, colon, tools_text_name(daemon->detail, 0),
-                          tools_text_name(up->file.log_dir, 1));
+            ended_print(up, daemon);
         } else if (strcmp(daemon->state, "serving") != 0) {
             tools_out_line(&context->out, "%s does not serve: %s%s%s", daemon->name, daemon->state,
                            colon, tools_text_name(daemon->detail, 0));

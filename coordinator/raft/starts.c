@@ -15,7 +15,8 @@
  *
  * A member that was away while others were replaced knows only who is gone. Whoever asks something
  * of it and is no member of its own configuration, may be one of a later one: it is asked, too, and
- * counts for one that is silent.
+ * its answer counts like a member's. How many are enough is said by the newest configuration that
+ * anybody who answered has.
  *
  * Only who receives at the member's address can have it remembered: the cookie went there.
  */

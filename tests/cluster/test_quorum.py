@@ -307,6 +307,87 @@ class Quorum(ClusterTest):
         c.up()
         self.assertEqual(c.get_bytes("load/7"), b"x")
 
+    def back_up(self, *numbers):
+        for i in numbers:
+            shutil.copytree(self.cluster.path(f"coordinator.{i}"), os.path.join(self.cluster.home, f"backup.{i}"))
+
+    def restore(self, *numbers):
+        for i in numbers:
+            self.wipe(i)
+            shutil.copytree(os.path.join(self.cluster.home, f"backup.{i}"), self.cluster.path(f"coordinator.{i}"))
+
+    def alone(self, number):
+        return subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", self.cluster.path("lilio.yaml"), "--id", str(number),
+                               "--alone"], capture_output=True, text=True, timeout=60)
+
+    def goes_on_alone(self, number):
+        """What docs/operations.md says of a majority that is lost."""
+        c = self.cluster
+        others = [i for i in range(3) if i != number]
+        c.kill("coordinator.0", "coordinator.1", "coordinator.2")
+        result = self.alone(number)
+        self.assertEqual(result.returncode, FAILURE)
+        self.assertIn("is still there", result.stderr)
+        for i in others:
+            os.rename(c.path(f"coordinator.{i}"), os.path.join(c.home, f"lost.{i}"))
+        result = self.alone(number)
+        self.assertEqual((result.returncode, result.stderr), (OK, ""))
+        c.up(code=FAILURE)
+        self.assertEqual(self.leader(), number)
+        for i in others:
+            c.run("coordinator", "add", str(i))
+        self.all_live()
+        c.put_bytes(b"after" * 20000, "load/after")  # a session of the same id may have stored others before
+        c.run("verify")
+        c.down()
+        c.up()
+        self.all_live()
+        self.assertEqual(c.get_bytes("load/after"), b"after" * 20000)
+
+    def test_all_restored_from_one_moment(self):
+        c = self.cluster
+        for name in ("load/a", "load/b"):
+            c.put_bytes(b"x" * 100000, name)
+            if name == "load/a":
+                c.down()
+                self.back_up(0, 1, 2)
+                c.up()
+        c.down()
+        self.restore(0, 1, 2)
+        c.up()
+        self.all_live()
+        self.assertEqual(c.get_bytes("load/a"), b"x" * 100000)
+        c.run("get", "load/b", "-", code=NOT_FOUND)
+        self.goes_on_alone(0)
+        c.run("get", "load/b", "-", code=NOT_FOUND)
+
+    def test_all_restored_from_different_moments(self):
+        """Each copy knows that those made before it are older: the last one finds no majority. One of them goes on alone."""
+        c = self.cluster
+        for i in range(3):
+            c.put_bytes(b"x" * 100000, f"load/{i}")
+            c.kill(f"coordinator.{i}")
+            self.back_up(i)
+            c.up()
+            self.all_live()
+        self.restore(0, 1, 2)
+        result = c.up(code=(FAILURE, UNAVAILABLE))
+        for i in (0, 1):
+            self.assertIn(f"is an older copy of coordinator {i} ", result.err)
+        self.assertIn("lilio-coordinator --alone goes on with one", result.err)
+        self.goes_on_alone(1)
+        for i in (0, 1):
+            self.assertEqual(c.get_bytes(f"load/{i}"), b"x" * 100000)
+
+    def test_a_majority_is_lost_and_one_goes_on_alone(self):
+        c = self.cluster
+        c.put_bytes(b"x" * 100000, "load/big")
+        c.put_bytes(b"small", "load/small")
+        self.all_live()
+        self.goes_on_alone(2)
+        self.assertEqual(c.get_bytes("load/big"), b"x" * 100000)
+        self.assertEqual(c.get_bytes("load/small"), b"small")
+
     def test_adding_and_removing(self):
         c = self.cluster
         self.begin(clients=2)
@@ -415,6 +496,30 @@ class Quorum(ClusterTest):
         self.assertEqual(len(c.run("down", "--dir", c.dir, "--json", config=False).json["stopped"]), 9)
         c.up()
         self.assertEqual(c.get_bytes("load/big"), content(300 * KIB, 1))
+
+
+class Single(ClusterTest):
+    def test_a_backup_is_put_back(self):
+        """OSDs have runs of sessions that the backup does not know: new ones must not take the same names."""
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(b"x" * 100000, "b/x")
+        c.down()
+        backup = os.path.join(c.home, "backup")
+        shutil.copytree(c.path("coordinator.0"), backup)
+        c.up()
+        for i in range(3):
+            c.put_bytes(b"lost" * 25000, f"b/lost{i}")
+        c.down()
+        shutil.rmtree(c.path("coordinator.0"))
+        shutil.move(backup, c.path("coordinator.0"))
+        subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", c.path("lilio.yaml"), "--id", "0", "--alone"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+        c.up()
+        c.put_bytes(b"y" * 100000, "b/y")
+        self.assertEqual(c.get_bytes("b/x") + c.get_bytes("b/y"), b"x" * 100000 + b"y" * 100000)
+        c.run("get", "b/lost0", "-", code=NOT_FOUND)
+        c.run("verify")
 
 
 class OverTcp(ClusterTest):

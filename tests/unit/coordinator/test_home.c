@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "coordinator/alone.h"
 #include "coordinator/entry.h"
 #include "coordinator/home.h"
 #include "tests/support/temp_dir.h"
@@ -377,6 +378,66 @@ static void older_copy_is_refused(void **unused)
     place_release(&place);
 }
 
+/* Its log goes on with a configuration of its own, also when it is an older copy. */
+static void one_goes_on_alone(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    place_init(&place);
+    place.file.coordinator_count = 3;
+    char others[2][160];
+    for (uint32_t i = 0; i < 2; i++) {
+        (void)snprintf(others[i], sizeof others[i], "%s/%u", place.folder, i);
+        place.coordinators[1 + i].dir = others[i];
+    }
+    place.coordinators[0].dir = place.dir;
+    assert_int_equal(coord_alone(&place.file, 0, NULL, &place.info), LILIO_E_NOT_FOUND);
+    assert_int_equal(coord_alone(&place.file, 7, NULL, &place.info), LILIO_E_CONFIG);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    log_to(&home, 3, 1);
+    apply_to(&home, 2, 1);
+    home.vote.vote = home.member;
+    home.vote.start = 5;
+    home.vote.stale = 7;
+    assert_int_equal(
+        raft_vote_save(home.disk, home.cluster_id, home.member, &home.vote, &place.info), LILIO_OK);
+    assert_int_equal(coord_alone(&place.file, 0, NULL, &place.info), LILIO_E_LOCKED);
+    coord_home_release(&home);
+    /* The others could go on without it. */
+    assert_int_equal(mkdir(others[1], 0700), 0);
+    char identity[176];
+    (void)snprintf(identity, sizeof identity, "%s/identity", others[1]);
+    int fd = open(identity, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(coord_alone(&place.file, 0, NULL, &place.info), LILIO_E_PRECONDITION);
+    assert_non_null(strstr(place.info.text, others[1]));
+    assert_int_equal(open_home(&place, false, &home), LILIO_E_FOREIGN);
+    assert_int_equal(unlink(identity), 0);
+    for (uint64_t again = 0; again < 2; again++) {
+        assert_int_equal(coord_alone(&place.file, 0, NULL, &place.info), LILIO_OK);
+        assert_int_equal(open_home(&place, false, &home), LILIO_OK);
+        assert_int_equal(home.vote.stale, 0);
+        assert_int_equal(home.vote.start, 5);
+        assert_int_equal(home.vote.vote, 0);
+        assert_int_equal(home.vote.term, 2 + again);
+        const struct raft_entry entry = entry_at(&home, 4 + again);
+        assert_int_equal(entry.term, 2 + again);
+        assert_int_equal(entry.type, RAFT_ENTRY_CONFIG);
+        struct proto_raft_config config;
+        struct proto_arena *arena = NULL;
+        assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+        assert_int_equal(proto_raft_config_unpack(entry.data, arena, &config, NULL), LILIO_OK);
+        assert_int_equal(config.members_count, 1);
+        assert_int_equal(config.members[0].id, home.member);
+        assert_int_equal(config.members[0].kind, RAFT_VOTER);
+        assert_true(config.restored);
+        proto_arena_free(&arena);
+        coord_home_release(&home);
+    }
+    place_release(&place);
+}
+
 static void member_without_one_of_its_parts_is_refused(void **unused)
 {
     (void)unused;
@@ -557,6 +618,7 @@ int main(void)
         cmocka_unit_test(maps_of_another_history_are_refused),
         cmocka_unit_test(vote_older_than_the_log_is_refused),
         cmocka_unit_test(older_copy_is_refused),
+        cmocka_unit_test(one_goes_on_alone),
         cmocka_unit_test(member_without_one_of_its_parts_is_refused),
         cmocka_unit_test(empty_directory_is_no_empty_cluster),
         cmocka_unit_test(half_made_maps_are_finished_by_init_only),

@@ -4,6 +4,8 @@
  * in between. */
 #include "coord_fixture.h"
 
+#include "coordinator/raft/raft.h"
+
 #include "base/banned.h"
 
 static void retry_executes_once(bool rocksdb)
@@ -197,6 +199,25 @@ static void closed_session_is_refused(bool rocksdb)
 }
 FX_BOTH(closed_session_is_refused)
 
+/* A folder that was put back does not know which ids were given since (alone.h). */
+static void ids_of_lost_sessions_are_left_out(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_raft_member member = {.id = UINT64_C(1) << 32, .kind = RAFT_VOTER};
+    const struct proto_raft_config config = {
+        .members = &member, .members_count = 1, .restored = true};
+    uint64_t next = fx_row(fx)->next_session_id, index = fx_row(fx)->applied_index + 1;
+    for (int again = 0; again < 2; again++) /* an entry that was applied changes nothing */
+        assert_int_equal(coord_state_advance(fx->state, index, FX_TERM, &config, NULL), LILIO_OK);
+    assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
+    if (rocksdb)
+        fx_reopen(fx);
+    assert_int_equal(fx_row(fx)->next_session_id, next + COORD_SESSIONS_LOST_MAX);
+    assert_int_equal(fx_session(fx), next + COORD_SESSIONS_LOST_MAX);
+    fx_free(fx);
+}
+FX_BOTH(ids_of_lost_sessions_are_left_out)
+
 static void sequence_zero_is_refused(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
@@ -298,6 +319,7 @@ int main(void)
         FX_TESTS(results_come_back_from_the_store),
         FX_TESTS(results_are_bounded),
         FX_TESTS(closed_session_is_refused),
+        FX_TESTS(ids_of_lost_sessions_are_left_out),
         FX_TESTS(sequence_zero_is_refused),
         FX_TESTS(staged_runs_end_with_the_session),
         FX_TESTS(close_in_the_same_entry_takes_all),

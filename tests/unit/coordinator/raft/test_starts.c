@@ -34,6 +34,15 @@ static uint64_t remembered(uint64_t id, uint64_t member)
     return 0;
 }
 
+static uint64_t leader_not_3(void)
+{
+    if (net_elect(&net) == 3) {
+        assert_int_equal(net_transfer(net_node(&net, 3), 1), LILIO_OK);
+        net_run(&net, 100);
+    }
+    return net_elect(&net);
+}
+
 /* Node 3 is stopped, copied, goes on, makes promises, dies and goes back. */
 static void age(uint64_t more)
 {
@@ -303,12 +312,7 @@ static void its_members_changed_while_it_was_away(void **state)
 {
     bool cut = *state;
     net_start(&net, 3, 5);
-    uint64_t leader = net_elect(&net);
-    if (leader == 3) {
-        assert_int_equal(net_transfer(net_node(&net, 3), 1), LILIO_OK);
-        net_run(&net, 100);
-        leader = net_elect(&net);
-    }
+    uint64_t leader = leader_not_3();
     net_crash(net_node(&net, 3), 0);
     replace_all(leader);
     if (cut) /* all it missed is cut off, so it pulls the state */
@@ -454,12 +458,7 @@ static void an_older_copy_acknowledges_no_deposed_leader(void **unused)
 {
     (void)unused;
     net_start(&net, 3, 9);
-    uint64_t first = net_elect(&net);
-    if (first == 3) {
-        assert_int_equal(net_transfer(net_node(&net, 3), 1), LILIO_OK);
-        net_run(&net, 100);
-        first = net_elect(&net);
-    }
+    uint64_t first = leader_not_3();
     struct net_node *leader = net_node(&net, first), *node = net_node(&net, 3);
     net_crash(node, 0);
     net_copy_make(node, &old);
@@ -487,6 +486,83 @@ static void an_older_copy_acknowledges_no_deposed_leader(void **unused)
     assert_int_equal(raft_commit(leader->raft), commit);
     assert_int_not_equal(net.reads[0].answer, 1);
     assert_true(node->stopped);
+}
+
+/* What it acknowledged before it went back comes late to a leader that it follows uncounted now. */
+static void a_late_answer_makes_no_older_copy_count(void **unused)
+{
+    (void)unused;
+    net_start(&net, 3, 10);
+    uint64_t first = leader_not_3(), second = 3 - first;
+    struct net_node *leader = net_node(&net, first), *node = net_node(&net, 3);
+    net_crash(node, 0);
+    net_copy_make(node, &old);
+    net_restart(node);
+    net_run(&net, 100);
+    net.hold = true;
+    net_run(&net, 100);
+    struct raft_message hello, heartbeat, late;
+    assert_true(net_take(&net, RAFT_APPEND, first, 3, &heartbeat));
+    heartbeat.sequence = 1u << 20; /* so that it is answered */
+    net_forget(&net);
+    assert_true(net_receive(node, heartbeat));
+    assert_true(net_take(&net, RAFT_APPEND_REPLY, 3, first, &late));
+    assert_false(late.uncounted);
+    late.sequence = 0;
+    net_forget(&net);
+    net.hold = false;
+    /* The leader is cut off and stands still; the others go on. */
+    net_isolate(&net, first, true);
+    leader->paused_until_ms = net.now_ms + 3000;
+    net_run(&net, 2900);
+    assert_int_equal(net_leader(&net), second);
+    assert_int_equal(net_propose(net_node(&net, second)), LILIO_OK);
+    net_run(&net, 60);
+    net_crash(node, 0);
+    net_copy_put_back(node, &old);
+    net_isolate(&net, second, true);
+    net.cut[first][3] = net.cut[3][first] = false;
+    net_restart(node);
+    leader->paused_until_ms = 0;
+    uint64_t commit = raft_commit(leader->raft);
+    (void)net_propose(leader);
+    for (int i = 0; i < 30; i++) {
+        while (net_take(&net, RAFT_HELLO, 3, 0, &hello))
+            ;
+        net_step(&net, 1);
+    }
+    assert_int_equal(raft_role(leader->raft), RAFT_LEADER);
+    assert_int_equal(net_log_last(&node->disk), net_log_last(&leader->log));
+    assert_true(net_receive(leader, late));
+    assert_int_equal(raft_commit(leader->raft), commit);
+}
+
+/* All disks go back to copies: of one moment they go on, of different ones nobody is left who could
+ * lead. */
+static void all_go_back_to_copies(void **state)
+{
+    bool apart = *state;
+    static struct net_copy copies[3];
+    net_start(&net, 3, 5);
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_int_not_equal(net_elect(&net), 0);
+        net_run(&net, apart ? 130000 : 0);
+        net_copy_make(net_node(&net, id), &copies[id - 1]);
+    }
+    net_run(&net, 130000);
+    for (uint64_t id = 1; id <= 3; id++) {
+        net_crash(net_node(&net, id), 0);
+        net_copy_put_back(net_node(&net, id), &copies[id - 1]);
+        net_copy_free(&copies[id - 1]);
+        net_node(&net, id)->older = apart;
+    }
+    net_forget(&net);
+    for (uint64_t id = 1; id <= 3; id++)
+        net_restart(net_node(&net, id));
+    net_run(&net, 10000);
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(net_node(&net, id)->stopped, apart && id < 3);
+    assert_int_equal(net_leader(&net) != 0, !apart);
 }
 
 /* ---- who remembers ---- */
@@ -543,7 +619,9 @@ static void forged_starts_are_harmless(void **unused)
         assert_false(net_receive(node, hello));
     }
     assert_int_equal(remembered(1, 2), known);
-    hello.index = known + 5; /* with the cookie it is: even then its next start is not locked out */
+    /* With the cookie it is: the cookie was sent to member 2, so only who reads what it is sent
+     * has it. Such a one can lock the member out: it has to be replaced then. */
+    hello.index = known + 5;
     assert_true(net_receive(node, hello));
     assert_int_equal(remembered(1, 2), known + 5);
     /* A member stops only for an answer to just this start. */
@@ -609,6 +687,9 @@ int main(void)
         TEST(a_copy_of_a_running_member_gets_old),
         TEST(an_older_copy_does_not_vote_twice),
         TEST(an_older_copy_acknowledges_no_deposed_leader),
+        TEST(a_late_answer_makes_no_older_copy_count),
+        TEST(all_go_back_to_copies),
+        {"all_go_back_to_copies_of_different_moments", all_go_back_to_copies, NULL, stop, &yes},
         TEST(what_is_remembered_survives),
         TEST(newcomers_learn_what_is_remembered),
         TEST(forged_starts_are_harmless),
