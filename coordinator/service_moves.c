@@ -2,7 +2,8 @@
  * nothing left that could move. Then it waits for a map that says something new.
  *
  * An OSD is out by rule 9 (may_be_out); before its slots move everybody had the time to be heard by
- * this leader, and at most a third of the OSDs is away.
+ * this leader, and at most a third of the OSDs is away. One that is out and has nothing left counts
+ * for nothing any more: the next one that goes is healed as the first one was.
  */
 #include "coordinator/service_priv.h"
 
@@ -26,16 +27,62 @@ static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_co
     return osds;
 }
 
-static bool may_move(const struct coord_service *service)
+static bool is_up(const struct coord_service *service, uint32_t osd)
+{
+    size_t place = coord_state_osd_find(service->state, osd);
+    return place != SIZE_MAX && row_at(service, place)->state == PROTO_OSD_UP;
+}
+
+/* What of an OSD is in the slot tables: slots of its own; slots that fill from it, on OSDs that are
+ * there to fill them. */
+struct holding {
+    bool owns, feeds;
+};
+
+static struct holding holding_of(const struct coord_service *service, uint32_t osd)
+{
+    struct holding ret = {0};
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+        for (uint32_t i = 0; i < 1u << placement->partition_bits; i++) {
+            uint64_t filling = proto_slots_filling(placement, i);
+            for (uint32_t slot = 0; slot < placement->width; slot++) {
+                uint32_t owner = proto_slot_osd(placement, i, slot);
+                ret.owns |= owner == osd;
+                ret.feeds |= (filling >> slot & 1) && is_up(service, owner) &&
+                             proto_slot_previous(placement, i, slot) == osd;
+            }
+        }
+    }
+    return ret;
+}
+
+bool service_moves_under_way(const struct coord_service *service, uint32_t osd)
+{
+    struct holding holding = holding_of(service, osd);
+    bool planned = service->moves.planned_epoch == coord_state_row(service->state)->epoch;
+    return holding.feeds || (holding.owns && !planned);
+}
+
+bool service_moves_few_away(const struct coord_service *service)
 {
     size_t members = 0, away = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
-        members += row_at(service, i)->incarnation > 0;
-        away += row_at(service, i)->state == PROTO_OSD_DOWN ||
-                row_at(service, i)->state == PROTO_OSD_OUT;
+        const struct proto_osd *osd = row_at(service, i);
+        bool is_out = osd->state == PROTO_OSD_OUT;
+        struct holding holding = is_out ? holding_of(service, osd->id) : (struct holding){0};
+        if (osd->incarnation == 0 || (is_out && !holding.owns && !holding.feeds))
+            continue;
+        members++;
+        away += is_out || osd->state == PROTO_OSD_DOWN;
     }
+    return 3 * away <= members;
+}
+
+static bool may_move(const struct coord_service *service)
+{
     return service_now_ms(service) - service->led_ms >= service->options.down_ms &&
-           3 * away <= members;
+           service_moves_few_away(service);
 }
 
 /* Proposes moves of what the OSD has in the placement. False if there are none. */

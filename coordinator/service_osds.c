@@ -296,11 +296,6 @@ void service_orders(struct coord_service *service, const struct coord_request *r
 
 /* ---- silence ---- */
 
-static bool is_away(uint8_t state)
-{
-    return state == PROTO_OSD_DOWN || state == PROTO_OSD_OUT;
-}
-
 static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
 {
     return a->domain.size > 0 ? base_slice_equal(a->domain, b->domain) : a->id == b->id;
@@ -309,15 +304,13 @@ static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
 /* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
 static bool may_be_out(const struct coord_service *service, size_t place)
 {
-    size_t count = coord_state_osd_count(service->state), members = 0, away = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *other = row_at(service, i);
-        members += other->incarnation > 0;
-        away += is_away(other->state);
-        if (other->state == PROTO_OSD_OUT && !same_domain(row_at(service, place), other))
+        if (other->state == PROTO_OSD_OUT && !same_domain(row_at(service, place), other) &&
+            service_moves_under_way(service, other->id))
             return false;
     }
-    return 3 * away <= members;
+    return service_moves_few_away(service);
 }
 
 /* The state silence brings an OSD to; the one it has if there is nothing to change. */

@@ -258,6 +258,23 @@ uint64_t fx_session(struct fx *fx)
     return session.id;
 }
 
+struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name)
+{
+    struct proto_bucket_create create = {
+        .name = fx_text(name),
+        .quorum = 2,
+        .profile = {.data_count = 2,
+                    .parity_count = 1,
+                    .fragment_size = 4096,
+                    .generator = CODEC_CAUCHY1},
+    };
+    struct proto_bucket_reply reply;
+    assert_int_equal(fx_do(fx, &proto_type_bucket_create, &create), LILIO_OK);
+    fx_reply(fx, &proto_type_bucket_reply, &reply);
+    reply.bucket.name = fx_text(name);
+    return reply.bucket;
+}
+
 struct proto_bucket fx_bucket(struct fx *fx, const char *name)
 {
     struct proto_bucket_create create = {.name = fx_text(name)};

@@ -13,23 +13,6 @@ enum { KIND_GOOD = 0, KIND_MISSING = 1, WIDTH = 3, GONE = 2, OUT_MS = 600000 };
 
 /* ---- entries by hand ---- */
 
-static struct proto_bucket narrow_bucket(struct fx *fx, const char *name)
-{
-    struct proto_bucket_create create = {
-        .name = fx_text(name),
-        .quorum = 2,
-        .profile = {.data_count = 2,
-                    .parity_count = 1,
-                    .fragment_size = 4096,
-                    .generator = CODEC_CAUCHY1},
-    };
-    struct proto_bucket_reply reply;
-    assert_int_equal(fx_do(fx, &proto_type_bucket_create, &create), LILIO_OK);
-    fx_reply(fx, &proto_type_bucket_reply, &reply);
-    reply.bucket.name = fx_text(name);
-    return reply.bucket;
-}
-
 static const struct proto_placement *placement_of(struct fx *fx, const struct proto_bucket *bucket)
 {
     return coord_state_placement(fx->state, bucket->placement);
@@ -132,7 +115,7 @@ static enum lilio_err put_at(struct fx *fx, const struct proto_bucket *bucket, c
 static void moves_only_what_may_move(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
-    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
     const struct proto_placement *placement = placement_of(fx, &bucket);
     uint32_t from = proto_slot_osd(placement, 7, 1), to = stranger(placement, 7);
     const struct proto_slot_step bad[] = {
@@ -164,7 +147,7 @@ FX_BOTH(moves_only_what_may_move)
 static void commits_of_the_past_are_missing_there(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
-    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
     uint64_t before = fx_row(fx)->epoch;
     uint32_t to = move_slot(fx, &bucket, 1, 1);
     /* Not with all three: then it is refused, and written again. */
@@ -200,7 +183,7 @@ FX_BOTH(commits_of_the_past_are_missing_there)
 static void filled_by_who_has_it_since_then(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
-    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
     (void)fx_put(fx, &bucket, "o", 1, 5000);
     uint32_t partition = partition_of(fx, &bucket, 1);
     uint32_t from = proto_slot_osd(placement_of(fx, &bucket), partition, 0);
@@ -240,7 +223,7 @@ FX_BOTH(filled_by_who_has_it_since_then)
 static void good_news_of_who_had_it_counts_no_more(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
-    struct proto_bucket bucket = narrow_bucket(fx, "b");
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
     (void)fx_put(fx, &bucket, "o", 1, 5000);
     uint32_t from = proto_slot_osd(placement_of(fx, &bucket), partition_of(fx, &bucket, 1), 2);
     report(fx, 1, 2, KIND_MISSING, from);
@@ -266,7 +249,7 @@ static void fixture_init(struct fixture *f, bool rocksdb)
 {
     *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
     f->fx = f->svc->fx;
-    f->narrow = narrow_bucket(f->fx, "narrow");
+    f->narrow = fx_narrow_bucket(f->fx, "narrow");
     f->wide = fx_bucket(f->fx, "wide");
     for (uint64_t i = 1; i <= 20; i++) {
         char key[16];
@@ -409,6 +392,38 @@ static void out_moves_and_fills(bool rocksdb)
 }
 FX_BOTH(out_moves_and_fills)
 
+static void fill_everything(struct fixture *f)
+{
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+        if (!f->svc->alive[osd])
+            continue;
+        for (struct proto_fill_job job = beat(f, osd, NULL); job.id != 0;) {
+            struct proto_fill_report said = {.id = job.id, .ended = true};
+            fill(f, osd, &job);
+            job = beat(f, osd, &said);
+        }
+    }
+}
+
+/* One at a time, but one after the other, although those before never come back. */
+static void the_next_one_goes_out_when_all_is_filled(bool rocksdb)
+{
+    enum { NEXT = 4 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    svc_pass(f.svc, OUT_MS + 30000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_OUT);
+    f.svc->alive[NEXT] = false;
+    svc_pass(f.svc, OUT_MS + 30000);
+    assert_int_equal(svc_row(f.svc, NEXT), PROTO_OSD_DOWN); /* slots fill yet */
+    fill_everything(&f);
+    svc_pass(f.svc, 5000);
+    assert_int_equal(svc_row(f.svc, NEXT), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(the_next_one_goes_out_when_all_is_filled)
+
 static void a_new_leader_goes_on(bool rocksdb)
 {
     struct fixture f;
@@ -494,6 +509,7 @@ int main(void)
         FX_TESTS(filled_by_who_has_it_since_then),
         FX_TESTS(good_news_of_who_had_it_counts_no_more),
         FX_TESTS(out_moves_and_fills),
+        FX_TESTS(the_next_one_goes_out_when_all_is_filled),
         FX_TESTS(a_new_leader_goes_on),
         FX_TESTS(an_osd_that_restarts_goes_on),
         FX_TESTS(a_job_that_failed_waits),
