@@ -2,6 +2,7 @@
 """Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
 beyond saving is named and holds up nothing else."""
 import os
+import time
 
 from lilio import KIB, LOST, MIB, OK, USAGE, ClusterTest, content, main, wait_until
 
@@ -218,7 +219,7 @@ class Moves(ClusterTest):
         self.check_all()
 
     def test_nowhere_to_go(self):
-        """Three are left: the next one that goes needs a replacement, and that is said."""
+        """Two disks that die one after the other are healed; what is as wide as the cluster needs a replacement, and that is said."""
         c = self.cluster
         for i in range(10):
             self.put(f"o.{i}", 60 * KIB + i, SEED + i)
@@ -226,7 +227,7 @@ class Moves(ClusterTest):
         self.gone_and_full(4)
         c.run("explain", "b/o.1")
         c.kill_osds(3)
-        wait_until(lambda: c.status()["osds"][3]["state"] == "down", 30, "osd.3 to be down")
+        self.gone_and_full(3)  # one after the other, though nobody replaced the first one
         self.check_all()
         c.up()
         wait_until(self.is_full, 60, "everything to be there again")
@@ -238,6 +239,23 @@ class Moves(ClusterTest):
         wait_until(lambda: c.status().get("redundancy", {}).get("stranded") == 1, 60, "the stripe that has nowhere to go")
         self.assertIn("have no OSD to go to", c.run("status").out)
         self.assertEqual(c.get_bytes("wide/o"), content(50 * KIB, SEED))
+
+    def test_many_at_once(self):
+        """More than a third gone is no time to move anything: they come back with what they had."""
+        c = self.cluster
+        for i in range(10):
+            self.put(f"o.{i}", 60 * KIB + i, SEED + i)
+        c.kill_osds(3, 4)
+        wait_until(lambda: all(c.status()["osds"][i]["state"] == "down" for i in (3, 4)), 30, "both to be down")
+        end = time.monotonic() + 10  # out would be 4 s
+        while time.monotonic() < end:
+            osds = c.status()["osds"]
+            self.assertEqual([osds[i]["state"] for i in (3, 4)], ["down", "down"])
+            self.assertFalse(any(o["filling_slots"] for o in osds))
+        c.up()
+        wait_until(self.is_full, 60, "everything to be there again")
+        self.verified()
+        self.check_all()
 
 
 if __name__ == "__main__":
