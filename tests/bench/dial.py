@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """What repair takes from clients at each priority, what it keeps itself, and how true its time to go is.
 
-A real cluster (1 coordinator, 8 OSDs, 4+2, ipc) in a temporary folder is filled. Each round, with clients that get (and put) as fast as
+A real cluster (1 coordinator, 12 OSDs, 4+2, ipc) in a temporary folder is filled. Each round, with clients that get (or put) as fast as
 they can wherever it says so:
 
     healthy: clients | an OSD is killed: clients, degraded | it is out, its slots fill: no clients (the idle rate) |
-    priority normal, high, low, max: clients beside the filling | full again: clients
+    at normal: clients | at another priority, or with puts: clients | full again: clients
 
-Client figures are MB/s against the mean of healthy before and after; those of repair are bytes of fragments mended a second against the
-idle rate of the same round. Medians over the rounds. The time to go is what `status' said when 10, 25 and 50 % of a fill were done, against
+Client figures are MB/s against the mean of healthy before and after in the same round; those of repair are bytes of fragments mended a
+second against the idle rate of the same round. Medians over the rounds: on a machine with other work the single figures mean little.
+The time to go is what `status' said when 10, 25 and 50 % of a fill were done, against
 what it took then; it has runs of its own (--eta), beside clients at one priority and without them.
 
-    tests/bench/dial.py [--rounds 2] [--seconds 6] [--gib 8] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
+    tests/bench/dial.py [--rounds 6] [--seconds 4] [--gib 8] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
 """
 import argparse
 import json
@@ -24,7 +25,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cluster"))
-OSDS, PRIORITIES = 8, ("normal", "high", "low", "max")
+OSDS = 12
+TURNS = ("normal put", "high get", "max get", "normal put", "low get", "high get")
 OUT_MS = 4000
 
 
@@ -47,9 +49,8 @@ def clients(cluster, what, seconds, bucket):
                          timeout=seconds + 120).json
     if report["errors"]:
         sys.exit(f"bench {what} had errors: {report}")
-    if what == "put":  # its bucket is gone; so shall be its bytes
-        cluster.run("gc", "run")
-        lilio.wait_until(lambda: not cluster.status()["gc_bytes"], 120, "what was put to be collected")
+    if what == "put":
+        time.sleep(3)  # its bucket is gone, and its bytes go now
     return report["mb_per_s"]
 
 
@@ -89,6 +90,7 @@ class Watch(threading.Thread):
 
 
 def beside(cluster, what, seconds, bucket):
+    clients(cluster, "get", 2, bucket)  # until every OSD has seen that there are some
     watch = Watch(cluster)
     watch.start()
     try:
@@ -107,12 +109,10 @@ def wait_full(cluster):
     cluster.run("repair", "--priority", "normal")
 
 
-def healthy(cluster, seconds, bucket):
-    return {what: clients(cluster, what, seconds, bucket) for what in ("get", "put")}
-
-
-def one_round(args, cluster, bucket, osd):
-    before = healthy(cluster, args.seconds, bucket)
+def one_round(args, cluster, bucket, osd, turn):
+    priority, what = turn.split()
+    kinds = sorted({"get", what})
+    before = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
     cluster.kill_osds(osd)
     kill_and_wait(cluster, osd, "down")
     degraded = clients(cluster, "get", args.seconds, bucket)
@@ -124,22 +124,19 @@ def one_round(args, cluster, bucket, osd):
     watch.start()
     time.sleep(2)
     idle = watch.rate()
-    got, found = {}, {"idle repair MB/s": idle, "degraded get": degraded}
-    for priority in PRIORITIES:
-        cluster.run("repair", "--priority", priority)
-        time.sleep(1.5)
-        got[priority] = beside(cluster, "get", args.seconds, bucket)
-        if priority == "normal":
-            got["normal put"] = beside(cluster, "put", args.seconds, bucket)
+    got = {"normal get": beside(cluster, "get", args.seconds, bucket)}
+    cluster.run("repair", "--priority", priority)
+    got[turn] = beside(cluster, what, args.seconds, bucket)
     wait_full(cluster)
-    after = healthy(cluster, args.seconds, bucket)
-    for what in ("get", "put"):
-        found[f"healthy {what} MB/s"] = (before[what] + after[what]) / 2
-    found["degraded get"] /= found["healthy get MB/s"]
+    after = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
+    healthy = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
+    found = {"idle repair MB/s": idle, "healthy get MB/s": healthy["get"], "degraded get": degraded / healthy["get"]}
     for name, (mb, rate) in got.items():
-        what = "put" if name.endswith("put") else "get"
-        found[f"{name}: clients"] = mb / found[f"healthy {what} MB/s"]
+        kind = name.split()[1]
+        found[f"{name}: clients"] = mb / healthy[kind]
         found[f"{name}: repair"] = rate / idle
+        if kind == "get":
+            found[f"{name}: clients of degraded"] = mb / degraded
     return found
 
 
@@ -195,8 +192,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default="build/release/bin", help="folder of the programs")
     p.add_argument("--dir", help="folder on the disk to measure (default: a temporary one)")
-    p.add_argument("--rounds", type=int, default=2, choices=(1, 2), help="an OSD each; six have to stay")
-    p.add_argument("--seconds", type=int, default=6, help="of each phase")
+    p.add_argument("--rounds", type=int, default=6, choices=range(1, 7), help="an OSD each; six have to stay")
+    p.add_argument("--seconds", type=int, default=4, help="of each phase")
     p.add_argument("--gib", type=int, default=8)
     p.add_argument("--eta", action="store_true", help="measure the time to go instead")
     p.add_argument("--json", action="store_true")
@@ -212,9 +209,9 @@ def main():
             result = {"no clients, max": eta_round(cluster, bucket, 1, False), "clients, normal": eta_round(cluster, bucket, 2, True)}
         else:
             for i in range(args.rounds):
-                rounds.append(one_round(args, cluster, bucket, 1 + i))
+                rounds.append(one_round(args, cluster, bucket, 1 + i, TURNS[i]))
                 print(f"round {i + 1}: " + ", ".join(f"{k} {v:.2f}" for k, v in rounds[-1].items()), file=sys.stderr, flush=True)
-            result = {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}
+            result = {k: statistics.median(r[k] for r in rounds if k in r) for k in sorted(set().union(*rounds))}
     finally:
         if cluster:
             cluster.close()
@@ -226,7 +223,7 @@ def main():
             eta_print(name, found)
     else:
         for k, v in result.items():
-            print(f"{k:24} {v:9.2f}")
+            print(f"{k:34} {v:9.2f}")
 
 
 if __name__ == "__main__":
