@@ -263,7 +263,7 @@ struct lilio_osd {
      * it takes on, 0 = not known; how often one failed, and why. */
     uint64_t filling;
     uint32_t fill_permille, fill_tries;
-    uint64_t fill_eta_ms;
+    uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms; /* and its band */
     bool fill_running;
     char fill_reason[256];
 };
@@ -293,6 +293,7 @@ struct lilio_status {
     /* Of those, leased to OSDs now, waiting after a failure; until the others are mended, 0 = not
      * known. Only the leader knows. */
     uint64_t repair_running, repair_failed, repair_eta_ms;
+    uint64_t repair_eta_low_ms, repair_eta_high_ms; /* band of it */
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */
@@ -486,6 +487,21 @@ enum lilio_repair_priority {
     LILIO_REPAIR_HIGH,    /* 50 % */
     LILIO_REPAIR_MAX,     /* 100 % */
 };
+enum lilio_repair_deadline {
+    LILIO_DEADLINE_NONE,
+    LILIO_DEADLINE_OPEN,   /* not known yet whether it will be kept, or too close to call */
+    LILIO_DEADLINE_KEPT,   /* it will be */
+    LILIO_DEADLINE_RAISED, /* at a higher share, which is being found */
+    LILIO_DEADLINE_FAILS,  /* it cannot be kept, even if nothing is held back */
+    LILIO_DEADLINE_PASSED,
+};
+/* How much repair may take from clients, and until when all shall be mended: where the priority's
+ * share does not do, it is raised. */
+struct lilio_repair_dial {
+    enum lilio_repair_priority priority; /* 0: as it is */
+    bool set_deadline;
+    uint64_t deadline_ms; /* from now on; 0 = none */
+};
 /* A stored run whose last repair failed; it is tried again. */
 struct lilio_repair_failure {
     char *names; /* "bucket/key, bucket/key, ..." */
@@ -506,16 +522,21 @@ struct lilio_repair {
     struct lilio_repair_failure *failures; /* the first 64 */
     size_t failure_count;
     enum lilio_repair_priority priority;
+    uint64_t fragments, bytes;                /* known missing or corrupt */
     uint64_t bytes_per_s, eta_ms;             /* of late; 0 = not known */
+    uint64_t eta_low_ms, eta_high_ms;         /* band of eta_ms */
     uint64_t mended, mended_bytes, runs_done; /* since this coordinator leads */
     uint32_t held;                            /* OSDs that hold back because they serve clients */
+    uint32_t share;       /* percent of its idle rate that repair may take beside clients now */
+    uint64_t deadline_ms; /* until the deadline; 0 = there is none, or it has passed */
+    enum lilio_repair_deadline deadline;
 };
 void lilio_repair_release(struct lilio_repair *repair);
 LILIO_MUST_USE enum lilio_err lilio_repair_get(struct lilio_client *client,
                                                struct lilio_repair *ret_repair,
                                                struct lilio_errinfo *info);
 LILIO_MUST_USE enum lilio_err lilio_repair_set(struct lilio_client *client,
-                                               enum lilio_repair_priority priority,
+                                               const struct lilio_repair_dial *dial,
                                                struct lilio_errinfo *info);
 
 /* ---- garbage ---- */

@@ -49,6 +49,13 @@ static enum lilio_err copy_repair(const struct proto_repair *repair, struct lili
         .priority = (enum lilio_repair_priority)repair->priority,
         .bytes_per_s = repair->bytes_per_s,
         .eta_ms = repair->eta_ms,
+        .eta_low_ms = repair->eta_low_ms,
+        .eta_high_ms = repair->eta_high_ms,
+        .fragments = repair->fragments,
+        .bytes = repair->bytes,
+        .share = repair->share,
+        .deadline = (enum lilio_repair_deadline)repair->deadline,
+        .deadline_ms = repair->deadline_ms,
         .mended = repair->mended,
         .mended_bytes = repair->mended_bytes,
         .runs_done = repair->runs_done,
@@ -84,14 +91,16 @@ enum lilio_err lilio_repair_get(struct lilio_client *client, struct lilio_repair
     return err;
 }
 
-enum lilio_err lilio_repair_set(struct lilio_client *client, enum lilio_repair_priority priority,
+enum lilio_err lilio_repair_set(struct lilio_client *client, const struct lilio_repair_dial *dial,
                                 struct lilio_errinfo *info)
 {
     struct client_lane *lane;
     enum lilio_err err = client_lane_take(client, &lane, info);
     if (err != LILIO_OK)
         return err;
-    struct proto_repair_set request = {.priority = (uint8_t)priority};
+    struct proto_repair_set request = {.priority = (uint8_t)dial->priority,
+                                       .set_deadline = dial->set_deadline,
+                                       .deadline_ms = dial->deadline_ms};
     struct client_call call = {
         .type = &proto_type_repair_set, .value = &request, .reply_type = &proto_type_ok};
     struct proto_ok ok;

@@ -67,6 +67,8 @@ static void fill_copy(struct lilio_osd *osd, const struct proto_fill_line *line)
     osd->fill_running = line->running;
     osd->fill_permille = line->permille;
     osd->fill_eta_ms = line->eta_ms;
+    osd->fill_eta_low_ms = line->eta_low_ms;
+    osd->fill_eta_high_ms = line->eta_high_ms;
     osd->fill_tries = line->tries;
     client_text_put(osd->fill_reason, sizeof osd->fill_reason, line->reason);
 }
@@ -91,6 +93,8 @@ static enum lilio_err copy_status(const struct proto_status *status,
         .repair_running = status->repair_running,
         .repair_failed = status->repair_failed,
         .repair_eta_ms = status->repair_eta_ms,
+        .repair_eta_low_ms = status->repair_eta_low_ms,
+        .repair_eta_high_ms = status->repair_eta_high_ms,
         .gc_rows = status->gc_rows,
         .gc_bytes = status->gc_bytes,
         .session_count = status->session_count,

@@ -62,11 +62,14 @@ enum {
     COORD_REPAIR_WALK_BYTES = 4 << 20, /* of checksums in the runs looked at in one step */
     COORD_REPAIR_WAIT_MS_MIN = 30000,  /* before a run that failed is tried again, doubling */
     COORD_REPAIR_WAIT_MS_MAX = 1800000,
+    COORD_REPAIR_FRAGMENT_COST = 65536, /* mending one takes as long as so many bytes more */
 
     /* slots that move */
     COORD_MOVES_MAX = 1024, /* in one entry */
     COORD_FILL_MAX = 1024,  /* partitions in one job of an OSD */
     COORD_FILLS_MAX = 8,    /* OSDs with a job at a time: each of them walks over the maps */
 };
+
+#define COORD_DEADLINE_MS_MAX (UINT64_C(366) * 86400000) /* of repair, from when it is set */
 
 #endif

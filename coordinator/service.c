@@ -393,6 +393,7 @@ void coord_service_tick(struct coord_service *service)
     service_orphans_tick(service);
     service_repair_tick(service);
     service_fill_tick(service);
+    service_repair_dial(service);
     service_moves_tick(service);
     service_walks_tick(service);
 }

@@ -159,10 +159,12 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
     }
     if (!fill->id) {
         fill->id = service->fill_id++;
-        fill->begun_ms = fill->heard_ms = now;
-        fill->rows = fill->rows_done = 0;
+        fill->heard_ms = now;
+        fill->bytes = fill->bytes_done = 0;
+        fill->eta = (struct base_eta){0};
     }
     fill->good = choice.good;
+    fill->job_slots = choice.count;
     fill->handed = true;
     *ret = (struct proto_fill_job){
         .id = fill->id,
@@ -211,8 +213,10 @@ void service_fill_note(struct coord_service *service, size_t place,
             continue; /* of the leader before us, or it ran out */
         named = true;
         fill->heard_ms = service_now_ms(service);
-        fill->rows = report->rows;
-        fill->rows_done = report->rows_done;
+        fill->bytes = report->bytes;
+        fill->bytes_done = report->bytes_done;
+        if (service_now_ms(service) >= service->repair.dial_ms)
+            base_eta_note(&fill->eta, fill->heard_ms, fill->bytes_done);
         if (report->ended)
             job_ended(service, place, report);
     }
@@ -249,9 +253,51 @@ void service_fill_tick(struct coord_service *service)
 
 /* ---- what is told ---- */
 
+static uint64_t bytes_left(const struct fill *fill)
+{
+    return fill->bytes > fill->bytes_done ? fill->bytes - fill->bytes_done : 0;
+}
+
+/* Of the job; nothing is known before the walk has begun. */
+static struct base_eta_told job_eta(const struct fill *fill)
+{
+    return fill->id && fill->bytes > 0 ? base_eta_tell(&fill->eta, bytes_left(fill))
+                                       : (struct base_eta_told){0};
+}
+
+/* An OSD whose job has so many of its slots takes as long for each of the others: it walks over the
+ * same maps for as many fragments each. */
+struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any)
+{
+    struct base_eta_told latest = {.known = true};
+    *ret_any = false;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        const struct fill *fill = &service->fills[i];
+        uint64_t slots = slots_of(service, i), others = slots - fill->job_slots;
+        if (slots == 0)
+            continue;
+        *ret_any = true;
+        uint64_t left = bytes_left(fill);
+        if (slots > fill->job_slots && fill->job_slots > 0)
+            left += (uint64_t)((double)fill->bytes * (double)others / (double)fill->job_slots);
+        struct base_eta_told eta = job_eta(fill);
+        if (eta.known)
+            eta = base_eta_tell(&fill->eta, left);
+        latest.known &= eta.known;
+        if (eta.ms >= latest.ms)
+            latest = (struct base_eta_told){latest.known, eta.ms, eta.low_ms, eta.high_ms, 0};
+    }
+    return latest;
+}
+
+void service_fill_pace(struct coord_service *service)
+{
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        service->fills[i].eta = (struct base_eta){0};
+}
+
 bool service_fill_status(struct coord_service *service, struct proto_status *ret)
 {
-    uint64_t now = service_now_ms(service);
     size_t count = coord_state_osd_count(service->state);
     ret->fills = proto_arena_take(service->arena, (count + 1) * sizeof *ret->fills);
     for (size_t i = 0; ret->fills && i < count; i++) {
@@ -263,16 +309,18 @@ bool service_fill_status(struct coord_service *service, struct proto_status *ret
                                          .slots = fill->slots};
         if (!service->leads)
             continue;
-        uint64_t done = fill->rows_done < fill->rows ? fill->rows_done : fill->rows;
+        struct base_eta_told eta = job_eta(fill);
         line->running = fill->id != 0;
         line->tries = fill->tries;
         line->reason = base_slice_str(proto_utf8_valid(base_slice_str(fill->reason))
                                           ? fill->reason
                                           : "a reason that is no text");
-        if (fill->id && fill->rows > 0)
-            line->permille = (uint32_t)(done * 1000 / fill->rows);
-        if (fill->id && done > 0)
-            line->eta_ms = (now - fill->begun_ms) * (fill->rows - done) / done;
+        if (fill->id && fill->bytes > 0)
+            line->permille =
+                (uint32_t)(1000 * ((double)(fill->bytes - bytes_left(fill)) / (double)fill->bytes));
+        line->eta_ms = eta.known ? eta.ms : 0;
+        line->eta_low_ms = eta.low_ms;
+        line->eta_high_ms = eta.high_ms;
     }
     return ret->fills != NULL;
 }

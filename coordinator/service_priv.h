@@ -2,6 +2,8 @@
 #ifndef COORDINATOR_SERVICE_PRIV_H
 #define COORDINATOR_SERVICE_PRIV_H
 
+#include "base/eta.h"
+#include "coordinator/dial.h"
 #include "coordinator/service.h"
 #include "coordinator/state_priv.h"
 #include "coordinator/table.h"
@@ -11,7 +13,6 @@ enum {
     TICK_MS = 250,       /* time is looked at this often */
     PROPOSALS_KEPT = 16, /* places in an entry for the service's own commands */
     OSD_WORDS = COORD_OSDS_MAX / 64,
-    REPAIR_SAMPLES = 32,
 };
 
 /* A command of a round, and who asked for it (type NULL: nobody). */
@@ -91,20 +92,17 @@ struct repair_lease {
     uint64_t id; /* 0 = none */
     struct base_oid oid;
     uint8_t margin;
+    uint64_t work;     /* of the run, in bytes */
     bool handed;       /* it is in the OSD's orders */
     uint64_t heard_ms; /* when it was given, or a heartbeat last named it */
 };
 
 /* A run whose repair failed: it waits. */
 struct repair_failure {
-    uint64_t due_ms;
+    uint64_t due_ms, work;
     uint32_t tries, osd, walk; /* the walk that met its row last */
     enum lilio_err err;
     char reason[128];
-};
-
-struct repair_sample {
-    uint64_t ms, runs, bytes;
 };
 
 struct repair {
@@ -122,8 +120,12 @@ struct repair {
     uint64_t levels[COORD_REPAIR_LEVELS]; /* of the state row when it was last looked at */
     uint64_t stuck, walk_stuck;           /* runs whose OSDs are away: of the last walk, of this */
     uint64_t mended, mended_bytes, runs_done;
-    struct repair_sample samples[REPAIR_SAMPLES]; /* a ring */
-    size_t sample_count;                          /* ever taken */
+    /* In bytes of work (coord_bad_work): of runs that failed and wait, of those whose OSDs are
+     * away. */
+    uint64_t failed_work, stuck_work, walk_stuck_work;
+    struct base_eta eta, rate; /* of that work; of mended_bytes */
+    struct coord_dial dial;
+    uint64_t dial_ms; /* before it the share is too new to measure by */
 };
 
 /* Moves of slots are planned when the map changed. */
@@ -134,11 +136,13 @@ struct moves {
 
 /* The job an OSD fills slots by; same place as in the state. */
 struct fill {
-    uint64_t id;               /* 0 = none */
-    bool handed;               /* it is in the OSD's orders */
-    uint64_t begun_ms, due_ms; /* due: before it there is none, the last one failed */
-    uint64_t heard_ms;         /* when it was given, or a heartbeat last named it */
-    uint64_t rows, rows_done;
+    uint64_t id;                /* 0 = none */
+    bool handed;                /* it is in the OSD's orders */
+    uint64_t due_ms;            /* before it there is none, the last one failed */
+    uint64_t heard_ms;          /* when it was given, or a heartbeat last named it */
+    uint64_t bytes, bytes_done; /* stored, of the maps it walks over */
+    uint64_t job_slots;         /* of the job, of those below */
+    struct base_eta eta;
     uint32_t good;       /* slots of its partitions that are */
     uint32_t least_good; /* those with less failed last, others have their turn */
     uint32_t tries;
@@ -213,6 +217,8 @@ bool service_propose(struct coord_service *service, const struct proto_type *typ
 void service_propose_request(struct coord_service *service, const struct coord_request *request);
 /* The request is a read of this round. */
 void service_defer(struct coord_service *service, const struct coord_request *request);
+/* Cluster time as the next round would have it. */
+uint64_t service_cluster_ms(const struct coord_service *service);
 /* Whether a command waits for its round to be closed. */
 bool service_gathers(const struct coord_service *service);
 
@@ -284,6 +290,8 @@ size_t service_repair_hand(struct coord_service *service, size_t place,
                            struct proto_repair_job *ret);
 /* Percent of its idle rate that an OSD may take for repair while it serves clients. */
 uint32_t service_repair_share(const struct coord_service *service);
+/* Looks at the deadline, after all other ticks. */
+void service_repair_dial(struct coord_service *service);
 /* The OSD began anew: it has no jobs. */
 void service_repair_forget(struct coord_service *service, size_t place);
 void service_repair_tick(struct coord_service *service);
@@ -319,6 +327,10 @@ void service_fill_forget(struct coord_service *service, size_t place);
 void service_fill_tick(struct coord_service *service);
 /* OSDs with slots that fill; false: no memory. */
 bool service_fill_status(struct coord_service *service, struct proto_status *ret);
+/* How long all of them take on, and whether there is any. */
+struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any);
+/* The pace has changed: rates are measured anew. */
+void service_fill_pace(struct coord_service *service);
 
 /* ---- reads (service_reads.c) ---- */
 

@@ -304,6 +304,7 @@ static void walk_open(struct coord_service *service, const struct coord_request 
         .epoch = row->epoch,
         .row_count = row->data_count,
         .stripes_ever = row->stripes_ever,
+        .stored_bytes = row->stored_bytes,
     };
     service_reply(service, request, &proto_type_scan, &reply);
 }

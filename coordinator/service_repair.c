@@ -30,7 +30,8 @@ enum {
     STEP_MS = 50,     /* between two steps of a walk */
     WALK_MS = 1000,   /* between two walks while runs come and go */
     IDLE_MS = 30000,  /* while none do */
-    SAMPLE_MS = 2000, /* between two samples of the rate */
+    BEAT_MS = 1000,   /* results come with heartbeats */
+    SETTLE_MS = 2500, /* until all OSDs go at a new share */
     READ_KEYS = 64,
     SHIFT_MAX = 6,     /* doublings of the wait: COORD_REPAIR_WAIT_MS_MAX is less */
     FAILURES_TOLD = 64 /* in one answer, as in the schema */
@@ -57,6 +58,7 @@ void service_repair_drop(struct coord_service *service)
     struct repair *repair = &service->repair;
     coord_table_release(&repair->failures);
     coord_table_release(&repair->leased);
+    repair->failed_work = 0;
     if (repair->leases)
         memset(repair->leases, 0, COORD_OSDS_MAX * sizeof *repair->leases);
     repair->lease_count = 0;
@@ -67,6 +69,18 @@ void service_repair_release(struct coord_service *service)
     service_repair_drop(service);
     free(service->repair.leases);
     service->repair.leases = NULL;
+}
+
+/* What the priority says, percent. */
+static uint32_t share_of(const struct coord_service *service)
+{
+    static const uint32_t shares[] = {
+        [COORD_PRIORITY_LOW] = 5,
+        [COORD_PRIORITY_NORMAL] = 15,
+        [COORD_PRIORITY_HIGH] = 50,
+        [COORD_PRIORITY_MAX] = 100,
+    };
+    return shares[coord_state_dial(service->state)->priority];
 }
 
 /* Ids of leases differ from those of the leader before us, whose jobs OSDs may still name. */
@@ -82,7 +96,10 @@ void service_repair_lead(struct coord_service *service)
     repair->stuck = repair->walk_stuck = 0;
     repair->epoch = row->epoch;
     repair->mended = repair->mended_bytes = repair->runs_done = 0;
-    repair->sample_count = 0;
+    repair->failed_work = repair->stuck_work = repair->walk_stuck_work = 0;
+    repair->eta = repair->rate = (struct base_eta){.least_ms = BEAT_MS};
+    repair->dial = (struct coord_dial){.share = share_of(service)};
+    repair->dial_ms = 0;
     memset(repair->levels, 0, sizeof repair->levels);
 }
 
@@ -112,7 +129,7 @@ static struct repair_lease *lease_room(struct repair *repair, size_t place)
 
 /* False if the OSD has no room for it. */
 static bool lease_give(struct coord_service *service, size_t place,
-                       const struct coord_repair_key *key)
+                       const struct coord_repair_key *key, uint64_t work)
 {
     struct repair *repair = &service->repair;
     struct repair_lease *lease = lease_room(repair, place);
@@ -124,6 +141,7 @@ static bool lease_give(struct coord_service *service, size_t place,
         .id = repair->next_id++,
         .oid = key->oid,
         .margin = key->margin,
+        .work = work,
         .heard_ms = service_now_ms(service),
     };
     repair->lease_count++;
@@ -154,7 +172,7 @@ void service_repair_forget(struct coord_service *service, size_t place)
 
 /* ---- runs that failed ---- */
 
-static void failure_note(struct coord_service *service, size_t place,
+static void failure_note(struct coord_service *service, size_t place, uint64_t work,
                          const struct proto_repair_result *result)
 {
     struct repair *repair = &service->repair;
@@ -162,6 +180,8 @@ static void failure_note(struct coord_service *service, size_t place,
     if (!failure)
         return; /* too many: it does not wait */
     LILIO_MARK("coordinator/repair_failed");
+    repair->failed_work += work - failure->work;
+    failure->work = work;
     uint64_t now = service_now_ms(service);
     if (now >= failure->due_ms) { /* else another OSD failed at the same attempt */
         uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
@@ -181,12 +201,19 @@ static void failure_note(struct coord_service *service, size_t place,
                    failure->tries, lilio_err_name(failure->err), failure->reason);
 }
 
+static void failure_remove(struct repair *repair, struct coord_table_key key,
+                           const struct repair_failure *failure)
+{
+    repair->failed_work -= failure->work;
+    coord_table_remove(&repair->failures, key);
+}
+
 static void failure_clear(struct coord_service *service, size_t place, struct base_oid oid)
 {
     struct repair *repair = &service->repair;
     const struct repair_failure *failure = coord_table_find(&repair->failures, oid_key(oid));
     if (failure && failure->osd == coord_state_osd_at(service->state, place)->id)
-        coord_table_remove(&repair->failures, oid_key(oid));
+        failure_remove(repair, oid_key(oid), failure);
 }
 
 /* What was out of reach may not be any more. */
@@ -208,7 +235,7 @@ static void failures_sweep(struct repair *repair)
     for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));) {
         if (failure->walk == repair->walk)
             continue;
-        coord_table_remove(&repair->failures, key);
+        failure_remove(repair, key, failure);
         cursor--;
     }
 }
@@ -222,10 +249,11 @@ static void result_note(struct coord_service *service, size_t place,
     struct repair_lease *lease = lease_find(repair, place, result->oid);
     if (!lease || lease->id != result->id)
         return; /* of the leader before us, or it ran out */
+    uint64_t work = lease->work;
     bool last = lease_end(repair, lease);
     repair->mended += result->mended;
     if (result->err) {
-        failure_note(service, place, result);
+        failure_note(service, place, work, result);
         return;
     }
     failure_clear(service, place, result->oid);
@@ -316,7 +344,7 @@ static void run_lease(struct coord_service *service, const struct coord_repair_k
                       const struct proto_data_row *row)
 {
     struct repair *repair = &service->repair;
-    uint64_t owners[OSD_WORDS];
+    uint64_t owners[OSD_WORDS], work = coord_bad_work(coord_repair_bad(row));
     bool ready = false;
     owners_find(service, row, owners);
     for (size_t word = 0; word < OSD_WORDS; word++) {
@@ -325,11 +353,12 @@ static void run_lease(struct coord_service *service, const struct coord_repair_k
             if (!is_ready(service, place))
                 continue;
             ready = true;
-            if (!lease_find(repair, place, key->oid) && !lease_give(service, place, key))
+            if (!lease_find(repair, place, key->oid) && !lease_give(service, place, key, work))
                 note_crowded(repair, key);
         }
     }
     repair->walk_stuck += !ready;
+    repair->walk_stuck_work += ready ? 0 : work;
 }
 
 /* Bytes of rows that were read for it. */
@@ -386,18 +415,19 @@ static void front_step(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     struct coord_repair_key from = repair->front;
-    uint64_t stuck = repair->walk_stuck; /* the walk counts them itself */
+    uint64_t stuck = repair->walk_stuck, work = repair->walk_stuck_work; /* the walk's own */
     LILIO_MARK("coordinator/repair_front");
     repair->crowded = repair->freed = false;
     if (rows_look(service, &from) && !repair->crowded)
         note_crowded(repair, &from); /* nobody is short of room so far: on from here */
     repair->walk_stuck = stuck;
+    repair->walk_stuck_work = work;
 }
 
 static void walk_begin(struct repair *repair)
 {
     repair->cursor = (struct coord_repair_key){0};
-    repair->walk_stuck = 0;
+    repair->walk_stuck = repair->walk_stuck_work = 0;
 }
 
 static void walk_step(struct coord_service *service)
@@ -407,6 +437,7 @@ static void walk_step(struct coord_service *service)
         return;
     failures_sweep(repair);
     repair->stuck = repair->walk_stuck;
+    repair->stuck_work = repair->walk_stuck_work;
     repair->walk_ms = service_now_ms(service) + (repair->moved ? WALK_MS : IDLE_MS);
     repair->moved = false;
     repair->walk++;
@@ -445,7 +476,7 @@ static void walk_go_on(struct coord_service *service)
     struct repair *repair = &service->repair;
     uint64_t now = service_now_ms(service);
     if (coord_state_row(service->state)->repair_count == 0) {
-        repair->stuck = 0;
+        repair->stuck = repair->stuck_work = repair->failed_work = 0;
         coord_table_release(&repair->failures);
         return;
     }
@@ -482,13 +513,8 @@ size_t service_repair_hand(struct coord_service *service, size_t place,
 
 uint32_t service_repair_share(const struct coord_service *service)
 {
-    static const uint32_t shares[] = {
-        [COORD_PRIORITY_LOW] = 5,
-        [COORD_PRIORITY_NORMAL] = 15,
-        [COORD_PRIORITY_HIGH] = 50,
-        [COORD_PRIORITY_MAX] = 100,
-    };
-    return shares[coord_state_dial(service->state)->priority];
+    uint32_t least = share_of(service), share = service->repair.dial.share;
+    return coord_state_dial(service->state)->deadline_ms > 0 && share > least ? share : least;
 }
 
 /* ---- time ---- */
@@ -507,70 +533,107 @@ static void leases_expire(struct coord_service *service, size_t place)
     }
 }
 
-/* Runs that wait for nothing but their turn. */
-static uint64_t runs_left(const struct coord_service *service)
+/* Work that waits for nothing but its turn. */
+static uint64_t work_left(const struct coord_service *service)
 {
     const struct repair *repair = &service->repair;
-    uint64_t rows = coord_state_row(service->state)->repair_count;
-    uint64_t waiting = repair->failures.count + repair->stuck;
-    return rows > waiting ? rows - waiting : 0;
+    const struct proto_state_row *row = coord_state_row(service->state);
+    uint64_t work = coord_bad_work((struct coord_bad){row->repair_fragments, row->repair_bytes});
+    uint64_t waiting = repair->failed_work + repair->stuck_work;
+    uint64_t rows = repair->failures.count + repair->stuck;
+    return rows < row->repair_count && work > waiting ? work - waiting : 0;
 }
 
-/* Times in which there is nothing to do say nothing about the rate: samples begin anew behind. */
-static void sample_take(struct coord_service *service)
+/* Times in which there is nothing to do say nothing about the rate. */
+static void progress_note(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     uint64_t now = service_now_ms(service);
-    if (runs_left(service) == 0 && repair->lease_count == 0) {
-        repair->sample_count = 0;
+    if (now < repair->dial_ms || (work_left(service) == 0 && repair->lease_count == 0)) {
+        repair->eta = repair->rate = (struct base_eta){.least_ms = BEAT_MS};
         return;
     }
-    size_t last = (repair->sample_count + REPAIR_SAMPLES - 1) % REPAIR_SAMPLES;
-    if (repair->sample_count > 0 && now - repair->samples[last].ms < SAMPLE_MS)
-        return;
-    repair->samples[repair->sample_count++ % REPAIR_SAMPLES] =
-        (struct repair_sample){now, repair->runs_done, repair->mended_bytes};
+    base_eta_note(&repair->eta, now, coord_bad_work(coord_state_mended(service->state)));
+    base_eta_note(&repair->rate, now, repair->mended_bytes);
 }
 
 void service_repair_tick(struct coord_service *service)
 {
-    sample_take(service);
+    progress_note(service);
     for (size_t i = 0; i < coord_state_osd_count(service->state) && service->repair.lease_count > 0;
          i++)
         leases_expire(service, i);
 }
 
-/* ---- what is told ---- */
+/* ---- the dial ---- */
 
-/* Rates over the samples there are. */
-static void rates_find(const struct coord_service *service, uint64_t *ret_bytes_per_s,
-                       uint64_t *ret_eta_ms)
+static uint64_t deadline_left(const struct coord_service *service)
 {
-    const struct repair *repair = &service->repair;
-    *ret_bytes_per_s = *ret_eta_ms = 0;
-    if (repair->sample_count == 0)
-        return;
-    const struct repair_sample *first =
-        &repair->samples[repair->sample_count < REPAIR_SAMPLES
-                             ? 0
-                             : repair->sample_count % REPAIR_SAMPLES];
-    uint64_t ms = service_now_ms(service) - first->ms;
-    uint64_t runs = repair->runs_done - first->runs;
-    if (ms > 0)
-        *ret_bytes_per_s = (repair->mended_bytes - first->bytes) * 1000 / ms;
-    if (runs > 0)
-        *ret_eta_ms = runs_left(service) * ms / runs;
+    uint64_t at = coord_state_dial(service->state)->deadline_ms, now = service_cluster_ms(service);
+    return at > now ? at - now : 0;
 }
+
+static uint32_t held_count(const struct coord_service *service)
+{
+    uint32_t held = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        held += is_ready(service, i) && service->osds[i].clients;
+    return held;
+}
+
+/* Faults and slots that fill are mended side by side: both have to be done. */
+static struct base_eta_told eta_of_all(struct coord_service *service, bool *ret_work)
+{
+    bool fills, faults = work_left(service) > 0;
+    struct base_eta_told eta = base_eta_tell(&service->repair.eta, work_left(service));
+    struct base_eta_told fill = service_fill_eta(service, &fills);
+    *ret_work = faults || fills;
+    if (!fills)
+        return eta;
+    if (!faults)
+        return fill;
+    struct base_eta_told later = eta.ms > fill.ms ? eta : fill;
+    later.known = eta.known && fill.known;
+    return later;
+}
+
+void service_repair_dial(struct coord_service *service)
+{
+    struct repair *repair = &service->repair;
+    struct coord_dial_seen seen = {
+        .least = share_of(service),
+        .has_deadline = coord_state_dial(service->state)->deadline_ms > 0,
+        .left_ms = deadline_left(service),
+        .held = held_count(service) > 0,
+    };
+    if (seen.has_deadline && seen.left_ms > 0)
+        service_time_go_on(service, seen.left_ms);
+    if (seen.has_deadline)
+        seen.eta = eta_of_all(service, &seen.work);
+    uint32_t before = repair->dial.share;
+    repair->dial = coord_dial_turn(repair->dial, &seen);
+    if (repair->dial.share == before)
+        return;
+    base_log_write(service->options.log, BASE_LOG_INFO, "repair", "share",
+                   "percent=%u before=%u deadline_in_ms=%llu eta_ms=%llu", repair->dial.share,
+                   before, (unsigned long long)seen.left_ms, (unsigned long long)seen.eta.ms);
+    repair->dial_ms = service_now_ms(service) + SETTLE_MS;
+    service_fill_pace(service);
+}
+
+/* ---- what is told ---- */
 
 void service_repair_status(const struct coord_service *service, struct proto_status *ret)
 {
     const struct repair *repair = &service->repair;
-    uint64_t rate;
     if (!service->leads)
         return;
+    struct base_eta_told eta = base_eta_tell(&repair->eta, work_left(service));
     ret->repair_running = repair->leased.count;
     ret->repair_failed = repair->failures.count;
-    rates_find(service, &rate, &ret->repair_eta_ms);
+    ret->repair_eta_ms = eta.known ? eta.ms : 0;
+    ret->repair_eta_low_ms = eta.low_ms;
+    ret->repair_eta_high_ms = eta.high_ms;
 }
 
 static bool failures_list(struct coord_service *service, struct proto_repair *ret)
@@ -609,6 +672,7 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
 {
     struct repair *repair = &service->repair;
     const struct proto_state_row *row = coord_state_row(service->state);
+    struct base_eta_told eta = base_eta_tell(&repair->eta, work_left(service));
     struct proto_repair reply = {
         .rows = row->repair_count,
         .levels = row->repair_levels,
@@ -620,10 +684,17 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .mended = repair->mended,
         .mended_bytes = repair->mended_bytes,
         .runs_done = repair->runs_done,
+        .bytes_per_s = base_eta_tell(&repair->rate, UINT64_MAX).per_s,
+        .eta_ms = eta.known ? eta.ms : 0,
+        .eta_low_ms = eta.low_ms,
+        .eta_high_ms = eta.high_ms,
+        .fragments = row->repair_fragments,
+        .bytes = row->repair_bytes,
+        .held = held_count(service),
+        .share = repair->dial.share,
+        .deadline_ms = deadline_left(service),
+        .deadline = (uint8_t)repair->dial.deadline,
     };
-    rates_find(service, &reply.bytes_per_s, &reply.eta_ms);
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
-        reply.held += is_ready(service, i) && service->osds[i].clients;
     if (failures_list(service, &reply))
         service_reply(service, request, &proto_type_repair, &reply);
     else

@@ -62,7 +62,7 @@ bool service_gathers(const struct coord_service *service)
 /* ---- gathering ---- */
 
 /* Cluster time now: the clock's steps, each capped (design rule 5). */
-static uint64_t next_cluster_ms(const struct coord_service *service)
+uint64_t service_cluster_ms(const struct coord_service *service)
 {
     const struct base_clock *clock = service->options.clock;
     if (LILIO_PLANTED("wall_clock_for_cluster_time"))
@@ -78,7 +78,7 @@ static enum lilio_err propose(struct coord_service *service, const struct coord_
     LILIO_ASSERT(batch->count < COORD_ENTRY_COMMANDS_MAX); /* full() was asked before */
     struct proposal *proposal = &batch->proposals[batch->count];
     struct proto_entry entry = {
-        .cluster_ms = next_cluster_ms(service),
+        .cluster_ms = service_cluster_ms(service),
         .wall_ms = service->options.clock->wall_ms(service->options.clock->context),
         .session = request ? request->header.session : 0,
         .sequence = request ? request->header.sequence : 0,

@@ -80,6 +80,16 @@ const struct proto_verify_mark *coord_state_verify_mark(const struct coord_state
 /* How much repair may take from clients. */
 enum { COORD_PRIORITY_LOW = 1, COORD_PRIORITY_NORMAL, COORD_PRIORITY_HIGH, COORD_PRIORITY_MAX };
 const struct proto_dial_row *coord_state_dial(const struct coord_state *state);
+/* Missing or corrupt fragments of runs. */
+struct coord_bad {
+    uint64_t fragments, bytes;
+};
+/* Of a run, from its exceptions. */
+struct coord_bad coord_repair_bad(const struct proto_data_row *row);
+/* The work of mending them, in bytes: a small fragment takes time too. */
+uint64_t coord_bad_work(struct coord_bad bad);
+/* Those that were found good again since the state was opened. */
+struct coord_bad coord_state_mended(const struct coord_state *state);
 /* Margin of a run with fewer than data_count fragments known good; the place of a margin in
  * state_row.repair_levels. */
 enum { COORD_MARGIN_BELOW = UINT8_MAX };

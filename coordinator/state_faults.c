@@ -228,8 +228,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
         return;
     struct coord_key key = coord_key_oid(row.oid);
     coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
-    coord_repair_update(command, row.oid, coord_faults_least_good(&faults), row.profile.data_count,
-                        faults.total);
+    coord_repair_update(command, &row, &faults);
     coord_stripes_move(command, &row, &before, &faults);
 }
 

@@ -37,6 +37,7 @@ struct coord_state {
     struct proto_verify_mark verify;
     struct proto_dial_row dial;
     uint64_t repair_levels[COORD_REPAIR_LEVELS]; /* row.repair_levels */
+    struct coord_bad mended;                     /* since it was opened */
     struct proto_raft_config config;             /* of the quorum, in config_arena */
     struct proto_arena *config_arena;
     struct coord_osd *osds; /* by id */
@@ -280,10 +281,10 @@ uint8_t coord_faults_least_good(const struct coord_faults *faults);
 
 /* ---- repair (state_repair.c) ---- */
 
-/* Makes the repair row and its place in the queue say what the data row does; least_good >= total:
- * there is nothing to repair. */
-void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
-                         uint8_t data_count, uint8_t total);
+/* Makes the repair row and its place in the queue say what the data row and its faults do. NULL:
+ * the run goes, there is nothing to repair. */
+void coord_repair_update(struct coord_command *command, const struct proto_data_row *data,
+                         const struct coord_faults *faults);
 /* least_good - data_count, or COORD_MARGIN_BELOW. */
 uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count);
 /* Counters and dial of a state whose rows are loaded; maps that are older than the queue get one.

@@ -29,11 +29,36 @@ static struct coord_key queue_key(const struct proto_repair_row *row)
     return coord_key_repair(&(struct coord_repair_key){row->margin, row->since_ms, row->oid});
 }
 
+struct coord_bad coord_repair_bad(const struct proto_data_row *row)
+{
+    struct codec_profile profile = coord_codec_profile(&row->profile);
+    uint64_t stripes = coord_run_stripes(row), length = row->stored_length;
+    uint64_t size = codec_fragment_size(&profile, codec_stripe_length(&profile, length, 0));
+    uint64_t last =
+        codec_fragment_size(&profile, codec_stripe_length(&profile, length, stripes - 1));
+    struct coord_bad bad = {0};
+    for (size_t i = 0; i < row->exceptions_count; i++) {
+        uint64_t count = row->exceptions[i].stripe_count;
+        bad.fragments += count;
+        bad.bytes += count * size;
+        if (row->exceptions[i].first_stripe + count == stripes)
+            bad.bytes -= size - last; /* all others are as long as the first */
+    }
+    return bad;
+}
+
+uint64_t coord_bad_work(struct coord_bad bad)
+{
+    return bad.bytes + bad.fragments * COORD_REPAIR_FRAGMENT_COST;
+}
+
 static void queue_take(struct coord_state *state, const struct proto_repair_row *row)
 {
     struct coord_key key = queue_key(row);
     coord_delete(state, COORD_REPAIR_QUEUE, &key);
     state->repair_levels[coord_repair_level(row->margin)]--;
+    state->row.repair_fragments -= row->fragments;
+    state->row.repair_bytes -= row->bytes;
 }
 
 static void queue_add(struct coord_state *state, const struct proto_repair_row *row)
@@ -41,34 +66,50 @@ static void queue_add(struct coord_state *state, const struct proto_repair_row *
     struct coord_key key = queue_key(row);
     base_kv_batch_put(state->batch, COORD_REPAIR_QUEUE, coord_key_slice(&key), base_slice(NULL, 0));
     state->repair_levels[coord_repair_level(row->margin)]++;
+    state->row.repair_fragments += row->fragments;
+    state->row.repair_bytes += row->bytes;
 }
 
-void coord_repair_update(struct coord_command *command, struct base_oid oid, uint8_t least_good,
-                         uint8_t data_count, uint8_t total)
+void coord_repair_update(struct coord_command *command, const struct proto_data_row *data,
+                         const struct coord_faults *faults)
 {
     struct coord_state *state = command->state;
     struct proto_repair_row row = {0};
-    struct coord_key key = coord_key_oid(oid);
+    struct coord_key key = coord_key_oid(data->oid);
+    struct coord_bad bad = faults ? coord_repair_bad(data) : (struct coord_bad){0};
     enum lilio_err err = coord_get(command, COORD_REPAIR, &key, &proto_type_repair_row, &row);
     if (err && err != LILIO_E_NOT_FOUND)
         return;
-    bool there = err == LILIO_OK, wanted = least_good < total;
-    if (there == wanted && (!there || row.least_good == least_good))
+    bool there = err == LILIO_OK, wanted = bad.fragments > 0;
+    uint8_t least_good = faults ? coord_faults_least_good(faults) : 0;
+    if (there == wanted && (!there || (row.least_good == least_good && row.bytes == bad.bytes &&
+                                       row.fragments == bad.fragments)))
         return;
-    if (there)
+    if (there) {
         queue_take(state, &row);
-    else
-        row = (struct proto_repair_row){.oid = oid, .since_ms = state->row.cluster_ms};
+        state->mended.fragments +=
+            faults && row.fragments > bad.fragments ? row.fragments - bad.fragments : 0;
+        state->mended.bytes += faults && row.bytes > bad.bytes ? row.bytes - bad.bytes : 0;
+    } else {
+        row = (struct proto_repair_row){.oid = data->oid, .since_ms = state->row.cluster_ms};
+    }
     state->row.repair_count += wanted;
     state->row.repair_count -= there;
-    if (!wanted) {
+    if (!wanted && there)
         coord_delete(state, COORD_REPAIR, &key);
+    if (!wanted)
         return;
-    }
+    row.fragments = bad.fragments;
+    row.bytes = bad.bytes;
     row.least_good = least_good;
-    row.margin = coord_repair_margin(least_good, data_count);
+    row.margin = coord_repair_margin(least_good, data->profile.data_count);
     queue_add(state, &row);
     coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+}
+
+struct coord_bad coord_state_mended(const struct coord_state *state)
+{
+    return state->mended;
 }
 
 /* ---- opening ---- */
@@ -86,7 +127,10 @@ static enum lilio_err queue_make_row(struct coord_state *state, struct base_slic
         err = coord_view_get(&view, COORD_DATA, &key, &proto_type_data_row, &data, info);
     if (err)
         return err;
+    struct coord_bad bad = coord_repair_bad(&data);
     row.margin = coord_repair_margin(row.least_good, data.profile.data_count);
+    row.fragments = bad.fragments;
+    row.bytes = bad.bytes;
     queue_add(state, &row);
     coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
     proto_arena_clear(state->arena);
@@ -130,6 +174,8 @@ enum lilio_err coord_repair_load(struct coord_state *state, struct lilio_errinfo
         err = LILIO_OK;
     if (state->dial.priority < COORD_PRIORITY_LOW || state->dial.priority > COORD_PRIORITY_MAX)
         state->dial.priority = COORD_PRIORITY_NORMAL; /* never set, or by a newer program */
+    if (count == 0)
+        state->row.repair_fragments = state->row.repair_bytes = 0;
     if (!err && count == 0 && state->row.repair_count > 0)
         err = queue_make(state, info);
     return err;
@@ -143,11 +189,17 @@ enum lilio_err coord_apply_repair_set(struct coord_command *command)
     enum lilio_err err = coord_body(command, &proto_type_repair_set, &set);
     if (err)
         return err;
-    if (set.priority < COORD_PRIORITY_LOW || set.priority > COORD_PRIORITY_MAX)
+    if ((set.priority == 0 && !set.set_deadline) || set.priority > COORD_PRIORITY_MAX)
         return coord_refuse(command, LILIO_E_INVALID, "repair knows no priority %u", set.priority);
+    if (set.deadline_ms > COORD_DEADLINE_MS_MAX)
+        return coord_refuse(command, LILIO_E_INVALID, "a deadline is at most a year away");
     struct coord_key key = dial_key();
-    command->state->dial.priority = set.priority;
-    coord_put(command->state, COORD_META, &key, &proto_type_dial_row, &command->state->dial);
+    struct proto_dial_row *dial = &command->state->dial;
+    if (set.priority)
+        dial->priority = set.priority;
+    if (set.set_deadline)
+        dial->deadline_ms = set.deadline_ms ? command->state->row.cluster_ms + set.deadline_ms : 0;
+    coord_put(command->state, COORD_META, &key, &proto_type_dial_row, dial);
     return coord_reply_ok(command);
 }
 

@@ -166,8 +166,7 @@ static void run_put(struct coord_command *command, struct run *run, uint8_t stat
     if (!run->staged)
         command->state->row.data_count++;
     if (state == COORD_RUN_COMMITTED && run->row.exceptions_count > 0)
-        coord_repair_update(command, run->row.oid, coord_faults_least_good(&run->faults),
-                            run->row.profile.data_count, run->faults.total);
+        coord_repair_update(command, &run->row, &run->faults);
     if (state == COORD_RUN_COMMITTED)
         coord_stripes_add(command, &run->row, &run->faults);
 }

@@ -203,6 +203,7 @@ void coord_stripes_add(struct coord_command *command, const struct proto_data_ro
     count_all(command, row, faults, 1);
     command->state->row.stripes += faults->stripe_count;
     command->state->row.stripes_ever += faults->stripe_count;
+    command->state->row.stored_bytes += row->stored_length;
 }
 
 void coord_stripes_drop(struct coord_command *command, const struct proto_data_row *row,
@@ -210,6 +211,7 @@ void coord_stripes_drop(struct coord_command *command, const struct proto_data_r
 {
     count_all(command, row, faults, -1);
     command->state->row.stripes -= faults->stripe_count;
+    command->state->row.stored_bytes -= row->stored_length;
 }
 
 void coord_stripes_move(struct coord_command *command, const struct proto_data_row *row,
@@ -268,7 +270,7 @@ static enum lilio_err count_everything(struct coord_state *state, struct lilio_e
 {
     struct base_oid after = {0};
     bool more = true;
-    state->row.stripes = state->row.stripes_ever = 0;
+    state->row.stripes = state->row.stripes_ever = state->row.stored_bytes = 0;
     enum lilio_err err = rows_clear(state, info);
     while (!err && more)
         err = page_count(state, &after, &more, info);

@@ -36,6 +36,7 @@ struct osd_fill {
     uint32_t failures[PARTITIONS_MAX]; /* by place in partitions */
     struct osd_page *page;
     size_t row;           /* in it */
+    uint64_t walked;      /* stored bytes of the rows before it */
     uint32_t stripe;      /* of that row */
     struct base_oid last; /* of the page before */
     bool more;            /* runs behind this page */
@@ -150,6 +151,7 @@ static void job_begin(struct osd_fill *fill)
     fill->incarnation = view.incarnation;
     fill->index = fill->epoch = 0;
     fill->row = fill->stripe = 0;
+    fill->walked = 0;
     fill->last = (struct base_oid){0, 0};
     fill->more = true;
     fill->lapses = 0;
@@ -178,6 +180,7 @@ enum lilio_err osd_fill_begin(struct osd_fill *fill, struct lilio_errinfo *info)
     }
     pthread_mutex_lock(&fill->lock);
     fill->progress.rows = fill->walk.rows;
+    fill->progress.bytes = fill->walk.bytes;
     pthread_mutex_unlock(&fill->lock);
     return err;
 }
@@ -247,6 +250,24 @@ static bool row_next(struct osd_fill *fill, const struct proto_cluster_map *map,
     return false;
 }
 
+/* How far the walk is: rows that are behind it, and the part of the one at hand. */
+static void progress_note(struct osd_fill *fill, bool row_ended)
+{
+    const struct proto_data_row *row = &fill->page->page.rows[fill->row].data;
+    struct codec_profile profile = osd_rebuild_profile(row);
+    uint64_t stripes = codec_stripe_count(&profile, row->stored_length), part = 0;
+    if (row_ended)
+        fill->walked += row->stored_length;
+    else if (fill->stripe < stripes)
+        part = fill->stripe * codec_stripe_length(&profile, row->stored_length, 0);
+    else
+        part = row->stored_length;
+    pthread_mutex_lock(&fill->lock);
+    fill->progress.rows_done += row_ended;
+    fill->progress.bytes_done = fill->walked + part;
+    pthread_mutex_unlock(&fill->lock);
+}
+
 enum lilio_err osd_fill_next(struct osd_fill *fill, const struct proto_cluster_map *map,
                              struct osd_task *ret_task, bool *ret_found, struct lilio_errinfo *info)
 {
@@ -262,11 +283,9 @@ enum lilio_err osd_fill_next(struct osd_fill *fill, const struct proto_cluster_m
         return err;
     for (; fill->row < fill->page->page.rows_count; fill->row++, fill->stripe = 0) {
         *ret_found = row_next(fill, map, ret_task);
+        progress_note(fill, !*ret_found);
         if (*ret_found)
             return LILIO_OK;
-        pthread_mutex_lock(&fill->lock);
-        fill->progress.rows_done++;
-        pthread_mutex_unlock(&fill->lock);
     }
     osd_page_drop(&fill->page);
     return LILIO_OK;

@@ -265,12 +265,21 @@ static void rebuilt(struct osd_repair *repair, uint32_t bytes)
     pthread_mutex_unlock(&repair->lock);
 }
 
+static uint32_t task_bytes(const struct osd_task *task)
+{
+    const struct proto_data_row *row = &task->row->data;
+    struct codec_profile profile = osd_rebuild_profile(row);
+    return codec_fragment_size(&profile,
+                               codec_stripe_length(&profile, row->stored_length, task->stripe));
+}
+
 static void on_done(void *context, const struct osd_task *task, enum osd_task_outcome outcome,
                     uint32_t bytes, enum lilio_err err, const char *reason)
 {
     struct osd_repair *repair = context;
     const struct proto_cluster_map *map = proto_map_ref_get(repair->map);
     const struct proto_data_row *row = &task->row->data;
+    osd_throttle_end(&repair->throttle, task_bytes(task));
     if (outcome == OSD_TASK_REBUILT)
         rebuilt(repair, bytes);
     if (task->fill) {
@@ -322,6 +331,7 @@ static void on_source_read(void *context, uint64_t bytes)
 static void engine_drop(struct osd_repair *repair, enum lilio_err err, const char *reason)
 {
     osd_engine_free(&repair->engine);
+    repair->throttle.open_bytes = 0;
     osd_fill_forget_tasks(repair->fill);
     osd_fill_fail(repair->fill, err, reason);
     for (size_t i = 0; i < OSD_REPAIR_JOBS; i++) {
@@ -409,6 +419,16 @@ static bool pace(struct osd_repair *repair)
     return true;
 }
 
+static bool room_make(struct osd_repair *repair, uint32_t bytes)
+{
+    while (!osd_throttle_has_room(&repair->throttle, bytes)) {
+        if (engine_step(repair))
+            return false;
+        settled_look(repair);
+    }
+    return true;
+}
+
 /* ---- a job begins ---- */
 
 static struct place *waiting_take(struct osd_repair *repair)
@@ -487,17 +507,12 @@ static void map_catch_up(struct osd_repair *repair)
 static enum lilio_err task_add(struct osd_repair *repair, struct place *place,
                                const struct osd_task *task)
 {
-    const struct proto_data_row *row = &task->row->data;
-    struct codec_profile profile = osd_rebuild_profile(row);
+    uint32_t bytes = task_bytes(task);
     struct lilio_errinfo info = {0};
     settled_look(repair); /* a long run must not keep the others' results */
-    if (!pace(repair))
+    if (!room_make(repair, bytes) || !pace(repair))
         return LILIO_E_CANCELLED;
-    osd_throttle_begin(
-        &repair->throttle,
-        codec_fragment_size(&profile,
-                            codec_stripe_length(&profile, row->stored_length, task->stripe)),
-        now_ns(repair));
+    osd_throttle_begin(&repair->throttle, bytes, now_ns(repair));
     if (place)
         place->open++;
     else

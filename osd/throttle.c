@@ -26,13 +26,25 @@ uint64_t osd_throttle_wait_ns(const struct osd_throttle *throttle, uint64_t now_
     return is_held(throttle, now_ns) && throttle->next_ns > now_ns ? throttle->next_ns - now_ns : 0;
 }
 
+bool osd_throttle_has_room(const struct osd_throttle *throttle, uint64_t bytes)
+{
+    return throttle->open_bytes == 0 || throttle->open_bytes + bytes <= OSD_THROTTLE_OPEN_BYTES;
+}
+
+void osd_throttle_end(struct osd_throttle *throttle, uint64_t bytes)
+{
+    throttle->open_bytes -= bytes;
+}
+
 void osd_throttle_begin(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns)
 {
+    throttle->open_bytes += bytes;
     uint64_t share = throttle->share ? throttle->share : OSD_THROTTLE_SHARE;
     uint64_t idle = throttle->idle_rate ? throttle->idle_rate : OSD_THROTTLE_IDLE_DEFAULT;
     if (!is_held(throttle, now_ns))
         return;
-    uint64_t from = throttle->next_ns > now_ns ? throttle->next_ns : now_ns;
+    uint64_t late = OSD_THROTTLE_CREDIT_MS * ms_ns;
+    uint64_t from = throttle->next_ns + late > now_ns ? throttle->next_ns : now_ns;
     throttle->next_ns = from + bytes * second_ns / (idle * share / 100);
 }
 

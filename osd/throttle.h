@@ -3,7 +3,8 @@
  *
  * The idle rate is measured in windows in which no client was served and the engine never ran dry.
  * While clients are served, each task that begins sets back the next one by the time its bytes take
- * at the share of that rate.
+ * at the share of that rate. What has begun goes on, so no more is under way at a time than keeps
+ * the engine busy: clients that come shall not wait until hundreds of fragments are mended.
  */
 #ifndef OSD_THROTTLE_H
 #define OSD_THROTTLE_H
@@ -14,9 +15,11 @@
 enum {
     OSD_THROTTLE_SHARE = 15,              /* percent, until orders say otherwise */
     OSD_THROTTLE_CLIENTS_MS = 1000,       /* after the last request clients count as served */
+    OSD_THROTTLE_CREDIT_MS = 250,         /* so late a task may be without losing its turn */
     OSD_THROTTLE_WINDOW_MS = 500,         /* of one measurement */
     OSD_THROTTLE_IDLE_DEFAULT = 64 << 20, /* bytes a second, before anything was measured */
     OSD_THROTTLE_IDLE_MIN = 1 << 20,      /* a slower measurement is not believed */
+    OSD_THROTTLE_OPEN_BYTES = 16 << 20,   /* of fragments under way at a time */
 };
 
 /* Zero-initialise. */
@@ -28,6 +31,7 @@ struct osd_throttle {
     uint64_t next_ns;   /* while clients are served nothing begins before */
     bool measuring;
     uint64_t window_ns, window_bytes;
+    uint64_t open_bytes; /* of tasks that have begun and not ended */
 };
 
 /* A client was served. */
@@ -36,9 +40,13 @@ void osd_throttle_served(struct osd_throttle *throttle, uint64_t now_ns);
 bool osd_throttle_clients(const struct osd_throttle *throttle, uint64_t now_ns);
 /* How long the next task has to wait. */
 uint64_t osd_throttle_wait_ns(const struct osd_throttle *throttle, uint64_t now_ns);
+/* Whether a task of so many bytes may be under way beside the others. One always may. */
+bool osd_throttle_has_room(const struct osd_throttle *throttle, uint64_t bytes);
 /* A task of so many bytes begins. */
 void osd_throttle_begin(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
-/* One ended. */
+/* It ended, in whatever way. */
+void osd_throttle_end(struct osd_throttle *throttle, uint64_t bytes);
+/* So much was mended by one. */
 void osd_throttle_done(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
 /* There is nothing to do: what is under way measures no rate. */
 void osd_throttle_dry(struct osd_throttle *throttle);

@@ -26,6 +26,7 @@ enum lilio_err osd_walk_open(struct osd_walk *walk, struct lilio_errinfo *info)
     walk->index = scan.index;
     walk->epoch = scan.epoch;
     walk->rows = scan.row_count;
+    walk->bytes = scan.stored_bytes;
     walk->asked_ms = now_ms(walk);
     walk->lapsed = false;
     return LILIO_OK;

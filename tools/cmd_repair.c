@@ -13,7 +13,7 @@ enum { BAR = 24, POLL_MS = 500 };
 
 struct repair {
     bool watch;
-    enum lilio_repair_priority priority; /* 0: as it is */
+    struct lilio_repair_dial dial;
 };
 
 static const char *const priorities[] = {
@@ -21,6 +21,12 @@ static const char *const priorities[] = {
     [LILIO_REPAIR_NORMAL] = "normal",
     [LILIO_REPAIR_HIGH] = "high",
     [LILIO_REPAIR_MAX] = "max",
+};
+
+static const char *const deadlines[] = {
+    [LILIO_DEADLINE_NONE] = "none",      [LILIO_DEADLINE_OPEN] = "open",
+    [LILIO_DEADLINE_KEPT] = "kept",      [LILIO_DEADLINE_RAISED] = "raised",
+    [LILIO_DEADLINE_FAILS] = "not_kept", [LILIO_DEADLINE_PASSED] = "passed",
 };
 
 static const char *priority_name(enum lilio_repair_priority priority)
@@ -35,9 +41,26 @@ static const struct argp_option options[] = {
      "%), "
      "high (50 %) or max",
      0},
+    {"deadline", 'd', "TIME", 0,
+     "All that is known to be missing shall be mended in this time from now (4h, 30m): repair "
+     "takes "
+     "more than the priority says, up to everything, while it would take longer. none: no deadline",
+     0},
     {"watch", 'w', NULL, 0, "Show how it goes on until nothing more can be done", 0},
     {0},
 };
+
+static void deadline_parse(struct repair *repair, const char *arg, const struct argp_state *state)
+{
+    struct lilio_errinfo info = {0};
+    repair->dial.set_deadline = true;
+    repair->dial.deadline_ms = 0;
+    if (strcmp(arg, "none") == 0)
+        return;
+    tools_args_check(state, tools_parse_duration(arg, &repair->dial.deadline_ms, &info), &info);
+    if (repair->dial.deadline_ms == 0)
+        tools_args_fail(state, "--deadline is a time from now, or none");
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -47,10 +70,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'p':
         for (int i = LILIO_REPAIR_LOW; i <= LILIO_REPAIR_MAX; i++)
             if (strcmp(arg, priorities[i]) == 0)
-                repair->priority = (enum lilio_repair_priority)i;
-        if (!repair->priority)
+                repair->dial.priority = (enum lilio_repair_priority)i;
+        if (!repair->dial.priority)
             tools_args_fail(state, "--priority is low, normal, high or max, not '%s'", arg);
         return 0;
+    case 'd': deadline_parse(repair, arg, state); return 0;
     case ARGP_KEY_ARG:
         return state->arg_num == 0 && strcmp(arg, "status") == 0 ? 0 : ARGP_ERR_UNKNOWN;
     default: return ARGP_ERR_UNKNOWN;
@@ -68,7 +92,8 @@ static const struct argp argp = {
         "\vExamples:\n"
         "  lilio-ec repair\n"
         "  lilio-ec repair --watch\n"
-        "  lilio-ec repair --priority high\n",
+        "  lilio-ec repair --priority high\n"
+        "  lilio-ec repair --deadline 4h\n",
 };
 
 /* Nothing waits but for its next attempt or for OSDs. */
@@ -107,28 +132,50 @@ static void failures_print(struct tools_out *out, const struct lilio_repair *rep
                        (unsigned long long)(repair->failed - repair->failure_count));
 }
 
+static void deadline_print(struct tools_out *out, const struct lilio_repair *repair)
+{
+    static const char *const texts[] = {
+        [LILIO_DEADLINE_OPEN] = "; whether it will be kept is not known yet",
+        [LILIO_DEADLINE_KEPT] = "; it will be kept",
+        [LILIO_DEADLINE_RAISED] = "; repair takes more from clients, to keep it",
+        [LILIO_DEADLINE_FAILS] = "; it cannot be kept, though repair holds nothing back",
+    };
+    char time[TOOLS_TEXT];
+    if (repair->deadline == LILIO_DEADLINE_NONE)
+        return;
+    if (repair->deadline == LILIO_DEADLINE_PASSED)
+        tools_out_line(out, "deadline      has passed%s",
+                       repair->rows ? "; what is left goes at the priority" : "");
+    else
+        tools_out_line(out, "deadline      in %s%s", tools_text_duration(repair->deadline_ms, time),
+                       repair->deadline <= LILIO_DEADLINE_FAILS ? texts[repair->deadline] : "");
+}
+
 static void repair_print(struct tools_out *out, const struct lilio_repair *repair)
 {
-    char bytes[TOOLS_TEXT], rate[TOOLS_TEXT], time[TOOLS_TEXT];
+    char bytes[TOOLS_TEXT], rate[TOOLS_TEXT], time[TOOLS_ETA];
     tools_out_line(out,
-                   "repair        %llu stored runs with fragments known to be missing or corrupt, "
-                   "%llu under way",
-                   (unsigned long long)repair->rows, (unsigned long long)repair->running);
+                   "repair        %llu stored runs with fragments known to be missing or corrupt "
+                   "(%s), %llu under way",
+                   (unsigned long long)repair->rows, tools_text_bytes(repair->bytes, bytes),
+                   (unsigned long long)repair->running);
     levels_print(out, repair);
     failures_print(out, repair);
     if (repair->away)
         tools_out_line(out, "waiting       %llu for OSDs that are not up",
                        (unsigned long long)repair->away);
-    tools_out_line(out, "priority      %s; %u OSDs hold back because they serve clients",
-                   priority_name(repair->priority), repair->held);
+    tools_out_line(out,
+                   "priority      %s: %u %% of the idle rate beside clients; %u OSDs serve some",
+                   priority_name(repair->priority), repair->share, repair->held);
+    deadline_print(out, repair);
     tools_out_line(out, "mended        %llu fragments, %s, since this coordinator leads; now %s",
                    (unsigned long long)repair->mended,
                    tools_text_bytes(repair->mended_bytes, bytes),
                    tools_text_rate(repair->bytes_per_s, 1000, rate));
     if (!is_over(repair))
-        tools_out_line(out, "to go         %s",
-                       repair->eta_ms ? tools_text_duration(repair->eta_ms, time)
-                                      : "not known yet");
+        tools_out_line(
+            out, "to go         %s",
+            tools_text_eta(repair->eta_ms, repair->eta_low_ms, repair->eta_high_ms, time));
 }
 
 static cJSON *repair_json(const struct lilio_repair *repair)
@@ -141,6 +188,15 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_text(object, "priority", priority_name(repair->priority));
     tools_json_u64(object, "bytes_per_s", repair->bytes_per_s);
     tools_json_u64(object, "eta_ms", repair->eta_ms);
+    tools_json_u64(object, "eta_low_ms", repair->eta_low_ms);
+    tools_json_u64(object, "eta_high_ms", repair->eta_high_ms);
+    tools_json_u64(object, "fragments", repair->fragments);
+    tools_json_u64(object, "bytes", repair->bytes);
+    tools_json_u64(object, "share", repair->share);
+    tools_json_text(object, "deadline",
+                    repair->deadline <= LILIO_DEADLINE_PASSED ? deadlines[repair->deadline]
+                                                              : "unknown");
+    tools_json_u64(object, "deadline_ms", repair->deadline_ms);
     tools_json_u64(object, "mended", repair->mended);
     tools_json_u64(object, "mended_bytes", repair->mended_bytes);
     tools_json_u64(object, "runs_done", repair->runs_done);
@@ -225,8 +281,8 @@ int tools_cmd_repair(struct tools_context *context, int argc, char **argv)
     if (code)
         return code;
     enum lilio_err err = LILIO_OK;
-    if (wanted.priority)
-        err = lilio_repair_set(context->client, wanted.priority, &context->info);
+    if (wanted.dial.priority || wanted.dial.set_deadline)
+        err = lilio_repair_set(context->client, &wanted.dial, &context->info);
     if (!err)
         err = wanted.watch ? watch(context, &repair)
                            : lilio_repair_get(context->client, &repair, &context->info);

@@ -98,6 +98,8 @@ static cJSON *osd_json(const struct lilio_osd *osd)
         tools_json_bool(fill, "running", osd->fill_running);
         tools_json_u64(fill, "permille", osd->fill_permille);
         tools_json_u64(fill, "eta_ms", osd->fill_eta_ms);
+        tools_json_u64(fill, "eta_low_ms", osd->fill_eta_low_ms);
+        tools_json_u64(fill, "eta_high_ms", osd->fill_eta_high_ms);
         tools_json_u64(fill, "tries", osd->fill_tries);
         tools_json_text(fill, "reason", osd->fill_reason[0] ? osd->fill_reason : NULL);
     }
@@ -220,6 +222,8 @@ static cJSON *status_json(const struct lilio_status *status,
     tools_json_u64(object, "repair_running", status->repair_running);
     tools_json_u64(object, "repair_failed", status->repair_failed);
     tools_json_u64(object, "repair_eta_ms", status->repair_eta_ms);
+    tools_json_u64(object, "repair_eta_low_ms", status->repair_eta_low_ms);
+    tools_json_u64(object, "repair_eta_high_ms", status->repair_eta_high_ms);
     tools_json_u64(object, "gc_rows", status->gc_rows);
     tools_json_u64(object, "gc_bytes", status->gc_bytes);
     tools_json_u64(object, "sessions", status->session_count);
@@ -238,12 +242,12 @@ static cJSON *status_json(const struct lilio_status *status,
 /* "osd.4 fills 120 slots, 40 % of the first job, 3 min to go" */
 static void filling_print(struct tools_out *out, const struct lilio_osd *osd)
 {
-    char time[TOOLS_TEXT];
+    char time[TOOLS_ETA];
     if (osd->fill_running)
-        tools_out_line(out, "              osd.%u fills %llu slots, at %u %%, %s to go", osd->id,
-                       (unsigned long long)osd->filling, osd->fill_permille / 10,
-                       osd->fill_eta_ms ? tools_text_duration(osd->fill_eta_ms, time)
-                                        : "unknown time");
+        tools_out_line(
+            out, "              osd.%u fills %llu slots, at %u %%, to go: %s", osd->id,
+            (unsigned long long)osd->filling, osd->fill_permille / 10,
+            tools_text_eta(osd->fill_eta_ms, osd->fill_eta_low_ms, osd->fill_eta_high_ms, time));
     else if (osd->fill_tries)
         tools_out_line(out, "              osd.%u fills %llu slots, failed %u times: %s", osd->id,
                        (unsigned long long)osd->filling, osd->fill_tries,
@@ -303,18 +307,19 @@ static void coordinators_print(struct tools_out *out, const struct lilio_status 
 
 static void repair_print(struct tools_out *out, const struct lilio_status *status)
 {
-    char time[TOOLS_TEXT];
+    char time[TOOLS_ETA];
     if (status->repair_rows == 0) {
         tools_out_line(out, "repair        no fragments are known to be missing or corrupt");
         return;
     }
-    tools_out_line(
-        out,
-        "repair        %llu stored runs with fragments known to be missing or corrupt; "
-        "%llu under way, %llu failed, %s to go (`lilio-ec repair' tells more)",
-        (unsigned long long)status->repair_rows, (unsigned long long)status->repair_running,
-        (unsigned long long)status->repair_failed,
-        status->repair_eta_ms ? tools_text_duration(status->repair_eta_ms, time) : "unknown time");
+    tools_out_line(out,
+                   "repair        %llu stored runs with fragments known to be missing or corrupt; "
+                   "%llu under way, %llu failed, to go: %s (`lilio-ec repair' tells more)",
+                   (unsigned long long)status->repair_rows,
+                   (unsigned long long)status->repair_running,
+                   (unsigned long long)status->repair_failed,
+                   tools_text_eta(status->repair_eta_ms, status->repair_eta_low_ms,
+                                  status->repair_eta_high_ms, time));
 }
 
 static void status_print(struct tools_context *context, const struct lilio_status *status,

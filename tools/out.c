@@ -371,3 +371,14 @@ char *tools_text_duration(uint64_t ms, char room[TOOLS_TEXT])
         (void)snprintf(room, TOOLS_TEXT, "%llu d %llu h", seconds / 86400, seconds / 3600 % 24);
     return room;
 }
+
+char *tools_text_eta(uint64_t ms, uint64_t low_ms, uint64_t high_ms, char room[TOOLS_ETA])
+{
+    char is[TOOLS_TEXT], low[TOOLS_TEXT], high[TOOLS_TEXT];
+    if (ms == 0)
+        (void)snprintf(room, TOOLS_ETA, "not known yet");
+    else
+        (void)snprintf(room, TOOLS_ETA, "%s (%s to %s)", tools_text_duration(ms, is),
+                       tools_text_duration(low_ms, low), tools_text_duration(high_ms, high));
+    return room;
+}

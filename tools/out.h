@@ -72,6 +72,9 @@ char *tools_text_bytes(uint64_t bytes, char room[TOOLS_TEXT]); /* "1.5 MB", MB =
 char *tools_text_rate(uint64_t bytes, uint64_t elapsed_ms, char room[TOOLS_TEXT]); /* "950 MB/s" */
 char *tools_text_time(uint64_t wall_ms, char room[TOOLS_TEXT]); /* "2026-01-02T03:04:05Z" */
 char *tools_text_duration(uint64_t ms, char room[TOOLS_TEXT]);  /* "3 min 12 s" */
+/* "3 min 12 s (2 min 50 s to 3 min 40 s)"; ms 0: "not known yet". */
+enum { TOOLS_ETA = 128 };
+char *tools_text_eta(uint64_t ms, uint64_t low_ms, uint64_t high_ms, char room[TOOLS_ETA]);
 /* A name from outside, fit for a terminal. The result is shared: copy it before the next call of
  * the same thread with the same slot (0..3). */
 const char *tools_text_name(const char *name, unsigned slot);

@@ -11,20 +11,13 @@
 
 enum { BAR = 24, REDRAW_MS = 100, QUIET_MS = 300 };
 
-uint64_t tools_progress_remaining_ms(uint64_t done, uint64_t total, uint64_t elapsed_ms)
-{
-    if (total == UINT64_MAX || done == 0 || done > total)
-        return UINT64_MAX;
-    double remaining = (double)elapsed_ms * ((double)(total - done) / (double)done);
-    return remaining < 1e15 ? (uint64_t)remaining : UINT64_MAX;
-}
-
-void tools_progress_line(const char *label, uint64_t done, uint64_t total, uint64_t elapsed_ms,
-                         char ret_line[TOOLS_PROGRESS_LINE])
+void tools_progress_line(const char *label, uint64_t done, uint64_t total,
+                         const struct base_eta *eta, char ret_line[TOOLS_PROGRESS_LINE])
 {
     char bytes[TOOLS_TEXT], rate[TOOLS_TEXT], left[TOOLS_TEXT], bar[BAR + 1];
+    struct base_eta_told told = base_eta_tell(eta, total > done ? total - done : 0);
     tools_text_bytes(done, bytes);
-    tools_text_rate(done, elapsed_ms, rate);
+    tools_text_rate(told.per_s, 1000, rate);
     if (total == UINT64_MAX || total == 0) {
         (void)snprintf(ret_line, TOOLS_PROGRESS_LINE, "%s  %s  %s", label, bytes, rate);
         return;
@@ -36,13 +29,13 @@ void tools_progress_line(const char *label, uint64_t done, uint64_t total, uint6
     if (filled < BAR)
         bar[filled] = '>';
     bar[BAR] = '\0';
-    uint64_t remaining = tools_progress_remaining_ms(done, total, elapsed_ms);
-    if (remaining == UINT64_MAX)
+    if (!told.known)
         (void)snprintf(left, sizeof left, "?");
-    else if (remaining < 60000)
-        (void)snprintf(left, sizeof left, "%llu s", (unsigned long long)((remaining + 999) / 1000));
+    else if (told.high_ms < 60000) /* the band, in whole seconds */
+        (void)snprintf(left, sizeof left, "%llu-%llu s", (unsigned long long)(told.low_ms / 1000),
+                       (unsigned long long)((told.high_ms + 999) / 1000));
     else
-        tools_text_duration(remaining, left);
+        tools_text_duration(told.ms, left);
     (void)snprintf(ret_line, TOOLS_PROGRESS_LINE, "%s [%s] %3d %%  %s  %s  %s to go", label, bar,
                    (int)(part * 100), bytes, rate, left);
 }
@@ -67,10 +60,11 @@ void tools_progress_show(struct tools_progress *progress, uint64_t done, uint64_
     if (!progress->enabled)
         return;
     uint64_t now_ms = tools_progress_elapsed_ms(progress);
+    base_eta_note(&progress->eta, now_ms, done);
     if (now_ms < QUIET_MS || (progress->drawn && now_ms - progress->last_ms < REDRAW_MS))
         return;
     char line[TOOLS_PROGRESS_LINE];
-    tools_progress_line(progress->label, done, total, now_ms, line);
+    tools_progress_line(progress->label, done, total, &progress->eta, line);
     (void)fprintf(stderr, "\r%s\033[K", line);
     (void)fflush(stderr);
     progress->last_ms = now_ms;

@@ -3,6 +3,7 @@
 #ifndef TOOLS_PROGRESS_H
 #define TOOLS_PROGRESS_H
 
+#include "base/eta.h"
 #include "client/lilio.h"
 
 struct tools_progress {
@@ -11,6 +12,7 @@ struct tools_progress {
     const char *label; /* borrowed */
     uint64_t started_ms, last_ms;
     uint64_t done_bytes;
+    struct base_eta eta;
 };
 void tools_progress_start(struct tools_progress *progress, const char *label, bool json);
 /* total UINT64_MAX = unknown. */
@@ -22,11 +24,9 @@ uint64_t tools_progress_elapsed_ms(const struct tools_progress *progress);
 struct lilio_progress tools_progress_callback(struct tools_progress *progress);
 
 enum { TOOLS_PROGRESS_LINE = 160 };
-/* The line itself, pure: "label [=====>    ]  45 %  300.0 MB  950 MB/s  3 s to go". ret_line is cut
- * at its room. */
-void tools_progress_line(const char *label, uint64_t done, uint64_t total, uint64_t elapsed_ms,
-                         char ret_line[TOOLS_PROGRESS_LINE]);
-/* Milliseconds to go at the average rate so far; UINT64_MAX = no idea. */
-uint64_t tools_progress_remaining_ms(uint64_t done, uint64_t total, uint64_t elapsed_ms);
+/* The line itself, pure: "label [=====>    ]  45 %  300.0 MB  950 MB/s  3-4 s to go". ret_line is
+ * cut at its room. */
+void tools_progress_line(const char *label, uint64_t done, uint64_t total,
+                         const struct base_eta *eta, char ret_line[TOOLS_PROGRESS_LINE]);
 
 #endif

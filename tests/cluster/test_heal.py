@@ -135,13 +135,23 @@ class Heal(ClusterTest):
         c = self.cluster
         self.assertEqual(c.run("repair", "--json").json["priority"], "normal")
         self.assertEqual(c.run("repair", "--priority", "high", "--json").json["priority"], "high")
+        self.assertEqual(c.run("repair", "--json").json["deadline"], "none")
+        c.run("repair", "--deadline", "soon", code=USAGE)
+        c.run("repair", "--deadline", "0", code=USAGE)
+        c.run("repair", "--deadline", "4h")
         c.run("repair", "--priority", "fast", code=USAGE)
         c.kill(f"coordinator.{self.leader()}")
         wait_until(lambda: c.run("repair", "--json", code=None).code == OK, 30, "a new leader")
         self.assertEqual(c.run("repair", "status", "--json").json["priority"], "high")
         c.kill(*c.names())
         c.up()
-        self.assertEqual(c.run("repair", "--json").json["priority"], "high")
+        repair = c.run("repair", "--json").json
+        self.assertEqual(repair["priority"], "high")
+        self.assertTrue(3.9 * 3600e3 < repair["deadline_ms"] <= 4 * 3600e3, repair)
+        wait_until(lambda: c.run("repair", "--json").json["deadline"] == "kept", 10, "the deadline to be kept, as nothing is to be done")
+        self.assertIn("it will be kept", c.run("repair").out)
+        c.run("repair", "--deadline", "none")
+        wait_until(lambda: c.run("repair", "--json").json["deadline"] == "none", 10, "no deadline")
 
 
 class Moves(ClusterTest):

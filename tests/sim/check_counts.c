@@ -13,6 +13,7 @@
 struct sums {
     uint64_t stripes, kinds; /* how many, and their hashes */
     uint64_t runs, endangered, queued;
+    uint64_t bad_bytes, bytes; /* of bad fragments; stored in all */
     uint64_t levels[COORD_REPAIR_LEVELS];
 };
 
@@ -55,6 +56,11 @@ static void run_add(struct coord_state *state, const struct proto_data_row *row,
         least = good < least ? good : least;
         sums->stripes++;
         sums->kinds += key_hash(&key);
+        struct codec_profile profile = coord_codec_profile(&row->profile);
+        uint64_t length = codec_stripe_length(&profile, row->stored_length, stripe);
+        sums->bytes += length;
+        sums->bad_bytes +=
+            (uint64_t)__builtin_popcountll(kind.bad) * codec_fragment_size(&profile, length);
     }
     if (least == total)
         return;
@@ -135,6 +141,7 @@ static enum lilio_err queue_sum(struct base_kv *kv, enum coord_column column,
         struct coord_repair_key place = {row.margin, row.since_ms, row.oid};
         struct coord_key key = coord_key_repair(&place);
         sums->runs++;
+        sums->bad_bytes += row.bytes;
         sums->endangered += run_hash(row.oid, row.least_good);
         sums->queued += key_hash(&key);
         sums->levels[coord_repair_level(row.margin)]++;
@@ -170,6 +177,9 @@ bool check_counts_agree(struct base_kv *kv, struct coord_state *state, char ret_
     return same("stripes", counted.stripes, there.stripes, ret_text) &&
            same("stripes in all", row->stripes, there.stripes, ret_text) &&
            same("(hash) kinds of stripes", counted.kinds, there.kinds, ret_text) &&
+           same("stored bytes", row->stored_bytes, there.bytes, ret_text) &&
+           same("bytes to mend", counted.bad_bytes, there.bad_bytes, ret_text) &&
+           same("bytes to mend in all", row->repair_bytes, there.bad_bytes, ret_text) &&
            same("runs to mend", counted.runs, there.runs, ret_text) &&
            same("runs to mend in all", row->repair_count, there.runs, ret_text) &&
            same("(hash) runs to mend", counted.endangered, there.endangered, ret_text) &&

@@ -9,6 +9,7 @@ struct audit {
     struct coord_view view;
     uint64_t objects, bytes, data, gc, gc_bytes, sessions, repair, buckets;
     uint64_t levels[COORD_REPAIR_LEVELS];
+    uint64_t repair_fragments, repair_bytes, stored_bytes;
     struct coord_stripes_item *stripes; /* counted by hand, by kind */
     size_t stripes_count, stripes_room;
     uint64_t stripes_sum;
@@ -151,6 +152,21 @@ static void stripes_check(struct audit *audit)
     free(audit->stripes);
 }
 
+/* What the repair row says of the run's bad fragments, fragment by fragment. */
+static void bad_of(const struct proto_data_row *row, const struct proto_repair_row *repair)
+{
+    struct codec_profile profile = coord_codec_profile(&row->profile);
+    uint64_t fragments = 0, bytes = 0;
+    for (uint32_t stripe = 0; stripe < coord_run_stripes(row); stripe++) {
+        uint64_t count = (uint64_t)__builtin_popcountll(proto_row_missing(row, stripe));
+        uint64_t length = codec_stripe_length(&profile, row->stored_length, stripe);
+        fragments += count;
+        bytes += count * codec_fragment_size(&profile, length);
+    }
+    assert_int_equal(repair->fragments, fragments);
+    assert_int_equal(repair->bytes, bytes);
+}
+
 /* A run is staged by an open session, used by a name, or waits for collection: one of these. */
 static void data(struct audit *audit, struct base_slice key, struct base_slice value)
 {
@@ -180,9 +196,13 @@ static void data(struct audit *audit, struct base_slice key, struct base_slice v
         struct coord_repair_key place = {repair.margin, repair.since_ms, oid};
         assert_int_equal(rows_with(audit, COORD_REPAIR_QUEUE, coord_key_repair(&place)), 1);
         audit->levels[coord_repair_level(repair.margin)]++;
+        bad_of(&row, &repair);
+        audit->repair_fragments += repair.fragments;
+        audit->repair_bytes += repair.bytes;
     }
     if (named)
         stripes_of(audit, &row);
+    audit->stored_bytes += named ? row.stored_length : 0;
     audit->data++;
     audit->gc += !staged && !named; /* counted down by its gc row */
 }
@@ -274,7 +294,10 @@ void coord_audit(struct fx *fx)
     assert_int_equal(fx_column_count(fx, COORD_REPAIR_QUEUE), audit.repair);
     assert_int_equal(row->repair_levels_count, COORD_REPAIR_LEVELS);
     assert_memory_equal(row->repair_levels, audit.levels, sizeof audit.levels);
+    assert_int_equal(row->repair_fragments, audit.repair_fragments);
+    assert_int_equal(row->repair_bytes, audit.repair_bytes);
     assert_int_equal(row->stripes, audit.stripes_sum);
+    assert_int_equal(row->stored_bytes, audit.stored_bytes);
     assert_true(row->stripes_ever >= row->stripes);
     stripes_check(&audit);
     assert_int_equal(row->bucket_count, audit.buckets);

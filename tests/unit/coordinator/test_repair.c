@@ -5,6 +5,7 @@
 #include "coord_svc.h"
 
 #include "coord_audit.h"
+#include "coordinator/dial.h"
 
 #include "base/banned.h"
 
@@ -481,7 +482,7 @@ FX_BOTH(bad_run_holds_up_nobody)
 /* What came before repair had something to do does not count, nor what only waits. */
 static void time_to_go_is_told(bool rocksdb)
 {
-    enum { RUNS = 60, EACH_SECOND = 4 };
+    enum { RUNS = 60, EACH_SECOND = 4, SECONDS = 7 };
     struct fixture f;
     fixture_init(&f, rocksdb);
     for (uint64_t i = 1; i <= RUNS + 1; i++)
@@ -490,13 +491,20 @@ static void time_to_go_is_told(bool rocksdb)
     for (uint64_t i = 1; i <= RUNS; i++)
         report(&f, i, 0, KIND_MISSING);
     seconds(&f, 2);
-    for (int s = 0; s < 5; s++) {
+    for (int s = 0; s < 2; s++) {
+        mend_some(&f, EACH_SECOND);
+        second(&f);
+        assert_int_equal(told(&f).eta_ms, 0); /* too early to tell */
+    }
+    for (int s = 2; s < SECONDS; s++) {
         mend_some(&f, EACH_SECOND);
         second(&f);
     }
     uint64_t left = fx_row(f.fx)->repair_count, expected = left * 1000 / EACH_SECOND;
-    assert_int_equal(left, RUNS - 5 * EACH_SECOND);
-    assert_in_range(told(&f).eta_ms, expected * 4 / 5, expected * 3 / 2); /* it began late */
+    assert_int_equal(left, RUNS - SECONDS * EACH_SECOND);
+    assert_in_range(told(&f).eta_ms, expected * 9 / 10, expected * 11 / 10);
+    assert_in_range(told(&f).eta_low_ms, expected * 3 / 4, expected);
+    assert_in_range(told(&f).eta_high_ms, expected, expected * 4 / 3);
     assert_in_range(told(&f).bytes_per_s, EACH_SECOND * 4096 / 2, EACH_SECOND * 4096);
     mend_all(&f);
     seconds(&f, 2);
@@ -512,7 +520,7 @@ FX_BOTH(time_to_go_is_told)
  * before. */
 static void time_to_go(bool rocksdb)
 {
-    enum { RUNS = 60, SECONDS = 5 };
+    enum { RUNS = 120, SECONDS = 8 };
     struct fixture f;
     fixture_init(&f, rocksdb);
     seconds(&f, 20);
@@ -531,7 +539,7 @@ static void time_to_go(bool rocksdb)
     uint64_t left = fx_row(f.fx)->repair_count, done = RUNS - left;
     assert_in_range(left, 1, RUNS - SECONDS);
     uint64_t eta_ms = left * SECONDS * 1000 / done;
-    assert_in_range(told(&f).eta_ms, eta_ms / 2, eta_ms * 3 / 2);
+    assert_in_range(told(&f).eta_ms, eta_ms * 4 / 5, eta_ms * 6 / 5);
     fixture_release(&f);
 }
 FX_BOTH(time_to_go)
@@ -559,6 +567,67 @@ static void dial(bool rocksdb)
 }
 FX_BOTH(dial)
 
+static enum lilio_err dial_set(struct fixture *f, uint8_t priority, uint64_t deadline_ms)
+{
+    struct proto_repair_set set = {
+        .priority = priority, .set_deadline = true, .deadline_ms = deadline_ms};
+    return (enum lilio_err)svc_call(f->svc, 0, 0, &proto_type_repair_set, &set);
+}
+
+/* A run is mended in a second, or as many more as the share is greater than 15 percent. */
+static void deadline_seconds(struct fixture *f, int count)
+{
+    for (int s = 0; s < count; s++) {
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+            f->osds[osd].clients = true;
+        uint32_t share = told(f).share;
+        mend_some(f, share / 15);
+        second(f);
+    }
+}
+
+/* It is kept in the maps, raises what an OSD may take, and what is said of it is true. */
+static void deadline(bool rocksdb)
+{
+    enum { RUNS = 400 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint64_t i = 1; i <= RUNS; i++)
+        damaged(&f, i, 1);
+    assert_int_equal(told(&f).fragments, RUNS);
+    assert_int_equal(told(&f).bytes, RUNS * 4096);
+    assert_int_equal(dial_set(&f, 0, COORD_DEADLINE_MS_MAX + 1), LILIO_E_INVALID);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_NONE);
+    assert_int_equal(dial_set(&f, 0, 4 * 3600000), LILIO_OK);
+    deadline_seconds(&f, 15);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_KEPT);
+    assert_int_equal(told(&f).share, 15);
+    assert_int_equal(told(&f).priority, COORD_PRIORITY_NORMAL);
+    assert_in_range(told(&f).deadline_ms, 4 * 3600000 - 20000, 4 * 3600000 - 10000);
+    uint64_t left = fx_row(f.fx)->repair_count; /* one a second */
+    assert_int_equal(dial_set(&f, 0, left * 1000 / 3), LILIO_OK);
+    deadline_seconds(&f, 40);
+    assert_in_range(told(&f).share, 45, 90);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_KEPT);
+    assert_int_equal(svc_beat(f.svc, 0, PROTO_OSD_UP).repair_share, told(&f).share);
+    if (rocksdb) {
+        svc_restart(f.svc);
+        assert_in_range(told(&f).deadline_ms, 1, left * 1000 / 3 - 20000);
+    }
+    assert_int_equal(dial_set(&f, 0, 0), LILIO_OK);
+    svc_pass(f.svc, 500);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_NONE);
+    assert_int_equal(told(&f).share, 15);
+    assert_int_equal(svc_beat(f.svc, 0, PROTO_OSD_UP).repair_share, 15);
+    assert_int_equal(dial_set(&f, COORD_PRIORITY_HIGH, 3000), LILIO_OK);
+    seconds(&f, 5); /* while nobody mends */
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_PASSED);
+    assert_int_equal(told(&f).deadline_ms, 0);
+    assert_int_equal(told(&f).share, 50);
+    fixture_release(&f);
+}
+FX_BOTH(deadline)
+
 /* Maps from before there was a queue. */
 static void older_maps_get_a_queue(void **unused)
 {
@@ -578,6 +647,7 @@ static void older_maps_get_a_queue(void **unused)
     base_kv_iter_free(&iter);
     struct proto_state_row row = *fx_row(f.fx);
     row.repair_levels_count = 0;
+    row.repair_fragments = row.repair_bytes = 7;
     struct base_buffer packed = {0};
     assert_int_equal(proto_pack(&proto_type_state_row, &row, &packed), LILIO_OK);
     base_kv_batch_put(batch, COORD_META, base_slice_str("state"), base_buffer_slice(&packed));
@@ -605,6 +675,7 @@ int main(void)
         FX_TESTS(time_to_go_is_told),
         FX_TESTS(time_to_go),
         FX_TESTS(dial),
+        FX_TESTS(deadline),
         cmocka_unit_test(older_maps_get_a_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

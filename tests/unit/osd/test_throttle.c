@@ -119,9 +119,45 @@ static void a_tiny_rate_is_not_believed(void **unused)
     assert_true(worker.bytes >= 15 * FRAGMENT);
 }
 
+/* A worker that wakes up late makes up for it, but not for a pause. */
+static void lateness_is_made_up_for(void **unused)
+{
+    (void)unused;
+    enum { MIB = 1 << 20, LATE_MS = 100 };
+    struct osd_throttle throttle = {.share = 10, .idle_rate = 50 * MIB}; /* one in 200 ms */
+    uint64_t now = 1000 * ms_ns;
+    for (int i = 0; i < 50; i++) {
+        osd_throttle_served(&throttle, now);
+        osd_throttle_begin(&throttle, MIB, now);
+        now += osd_throttle_wait_ns(&throttle, now) + LATE_MS * ms_ns;
+    }
+    assert_about(now, (1000 + 50 * 200 + LATE_MS) * ms_ns, 1);
+    now += 60000 * ms_ns;
+    osd_throttle_served(&throttle, now);
+    osd_throttle_begin(&throttle, MIB, now);
+    assert_int_equal(osd_throttle_wait_ns(&throttle, now), 200 * ms_ns);
+}
+
+/* What has begun cannot be held back any more: it is little, whatever the engine would take. */
+static void little_is_under_way(void **unused)
+{
+    (void)unused;
+    struct osd_throttle throttle = {.share = 100};
+    assert_true(osd_throttle_has_room(&throttle, 100 << 20)); /* else it would never be mended */
+    uint64_t count = 0;
+    for (; osd_throttle_has_room(&throttle, 1 << 20); count++)
+        osd_throttle_begin(&throttle, 1 << 20, 0);
+    assert_int_equal(count << 20, OSD_THROTTLE_OPEN_BYTES);
+    assert_false(osd_throttle_has_room(&throttle, 1));
+    osd_throttle_end(&throttle, 1 << 20);
+    assert_true(osd_throttle_has_room(&throttle, 1 << 20));
+    assert_false(osd_throttle_has_room(&throttle, (1 << 20) + 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lateness_is_made_up_for),    cmocka_unit_test(little_is_under_way),
         cmocka_unit_test(share_of_the_idle_rate),     cmocka_unit_test(max_is_never_held_back),
         cmocka_unit_test(no_orders_yet_means_normal), cmocka_unit_test(clients_that_leave),
         cmocka_unit_test(dry_times_do_not_count),     cmocka_unit_test(a_tiny_rate_is_not_believed),
