@@ -231,6 +231,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
     coord_repair_update(command, row.oid, coord_faults_least_good(&faults), row.profile.data_count,
                         faults.total);
     coord_stripes_move(command, &row, &before, &faults);
+    coord_inventory_move(command, &row, &before, &faults);
 }
 
 enum lilio_err coord_apply_report(struct coord_command *command)
