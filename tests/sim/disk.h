@@ -39,6 +39,12 @@ void sim_disk_slow(struct sim_disk *disk, uint32_t factor);
 void sim_disk_kill(struct sim_disk *disk);
 /* Another, empty disk in its place. The node must not be up. */
 void sim_disk_replace(struct sim_disk *disk);
+/* What is on it, and the same again later, in place of what is on it then: an older copy that was
+ * put back. The node must not be up. */
+struct sim_disk_copy;
+struct sim_disk_copy *sim_disk_copy_new(struct sim_disk *disk);
+void sim_disk_copy_free(struct sim_disk_copy **copy);
+void sim_disk_put_back(struct sim_disk *disk, const struct sim_disk_copy *copy);
 /* Flips a bit of a stored byte of some file whose name starts with prefix ("segments/", ""),
  * durably. Returns false if there is nothing stored. The name and offset are in the trace. */
 bool sim_disk_flip(struct sim_disk *disk, const char *prefix);
