@@ -266,6 +266,14 @@ struct lilio_osd {
     uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms; /* and its band */
     bool fill_running;
     char fill_reason[256];
+    uint64_t held_ms; /* it went down again and again, and is suspect for so long yet */
+    /* Its comparison with the maps, at its start or when it came back: how far it is (none, wanted,
+     * sums, walk, done), at which index the last one ended, how many slots it has, in how many of
+     * them something differed, fragments that were not there, and why it could not be done. */
+    char inventory[16];
+    uint64_t inventory_index, inventory_slots, inventory_differed, inventory_missing;
+    uint64_t inventory_rounds; /* since the OSD started */
+    char inventory_reason[256];
 };
 struct lilio_coordinator {
     uint32_t id;

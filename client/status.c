@@ -73,6 +73,19 @@ static void fill_copy(struct lilio_osd *osd, const struct proto_fill_line *line)
     client_text_put(osd->fill_reason, sizeof osd->fill_reason, line->reason);
 }
 
+static void inventory_copy(struct lilio_osd *osd, const struct proto_inventory_report *report)
+{
+    static const char *const phases[] = {"none", "wanted", "sums", "walk", "done"};
+    size_t phase = report->phase < sizeof phases / sizeof *phases ? report->phase : 0;
+    client_text_put(osd->inventory, sizeof osd->inventory, base_slice_str(phases[phase]));
+    osd->inventory_index = report->index;
+    osd->inventory_slots = report->slots;
+    osd->inventory_differed = report->differed;
+    osd->inventory_missing = report->missing;
+    osd->inventory_rounds = report->rounds;
+    client_text_put(osd->inventory_reason, sizeof osd->inventory_reason, report->reason);
+}
+
 static enum lilio_err copy_status(const struct proto_status *status,
                                   struct lilio_status *ret_status, struct lilio_errinfo *info)
 {
@@ -114,6 +127,11 @@ static enum lilio_err copy_status(const struct proto_status *status,
         made.osds[i] = public_osd(&map->osds[i]);
         if (i < status->osd_silent_ms_count)
             made.osds[i].silent_ms = status->osd_silent_ms[i];
+        if (i < status->osd_held_ms_count)
+            made.osds[i].held_ms = status->osd_held_ms[i];
+        for (size_t k = 0; k < status->inventories_count; k++)
+            if (status->inventories[k].osd == map->osds[i].id)
+                inventory_copy(&made.osds[i], &status->inventories[k]);
         for (size_t f = 0; f < status->fills_count; f++)
             if (status->fills[f].osd == map->osds[i].id)
                 fill_copy(&made.osds[i], &status->fills[f]);

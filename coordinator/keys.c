@@ -11,8 +11,9 @@ enum {
 struct base_kv_options coord_kv_options(void)
 {
     static const char *const columns[COORD_COLUMN_COUNT] = {
-        "meta",  "buckets", "bucket_names", "versions", "data", "refs",         "sessions",
-        "dedup", "osds",    "slots",        "repair",   "gc",   "repair_queue", "stripes",
+        "meta",   "buckets",  "bucket_names", "versions", "data",
+        "refs",   "sessions", "dedup",        "osds",     "slots",
+        "repair", "gc",       "repair_queue", "stripes",  "inventory",
     };
     return (struct base_kv_options){
         .columns = columns,
@@ -148,6 +149,15 @@ struct coord_key coord_key_stripes(const struct coord_stripes_key *stripes)
     add_bytes(&key, &stripes->data_count, 1);
     add_u32(&key, stripes->partition);
     add_u64(&key, stripes->bad);
+    return key;
+}
+
+struct coord_key coord_key_inventory(const struct coord_inventory_key *inventory)
+{
+    NEW_KEY(key);
+    add_u32(&key, inventory->placement);
+    add_u32(&key, inventory->partition);
+    add_bytes(&key, inventory->missing ? "\1" : "\0", 1);
     return key;
 }
 

@@ -22,6 +22,7 @@ enum coord_column {
     COORD_GC,
     COORD_REPAIR_QUEUE,
     COORD_STRIPES,
+    COORD_INVENTORY,
     COORD_COLUMN_COUNT,
 };
 /* Columns and memory budget for opening the key-value store, without a log of its own: entries
@@ -68,6 +69,15 @@ struct coord_stripes_key {
     uint64_t bad;       /* a mask of fragment indexes */
 };
 struct coord_key coord_key_stripes(const struct coord_stripes_key *key);
+/* What OSDs have to have in a group of partitions: sums over all stripes, or over those whose
+ * fragment is missing, by its index. */
+enum { COORD_INVENTORY_GROUP = 256 };
+struct coord_inventory_key {
+    uint32_t placement;
+    uint32_t partition; /* the first of a group */
+    bool missing;
+};
+struct coord_key coord_key_inventory(const struct coord_inventory_key *key);
 
 /* Turns a key into the least one that is greater than all that begin with it; false if there is
  * none. */

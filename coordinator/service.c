@@ -301,6 +301,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_ask:
     case PROTO_MSG_orphans_sweep:
+    case PROTO_MSG_inventory_ask:
     case PROTO_MSG_coordinator_change:
     case PROTO_MSG_coordinator_transfer: return PLACE_LEADER;
     default: return PLACE_NOWHERE;

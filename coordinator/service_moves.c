@@ -27,6 +27,20 @@ static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_co
     return osds;
 }
 
+/* Nothing moves to an OSD that is held for now. True if there is one. */
+static bool held_leave_out(const struct coord_service *service, struct proto_osd *osds,
+                           size_t count)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        if (osds[i].state != PROTO_OSD_UP || service_osd_held_ms(service, i) == 0)
+            continue;
+        osds[i].state = PROTO_OSD_SUSPECT;
+        any = true;
+    }
+    return any;
+}
+
 static bool is_up(const struct coord_service *service, uint32_t osd)
 {
     size_t place = coord_state_osd_find(service->state, osd);
@@ -129,13 +143,14 @@ void service_moves_tick(struct coord_service *service)
         return;
     size_t count;
     struct proto_osd *osds = osds_list(service, &count);
+    bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
         for (size_t p = 0;
              osds[i].state == PROTO_OSD_OUT && p < coord_state_placement_count(service->state); p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;
-    if (osds)
+    if (osds && !held)
         moves->planned_epoch = epoch;
 }
 

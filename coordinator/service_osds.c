@@ -5,6 +5,7 @@
  * id makes it blank, but not while the bound one is heard; a bind is refused while another disk is
  * heard, so two processes with one id cannot take turns.
  */
+#include "base/mark.h"
 #include "coordinator/service_priv.h"
 
 #include "base/banned.h"
@@ -33,6 +34,11 @@ uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place
     return since(service_now_ms(service), blank ? live->blank_ms : live->heard_ms);
 }
 
+uint64_t service_osd_held_ms(const struct coord_service *service, size_t place)
+{
+    return coord_damping_held_ms(&service->osds[place].damping, service_now_ms(service));
+}
+
 /* ---- the map ---- */
 
 static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
@@ -42,7 +48,8 @@ static struct proto_osd osd_as_seen(const struct coord_service *service, size_t 
     if (!service->leads)
         return osd; /* only the leader hears it */
     if (osd.state == PROTO_OSD_UP &&
-        service_osd_silent_ms(service, place) >= service->options.suspect_ms)
+        (service_osd_silent_ms(service, place) >= service->options.suspect_ms ||
+         service_osd_held_ms(service, place) > 0))
         osd.state = PROTO_OSD_SUSPECT;
     osd.capacity_bytes = live->capacity_bytes;
     osd.free_bytes = live->free_bytes;
@@ -103,6 +110,7 @@ void service_hello(struct coord_service *service, const struct coord_request *re
         service_gc_again(service, place);
         service_repair_forget(service, place);
         service_fill_forget(service, place);
+        service->osds[place].has_inventory = false; /* it tells anew */
     }
     if (!other && coord_state_hello_changes(service->state, &hello))
         service_propose_request(service, request);
@@ -165,6 +173,7 @@ void service_bound(struct coord_service *service, const struct coord_request *re
     if (place != SIZE_MAX) {
         service->osds[place].heard = true;
         service->osds[place].heard_ms = service_now_ms(service);
+        service->osds[place].damping = (struct coord_damping){0}; /* another disk's story */
         service_gc_again(service, place);
     }
     base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound", "osd=%u rebuild=%d",
@@ -181,10 +190,23 @@ static bool is_proposed(const struct coord_service *service, size_t place, uint8
     return live->proposed_state == state && live->proposed_round > service->done_round;
 }
 
+static bool is_away(uint8_t state)
+{
+    return state == PROTO_OSD_DOWN || state == PROTO_OSD_OUT;
+}
+
 static void note_proposed(struct coord_service *service, size_t place, uint8_t state)
 {
-    service->osds[place].proposed_state = state;
-    service->osds[place].proposed_round = service->round;
+    struct live_osd *live = &service->osds[place];
+    uint64_t now = service_now_ms(service), unit = service->options.down_ms;
+    live->proposed_state = state;
+    live->proposed_round = service->round;
+    if (state == PROTO_OSD_DOWN)
+        coord_damping_down(&live->damping, now, unit);
+    if (state == PROTO_OSD_UP && is_away(row_at(service, place)->state))
+        coord_damping_up(&live->damping, now, unit);
+    if (service_osd_held_ms(service, place) > 0)
+        LILIO_MARK("coordinator/osd_held");
 }
 
 static void change_state(struct coord_service *service, size_t place, uint8_t state)
@@ -236,6 +258,7 @@ static void note_bound(struct coord_service *service, const struct proto_osd_hea
     live->orphans = beat->orphans;
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
+    service_inventory_note(service, place, beat);
     service_repair_note(service, place, beat);
     service_fill_note(service, place, beat);
     change_state(service, place, beat->state == PROTO_OSD_FAILED ? PROTO_OSD_FAILED : PROTO_OSD_UP);
@@ -282,9 +305,12 @@ void service_orders(struct coord_service *service, const struct coord_request *r
     if (sender == SENDER_BOUND && beat.state == PROTO_OSD_UP) {
         orders.collect = jobs;
         orders.collect_count = service_gc_hand(service, place, jobs);
+        orders.repair_share = service_repair_share(service);
+    }
+    if (sender == SENDER_BOUND && beat.state == PROTO_OSD_UP &&
+        service_osd_held_ms(service, place) == 0) {
         orders.repair = repairs;
         orders.repair_count = service_repair_hand(service, place, repairs);
-        orders.repair_share = service_repair_share(service);
         orders.fills = &fill;
         orders.fills_count = service_fill_hand(service, place, &fill);
     }

@@ -3,6 +3,7 @@
 #define COORDINATOR_SERVICE_PRIV_H
 
 #include "base/eta.h"
+#include "coordinator/damping.h"
 #include "coordinator/dial.h"
 #include "coordinator/service.h"
 #include "coordinator/state_priv.h"
@@ -58,6 +59,10 @@ struct live_osd {
     bool clients;          /* it serves clients, so its repair holds back */
     uint64_t repair_bytes; /* as its last heartbeat said */
     uint64_t orphans;      /* runs in its quarantine, likewise */
+    bool has_inventory;    /* it told how its comparison with the maps is */
+    struct proto_inventory_report inventory;
+    uint8_t inventory_reason[256]; /* what inventory.reason points to */
+    struct coord_damping damping;
 };
 
 struct walk_pin {
@@ -242,6 +247,8 @@ void service_sessions_tick(struct coord_service *service);
 /* The map as it is now, with what heartbeats told; lives in the arena. */
 bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
 uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
+/* It went down again and again: for so long yet it gets no work. */
+uint64_t service_osd_held_ms(const struct coord_service *service, size_t place);
 void service_hello(struct coord_service *service, const struct coord_request *request);
 void service_bind(struct coord_service *service, const struct coord_request *request);
 void service_heartbeat(struct coord_service *service, const struct coord_request *request);
@@ -275,6 +282,15 @@ void service_time_go_on(struct coord_service *service, uint64_t span_ms);
 
 void service_orphans_read(struct coord_service *service, const struct coord_request *request);
 void service_orphans_tick(struct coord_service *service);
+
+/* ---- what OSDs have (service_inventory.c) ---- */
+
+void service_inventory_read(struct coord_service *service, const struct coord_request *request);
+/* What a heartbeat of the disk that is bound says about it. */
+void service_inventory_note(struct coord_service *service, size_t place,
+                            const struct proto_osd_heartbeat *beat);
+/* That, and for how long OSDs are held; false: no memory. */
+bool service_inventory_status(struct coord_service *service, struct proto_status *ret);
 
 /* ---- repair (service_repair.c) ---- */
 

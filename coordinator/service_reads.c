@@ -141,6 +141,7 @@ static void read_status(struct coord_service *service, const struct coord_reques
     };
     service_repair_status(service, &reply);
     bool made = reply.osd_silent_ms && service_fill_status(service, &reply) &&
+                service_inventory_status(service, &reply) &&
                 service_map(service, false /* without slots */, &reply.map);
     for (size_t i = 0; i < osds && made; i++)
         reply.osd_silent_ms[i] = service_osd_silent_ms(service, i);
@@ -371,6 +372,7 @@ void service_read(struct coord_service *service, const struct coord_request *req
     case PROTO_MSG_status_get: read_status(service, request); break;
     case PROTO_MSG_redundancy_get: read_redundancy(service, request); break;
     case PROTO_MSG_orphans_ask: service_orphans_read(service, request); break;
+    case PROTO_MSG_inventory_ask: service_inventory_read(service, request); break;
     case PROTO_MSG_repair_get: service_repair_read(service, request); break;
     default: service_refuse(service, request, LILIO_E_UNSUPPORTED, NULL); break;
     }

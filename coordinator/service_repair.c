@@ -108,7 +108,8 @@ void service_repair_lead(struct coord_service *service)
 static bool is_ready(const struct coord_service *service, size_t place)
 {
     return service->osds[place].heard &&
-           coord_state_osd_at(service->state, place)->state == PROTO_OSD_UP;
+           coord_state_osd_at(service->state, place)->state == PROTO_OSD_UP &&
+           service_osd_held_ms(service, place) == 0;
 }
 
 static struct repair_lease *lease_find(struct repair *repair, size_t place, struct base_oid oid)

@@ -114,6 +114,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
     if (!err)
         err = coord_stripes_new(&state->stripes);
     if (!err)
+        err = coord_inventory_new(&state->inventory);
+    if (!err)
         err = proto_arena_new(&state->arena);
     if (!err)
         err = proto_arena_new(&state->config_arena);
@@ -129,6 +131,8 @@ enum lilio_err coord_state_open(struct base_kv *kv, struct coord_state **ret_sta
         err = coord_repair_load(state, info);
     if (!err)
         err = coord_stripes_load(state, info);
+    if (!err)
+        err = coord_inventory_load(state, info);
     if (!err && LILIO_PLANTED("dedup_lost"))
         results_lose(state);
     if (err) {
@@ -146,6 +150,7 @@ void coord_state_free(struct coord_state **state)
     coord_map_release(*state);
     coord_hot_free(&(*state)->hot);
     coord_stripes_free(&(*state)->stripes);
+    coord_inventory_free(&(*state)->inventory);
     base_kv_batch_free(&(*state)->batch);
     proto_arena_free(&(*state)->arena);
     proto_arena_free(&(*state)->config_arena);
@@ -564,6 +569,7 @@ static enum lilio_err entry_end(struct coord_state *state, uint64_t index, uint6
                                 struct lilio_errinfo *info)
 {
     if (!state->failed) {
+        coord_inventory_entry_end(state, index);
         state->row.applied_index = index;
         state->row.applied_term = term;
         state->pending = true;

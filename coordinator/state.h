@@ -180,6 +180,11 @@ LILIO_MUST_USE enum lilio_err coord_read_stripes(const struct coord_view *view,
                                                  struct base_slice after,
                                                  struct coord_stripes_item *ret_items, size_t room,
                                                  size_t *ret_count, struct lilio_errinfo *info);
+/* What the OSD of a slot has if it has everything that is not missing: the sum of
+ * proto_stripe_hash() over it, at the applied index. */
+LILIO_MUST_USE enum lilio_err coord_inventory_sum(struct coord_state *state, uint32_t placement,
+                                                  uint32_t partition, uint32_t index, uint64_t *ret,
+                                                  struct lilio_errinfo *info);
 /* The first names that use the run; fewer than COORD_SCAN_NAMES, if there are no more. */
 LILIO_MUST_USE enum lilio_err coord_read_names(const struct coord_view *view, struct base_oid oid,
                                                struct proto_name **ret_names, size_t *ret_count,

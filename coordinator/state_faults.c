@@ -230,6 +230,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
     coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
     coord_repair_update(command, &row, &faults);
     coord_stripes_move(command, &row, &before, &faults);
+    coord_inventory_move(command, &row, &before, &faults);
 }
 
 enum lilio_err coord_apply_report(struct coord_command *command)

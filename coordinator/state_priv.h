@@ -25,6 +25,7 @@ struct coord_state {
     struct base_kv_batch *batch;
     struct coord_hot *hot; /* rows that join the batch when it is committed */
     struct coord_stripes *stripes;
+    struct coord_inventory *inventory;
     bool pending;              /* something was applied since the last commit */
     size_t pending_bytes;      /* of its commands */
     struct proto_arena *arena; /* of the command under way */
@@ -308,6 +309,23 @@ void coord_stripes_move(struct coord_command *command, const struct proto_data_r
 void coord_stripes_write(struct coord_state *state);
 /* Counters of a state whose map is loaded; maps that are older than the counters get them. */
 enum lilio_err coord_stripes_load(struct coord_state *state, struct lilio_errinfo *info);
+
+/* ---- what OSDs have to have (state_inventory.c) ---- */
+
+struct coord_inventory;
+enum lilio_err coord_inventory_new(struct coord_inventory **ret_inventory);
+void coord_inventory_free(struct coord_inventory **inventory);
+/* A run is committed; it was collected by those that are up; what is known to be missing of it
+ * changes. */
+void coord_inventory_add(struct coord_command *command, const struct proto_data_row *row,
+                         const struct coord_faults *faults);
+void coord_inventory_drop(struct coord_command *command, const struct proto_data_row *row);
+void coord_inventory_move(struct coord_command *command, const struct proto_data_row *row,
+                          const struct coord_faults *from, const struct coord_faults *to);
+/* Puts what the entry changed into the batch. */
+void coord_inventory_entry_end(struct coord_state *state, uint64_t index);
+/* Maps that are older than the sums get them. */
+enum lilio_err coord_inventory_load(struct coord_state *state, struct lilio_errinfo *info);
 
 /* ---- the cluster map (state_osds.c) ---- */
 

@@ -167,8 +167,10 @@ static void run_put(struct coord_command *command, struct run *run, uint8_t stat
         command->state->row.data_count++;
     if (state == COORD_RUN_COMMITTED && run->row.exceptions_count > 0)
         coord_repair_update(command, &run->row, &run->faults);
-    if (state == COORD_RUN_COMMITTED)
-        coord_stripes_add(command, &run->row, &run->faults);
+    if (state != COORD_RUN_COMMITTED)
+        return;
+    coord_stripes_add(command, &run->row, &run->faults);
+    coord_inventory_add(command, &run->row, &run->faults);
 }
 
 /* ---- COMMIT ---- */
@@ -467,18 +469,36 @@ void coord_gc_add(struct coord_command *command, const struct proto_collect_job 
     state->row.gc_bytes += stored_length;
 }
 
-/* Every OSD has confirmed: the run is gone for good. A run that a name uses is never taken away
- * (design rule 4). */
-static void gc_finish(struct coord_command *command, const struct proto_gc_row *row)
+/* The row of a run that no name uses. A run that one does is never taken away (design rule 4). */
+static bool unnamed_get(struct coord_command *command, struct base_oid oid,
+                        struct proto_data_row *ret)
+{
+    struct coord_key key = coord_key_oid(oid), end = key;
+    (void)coord_key_after_prefix(&end); /* no oid is all ones */
+    return !coord_get(command, COORD_DATA, &key, &proto_type_data_row, ret) &&
+           !coord_range_any(command, COORD_REFS, &key, &end);
+}
+
+/* All OSDs that are up have collected it; what is parked already was. */
+static void gc_collected(struct coord_command *command, const struct proto_gc_key *name,
+                         const struct proto_data_row *row)
+{
+    if (name->osd == COORD_GC_NOBODY)
+        coord_inventory_drop(command, row);
+}
+
+/* Every OSD has confirmed: the run is gone for good. */
+static void gc_finish(struct coord_command *command, const struct proto_gc_key *name,
+                      const struct proto_gc_row *row)
 {
     struct coord_state *state = command->state;
+    struct proto_data_row run;
     state->row.gc_count--;
     state->row.gc_bytes -= row->stored_length;
-    struct coord_key key = coord_key_oid(row->job.oid), end = key;
-    (void)coord_key_after_prefix(&end); /* no oid is all ones */
-    if (!coord_exists(command, COORD_DATA, &key) ||
-        coord_range_any(command, COORD_REFS, &key, &end))
+    if (!unnamed_get(command, row->job.oid, &run))
         return;
+    gc_collected(command, name, &run);
+    struct coord_key key = coord_key_oid(row->job.oid);
     coord_delete(state, COORD_DATA, &key);
     state->row.data_count--;
 }
@@ -488,6 +508,9 @@ static void gc_park(struct coord_command *command, const struct proto_gc_step *s
                     struct proto_gc_row *row)
 {
     struct proto_gc_key name = step->key;
+    struct proto_data_row run;
+    if (unnamed_get(command, row->job.oid, &run))
+        gc_collected(command, &step->key, &run);
     name.osd = (uint32_t)step->waiting[0];
     row->waiting = step->waiting;
     row->waiting_count = step->waiting_count;
@@ -514,7 +537,7 @@ enum lilio_err coord_apply_gc_done(struct coord_command *command)
         if (done.steps[i].waiting_count > 0)
             gc_park(command, &done.steps[i], &row);
         else
-            gc_finish(command, &row);
+            gc_finish(command, &done.steps[i].key, &row);
     }
     return coord_reply_ok(command);
 }

@@ -15,6 +15,7 @@
 #include "base/daemon.h"
 #include "base/pool.h"
 #include "codec/codec.h"
+#include "osd/inventory.h"
 #include "osd/limits.h"
 #include "osd/member.h"
 #include "osd/orphans.h"
@@ -49,6 +50,7 @@ struct parts {
     struct osd_orphans *orphans;
     struct osd_service *service;
     struct osd_repair *repair;
+    struct osd_inventory *inventory;
     struct osd_member *member;
 };
 
@@ -186,7 +188,16 @@ static enum lilio_err member_start(struct parts *parts, struct lilio_errinfo *in
         .coordinator_count = parts->file.coordinator_count,
         .own_endpoint = parts->own_endpoint,
     };
+    struct osd_inventory_options inventory = {
+        .node = parts->node,
+        .home = parts->home,
+        .context = parts->context,
+        .coordinators = parts->coordinators,
+        .coordinator_count = parts->file.coordinator_count,
+    };
     enum lilio_err err = osd_repair_start(&repair, &parts->repair);
+    if (!err)
+        err = osd_inventory_start(&inventory, &parts->inventory);
     if (err)
         return no_memory(err, info);
     struct osd_member_options options = {
@@ -195,6 +206,7 @@ static enum lilio_err member_start(struct parts *parts, struct lilio_errinfo *in
         .collector = parts->collector,
         .repair = parts->repair,
         .orphans = parts->orphans,
+        .inventory = parts->inventory,
         .context = parts->context,
         .coordinators = parts->coordinators,
         .coordinator_count = parts->file.coordinator_count,
@@ -243,6 +255,7 @@ static void stop(struct parts *parts)
     if (parts->node)
         osd_node_stop(parts->node);
     osd_member_stop(&parts->member);
+    osd_inventory_stop(&parts->inventory);
     osd_repair_stop(&parts->repair);
     osd_orphans_stop(&parts->orphans);
     osd_rebuild_free(&parts->rebuild);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "osd/inventory.h"
 #include "osd/limits.h"
 #include "osd/link.h"
 #include "osd/orphans.h"
@@ -13,7 +14,7 @@
 #include "base/banned.h"
 
 enum { VERDICT_SERVE = 1, VERDICT_BLANK = 2, VERDICT_REFUSED = 3, VERDICT_FIRST = 4 };
-enum { HELLOS_MAX = 4, REFUSED_RETRY_MS = 5000 };
+enum { HELLOS_MAX = 4, REFUSED_RETRY_MS = 5000, BEATS_MISSED = 5 };
 enum { BEAT_SERVING = 1, BEAT_FAILED = 5, BEAT_BLANK = 7 };
 
 struct osd_member {
@@ -23,6 +24,8 @@ struct osd_member {
     struct proto_arena *arena;
     bool announced_blank; /* what the coordinator thinks of us */
     bool lost;            /* the coordinator is gone, and that was logged */
+    bool served;          /* it was welcomed once */
+    uint64_t heard_ms;    /* when the coordinator last answered */
     char told[512];       /* why the last introduction led to nothing, as logged */
     uint32_t heartbeat_ms, backoff_ms;
     struct proto_collect_job done[OSD_COLLECT_REPORT_MAX];
@@ -99,6 +102,19 @@ static enum lilio_err run_join(void *context, struct lilio_errinfo *info)
 static struct base_log *log_of(const struct osd_member *member)
 {
     return osd_node_log(member->options.node);
+}
+
+/* An answer of the coordinator to one that serves: the first, or the first for a long time. What it
+ * has is compared with the maps then. */
+static void note_answer(struct osd_member *member)
+{
+    uint64_t now = base_now_ms(osd_node_clock(member->options.node));
+    bool back =
+        !member->served || now - member->heard_ms >= (uint64_t)BEATS_MISSED * member->heartbeat_ms;
+    member->served = true;
+    member->heard_ms = now;
+    if (back && member->options.inventory)
+        osd_inventory_order(member->options.inventory);
 }
 
 /* Says once that the coordinator is gone, and once that it is back. */
@@ -224,6 +240,8 @@ static enum outcome act(struct osd_member *member, const struct osd_node_view *v
     switch (action) {
     case OSD_MEMBER_SERVE:
         err = osd_node_call(member->options.node, run_welcome, &life, info);
+        if (!err)
+            note_answer(member);
         return err ? RETRY : BEAT;
     case OSD_MEMBER_STAY_BLANK:
     case OSD_MEMBER_REFUSE:
@@ -330,6 +348,13 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     };
     if (member->options.repair)
         repair_tell(member, &heartbeat);
+    struct proto_inventory_report inventory;
+    char inventory_reason[256];
+    if (member->options.inventory) {
+        osd_inventory_get(member->options.inventory, &inventory, inventory_reason);
+        heartbeat.inventory = &inventory;
+        heartbeat.inventory_count = 1;
+    }
     if (member->options.orphans)
         heartbeat.orphans = osd_orphans_waiting(member->options.orphans);
     if (!member->announced_blank) {
@@ -343,6 +368,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
         return RETRY;
     if (!orders.known)
         return HELLO_AGAIN;
+    if (view.state == OSD_NODE_SERVING)
+        note_answer(member);
     osd_collector_confirmed(member->options.collector, member->done, heartbeat.collected_count);
     if (member->options.repair)
         osd_repair_confirmed(member->options.repair, &member->news);

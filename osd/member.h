@@ -23,8 +23,9 @@ struct osd_member_options {
     struct osd_node *node; /* all borrowed */
     struct osd_home *home; /* touched on the owner thread only */
     struct osd_collector *collector;
-    struct osd_repair *repair;   /* NULL: takes no jobs */
-    struct osd_orphans *orphans; /* NULL: there is no quarantine */
+    struct osd_repair *repair;       /* NULL: takes no jobs */
+    struct osd_orphans *orphans;     /* NULL: there is no quarantine */
+    struct osd_inventory *inventory; /* NULL: nothing is compared with the maps */
     struct proto_context *context;
     const char *const *coordinators; /* endpoints */
     size_t coordinator_count;

@@ -27,15 +27,25 @@ const char *proto_osd_state_name(uint8_t state)
     return state >= 1 && state < sizeof names / sizeof names[0] ? names[state] : "unknown";
 }
 
-uint32_t proto_partition(uint8_t partition_bits, struct base_oid oid, uint32_t stripe)
+static uint64_t stripe_hash(struct base_oid oid, uint32_t stripe, uint64_t seed)
 {
-    if (partition_bits == 0)
-        return 0;
     uint8_t bytes[20];
     base_be64_put(bytes, oid.high);
     base_be64_put(bytes + 8, oid.low);
     base_be32_put(bytes + 16, stripe);
-    return (uint32_t)(XXH64(bytes, sizeof bytes, 0) >> (64 - (partition_bits & 31)));
+    return XXH64(bytes, sizeof bytes, seed);
+}
+
+uint32_t proto_partition(uint8_t partition_bits, struct base_oid oid, uint32_t stripe)
+{
+    if (partition_bits == 0)
+        return 0;
+    return (uint32_t)(stripe_hash(oid, stripe, 0) >> (64 - (partition_bits & 31)));
+}
+
+uint64_t proto_stripe_hash(struct base_oid oid, uint32_t stripe)
+{
+    return stripe_hash(oid, stripe, 1);
 }
 
 /* ---- the domains ---- */

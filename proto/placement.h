@@ -24,6 +24,9 @@ enum proto_osd_state {
 const char *proto_osd_state_name(uint8_t state);
 
 uint32_t proto_partition(uint8_t partition_bits, struct base_oid oid, uint32_t stripe);
+/* What a stripe adds to the sums by which OSDs and coordinators compare what they have: as random
+ * as its partition, and independent of it. */
+uint64_t proto_stripe_hash(struct base_oid oid, uint32_t stripe);
 
 /* Fills width slots for each of 2^partition_bits partitions (little-endian u16 OSD ids). The same
  * input gives the same slots, whatever the order of osds. No OSD twice in a partition; with the

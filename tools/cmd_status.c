@@ -103,6 +103,15 @@ static cJSON *osd_json(const struct lilio_osd *osd)
         tools_json_u64(fill, "tries", osd->fill_tries);
         tools_json_text(fill, "reason", osd->fill_reason[0] ? osd->fill_reason : NULL);
     }
+    tools_json_u64(object, "held_ms", osd->held_ms);
+    cJSON *inventory = tools_json_object(object, "inventory");
+    tools_json_text(inventory, "phase", osd->inventory[0] ? osd->inventory : NULL);
+    tools_json_u64(inventory, "index", osd->inventory_index);
+    tools_json_u64(inventory, "slots", osd->inventory_slots);
+    tools_json_u64(inventory, "differed", osd->inventory_differed);
+    tools_json_u64(inventory, "missing", osd->inventory_missing);
+    tools_json_u64(inventory, "rounds", osd->inventory_rounds);
+    tools_json_text(inventory, "reason", osd->inventory_reason[0] ? osd->inventory_reason : NULL);
     return object;
 }
 
@@ -257,6 +266,35 @@ static void filling_print(struct tools_out *out, const struct lilio_osd *osd)
                        (unsigned long long)osd->filling);
 }
 
+/* What it has, against the maps: said when there is something to say. */
+static void inventory_print(struct tools_out *out, const struct lilio_osd *osd)
+{
+    if (osd->inventory_reason[0])
+        tools_out_line(out, "              osd.%u could not compare what it has with the maps: %s",
+                       osd->id, tools_text_name(osd->inventory_reason, 0));
+    else if (strcmp(osd->inventory, "wanted") == 0 || strcmp(osd->inventory, "sums") == 0 ||
+             strcmp(osd->inventory, "walk") == 0)
+        tools_out_line(out, "              osd.%u came back and compares what it has with the maps",
+                       osd->id);
+    else if (osd->inventory_missing)
+        tools_out_line(out,
+                       "              osd.%u came back without %llu fragments the maps said it has "
+                       "(%llu of %llu slots differed): reported, so that they are mended",
+                       osd->id, (unsigned long long)osd->inventory_missing,
+                       (unsigned long long)osd->inventory_differed,
+                       (unsigned long long)osd->inventory_slots);
+}
+
+static void held_print(struct tools_out *out, const struct lilio_osd *osd)
+{
+    char time[TOOLS_TEXT];
+    if (osd->held_ms)
+        tools_out_line(out,
+                       "              osd.%u went down again and again: it serves, but gets no "
+                       "repair work for %s yet",
+                       osd->id, tools_text_duration(osd->held_ms, time));
+}
+
 static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -277,6 +315,8 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
         }
         if (osd->filling)
             filling_print(out, osd);
+        held_print(out, osd);
+        inventory_print(out, osd);
     }
 }
 

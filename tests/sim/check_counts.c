@@ -90,6 +90,91 @@ static enum lilio_err runs_sum(struct coord_state *state, struct proto_arena *ar
     return err;
 }
 
+/* ---- what OSDs have to have ---- */
+
+/* The sum over all partitions and slots of what is in them times their hash. */
+static uint64_t slot_hash(uint32_t placement, uint32_t partition, uint32_t index)
+{
+    uint64_t words[3] = {placement, partition, index};
+    return hash(words, sizeof words) | 1;
+}
+
+static bool is_missing(const struct proto_data_row *row, uint32_t stripe, uint32_t index)
+{
+    for (size_t i = 0; i < row->exceptions_count; i++)
+        if (row->exceptions[i].kind == 1 && row->exceptions[i].index == index &&
+            row->exceptions[i].first_stripe <= stripe &&
+            row->exceptions[i].first_stripe + row->exceptions[i].stripe_count > stripe)
+            return true;
+    return false;
+}
+
+static uint64_t run_inventory(struct coord_state *state, const struct proto_data_row *row)
+{
+    const struct proto_placement *placement = coord_state_placement(state, row->placement);
+    uint64_t sum = 0;
+    for (uint32_t stripe = 0; placement && stripe < coord_run_stripes(row); stripe++) {
+        uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        for (uint32_t index = 0; index < placement->width; index++)
+            if (!is_missing(row, stripe, index))
+                sum += proto_stripe_hash(row->oid, stripe) *
+                       slot_hash(row->placement, partition, index);
+    }
+    return sum;
+}
+
+/* Committed runs, but for those that are parked in the column of collection. */
+static enum lilio_err inventory_by_rows(struct base_kv *kv, struct coord_state *state,
+                                        struct proto_arena *arena, uint64_t *ret)
+{
+    struct coord_view view = coord_state_view(state, NULL, arena);
+    *ret = 0;
+    for (int column = 0; column < 2; column++) {
+        struct base_kv_iter *iter = NULL;
+        enum lilio_err err =
+            base_kv_iter_new(kv, NULL, NULL, column ? COORD_GC : COORD_DATA, &iter);
+        if (err)
+            return err;
+        for (base_kv_iter_seek(iter, base_slice(NULL, 0)); base_kv_iter_valid(iter);
+             base_kv_iter_next(iter)) {
+            struct proto_data_row row;
+            struct proto_gc_key gc;
+            proto_arena_clear(arena);
+            struct coord_key key = {0};
+            if (column == 0)
+                key = coord_key_text(base_kv_iter_key(iter));
+            else if (coord_key_gc_parse(base_kv_iter_key(iter), &gc) && gc.osd != COORD_GC_NOBODY)
+                key = coord_key_oid(gc.oid);
+            if (key.size == 0 ||
+                coord_view_get(&view, COORD_DATA, &key, &proto_type_data_row, &row, NULL) ||
+                row.state != COORD_RUN_COMMITTED)
+                continue;
+            uint64_t sum = run_inventory(state, &row);
+            *ret += column ? -sum : sum;
+        }
+        base_kv_iter_free(&iter);
+    }
+    return LILIO_OK;
+}
+
+static enum lilio_err inventory_by_sums(struct coord_state *state, uint64_t *ret)
+{
+    *ret = 0;
+    for (size_t i = 0; i < coord_state_placement_count(state); i++) {
+        const struct proto_placement *placement = coord_state_placement_at(state, i);
+        for (uint32_t partition = 0; partition < 1u << placement->partition_bits; partition++)
+            for (uint32_t index = 0; index < placement->width; index++) {
+                uint64_t sum = 0;
+                enum lilio_err err =
+                    coord_inventory_sum(state, placement->id, partition, index, &sum, NULL);
+                if (err)
+                    return err;
+                *ret += sum * slot_hash(placement->id, partition, index);
+            }
+    }
+    return LILIO_OK;
+}
+
 /* ---- from what is counted ---- */
 
 static enum lilio_err kinds_sum(struct coord_state *state, struct proto_arena *arena,
@@ -168,6 +253,9 @@ bool check_counts_agree(struct base_kv *kv, struct coord_state *state, char ret_
                 kinds_sum(state, arena, &counted) == LILIO_OK &&
                 queue_sum(kv, COORD_REPAIR, arena, &counted) == LILIO_OK &&
                 queue_sum(kv, COORD_REPAIR_QUEUE, arena, &queue) == LILIO_OK;
+    uint64_t had = 0, summed = 0;
+    read = read && inventory_by_rows(kv, state, arena, &had) == LILIO_OK &&
+           inventory_by_sums(state, &summed) == LILIO_OK;
     proto_arena_free(&arena);
     if (!read)
         return true;
@@ -184,5 +272,6 @@ bool check_counts_agree(struct base_kv *kv, struct coord_state *state, char ret_
            same("runs to mend in all", row->repair_count, there.runs, ret_text) &&
            same("(hash) runs to mend", counted.endangered, there.endangered, ret_text) &&
            same("(hash) places in the queue", counted.queued, queue.queued, ret_text) &&
+           same("(hash) fragments OSDs have to have", summed, had, ret_text) &&
            same("of the levels right", levels, true, ret_text);
 }

@@ -22,7 +22,8 @@ struct ward {
     bool hurt, lost;     /* lost: a coordinator without its disk */
     bool soiled;         /* calls of its disk failed: a process that saw it wants to be restarted */
     uint64_t mark;       /* counts harms */
-    char join[24];       /* a coordinator that came in the place of another: as which member */
+    struct sim_disk_copy *copy; /* of an OSD's disk */
+    char join[24]; /* a coordinator that came in the place of another: as which member */
     uint64_t ended_at;
 };
 
@@ -434,6 +435,7 @@ static void misdirect(struct sim_faults *f)
 
 static void replace_disk(struct sim_faults *f, struct sim_node *node)
 {
+    sim_disk_copy_free(&ward(f, node)->copy); /* it is another disk's */
     if (sim_node_state(node) == SIM_UP)
         sim_node_kill(node);
     sim_disk_replace(sim_node_disk(node));
@@ -515,6 +517,24 @@ static void disk_goes_back(struct sim_faults *f)
     goes_down(f, node);
 }
 
+/* A copy of the disk is made while the OSD is not up; the next time it is what comes back. */
+static void old_copy(struct sim_faults *f)
+{
+    struct sim_node *node = any_osd(f);
+    struct ward *w = ward(f, node);
+    if (sim_node_state(node) != SIM_UP || w->dead_until || (w->copy && !harm(f, node)))
+        return;
+    sim_node_kill(node);
+    if (w->copy) {
+        LILIO_MARK("fault/old_copy");
+        sim_disk_put_back(sim_node_disk(node), w->copy);
+        sim_disk_copy_free(&w->copy);
+    } else {
+        w->copy = sim_disk_copy_new(sim_node_disk(node));
+    }
+    goes_down(f, node);
+}
+
 static void lose_coordinator(struct sim_faults *f)
 {
     struct sim_node *node = any_coordinator(f);
@@ -570,6 +590,7 @@ static const struct kind {
     K(write_flip_ms, write_flip),
     K(misdirect_ms, misdirect),
     K(disk_replace_ms, lose_disk),
+    K(old_copy_ms, old_copy),
     K(coordinator_replace_ms, lose_coordinator),
     K(disk_older_ms, disk_goes_back),
 #undef K
@@ -731,6 +752,8 @@ void sim_faults_free(struct sim_faults **faults)
         sim_timer_cancel(&(*faults)->timers[i].timer);
     sim_timer_cancel(&(*faults)->tick);
     forget_copy(*faults);
+    for (size_t i = 0; i < SIM_NODES_MAX; i++)
+        sim_disk_copy_free(&(*faults)->wards[i].copy);
     free(*faults);
     *faults = NULL;
 }

@@ -265,6 +265,12 @@ static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
         leaders_stay(w, s);
 }
 
+/* An older copy of an OSD's disk is put back. */
+static void draw_copies(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->old_copy_ms = distance(s, 20, 5000, 30000);
+}
+
 void sim_swarm_draw(struct sim_swarm *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -275,7 +281,7 @@ void sim_swarm_draw(struct sim_swarm *ret)
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
                  {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
-                 {"swarm/garbage", draw_garbage}};
+                 {"swarm/garbage", draw_garbage},     {"swarm/copies", draw_copies}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

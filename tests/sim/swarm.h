@@ -102,6 +102,7 @@
     X(write_flip_ms, 0, 100000000)          /* writes are wrong for a while */                 \
     X(misdirect_ms, 0, 100000000)           /* writes go astray for a while */                 \
     X(disk_replace_ms, 0, 100000000)        /* an OSD's disk is lost */                        \
+    X(old_copy_ms, 0, 100000000)            /* an OSD's disk is as it was once */              \
     X(freeze_percent, 0, 100)               /* of that while all clients stand still */        \
     X(coordinator_replace_ms, 0, 100000000) /* a coordinator's disk is lost */                 \
     X(disk_older_ms, 0, 1000000)            /* coordinators: copied, or back to the copy */    \

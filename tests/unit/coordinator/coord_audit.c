@@ -13,7 +13,63 @@ struct audit {
     struct coord_stripes_item *stripes; /* counted by hand, by kind */
     size_t stripes_count, stripes_room;
     uint64_t stripes_sum;
+    uint64_t *sums[64]; /* by placement, partition and index: what is there by hand */
 };
+
+/* ---- what OSDs have to have ---- */
+
+static uint64_t *sums_of(struct audit *audit, const struct proto_placement *placement)
+{
+    assert_in_range(placement->id, 1, 63);
+    uint64_t **sums = &audit->sums[placement->id];
+    if (!*sums)
+        *sums = calloc((size_t)placement->width << placement->partition_bits, sizeof **sums);
+    assert_non_null(*sums);
+    return *sums;
+}
+
+static bool is_missing(const struct proto_data_row *row, uint32_t stripe, uint32_t index)
+{
+    bool missing = false;
+    for (size_t i = 0; i < row->exceptions_count; i++)
+        missing |= row->exceptions[i].kind == 1 && row->exceptions[i].index == index &&
+                   row->exceptions[i].first_stripe <= stripe &&
+                   row->exceptions[i].first_stripe + row->exceptions[i].stripe_count > stripe;
+    return missing;
+}
+
+static void sums_count(struct audit *audit, const struct proto_data_row *row, uint64_t by)
+{
+    const struct proto_placement *placement =
+        coord_state_placement(audit->fx->state, row->placement);
+    uint64_t *sums = sums_of(audit, placement);
+    for (uint32_t stripe = 0; stripe < coord_run_stripes(row); stripe++) {
+        uint32_t partition = proto_partition(placement->partition_bits, row->oid, stripe);
+        for (uint32_t index = 0; index < placement->width; index++)
+            if (!is_missing(row, stripe, index))
+                sums[partition * placement->width + index] +=
+                    by * proto_stripe_hash(row->oid, stripe);
+    }
+}
+
+static void sums_check(struct audit *audit)
+{
+    struct coord_state *state = audit->fx->state;
+    for (size_t i = 0; i < coord_state_placement_count(state); i++) {
+        const struct proto_placement *placement = coord_state_placement_at(state, i);
+        uint64_t *sums = sums_of(audit, placement);
+        for (uint32_t at = 0; at < (uint32_t)placement->width << placement->partition_bits; at++) {
+            uint64_t sum = 0;
+            assert_int_equal(coord_inventory_sum(state, placement->id, at / placement->width,
+                                                 at % placement->width, &sum, NULL),
+                             LILIO_OK);
+            assert_int_equal(sum, sums[at]);
+        }
+        free(sums);
+    }
+}
+
+/* ---- rows ---- */
 
 typedef void (*row_fn)(struct audit *audit, struct base_slice key, struct base_slice value);
 
@@ -203,6 +259,8 @@ static void data(struct audit *audit, struct base_slice key, struct base_slice v
     if (named)
         stripes_of(audit, &row);
     audit->stored_bytes += named ? row.stored_length : 0;
+    if (row.state == 2)
+        sums_count(audit, &row, 1);
     audit->data++;
     audit->gc += !staged && !named; /* counted down by its gc row */
 }
@@ -221,6 +279,8 @@ static void gc(struct audit *audit, struct base_slice key, struct base_slice val
     assert_int_equal(there, row.reason != 3);
     if (there)
         audit->gc--;
+    if (there && at.osd != UINT32_MAX) /* collected by those that are up */
+        sums_count(audit, &run, UINT64_MAX);
     audit->gc_bytes += row.stored_length;
 }
 
@@ -300,6 +360,7 @@ void coord_audit(struct fx *fx)
     assert_int_equal(row->stored_bytes, audit.stored_bytes);
     assert_true(row->stripes_ever >= row->stripes);
     stripes_check(&audit);
+    sums_check(&audit);
     assert_int_equal(row->bucket_count, audit.buckets);
     assert_int_equal(row->bucket_count, fx_column_count(fx, COORD_BUCKET_NAMES));
     assert_int_equal(coord_state_osd_count(fx->state), fx_column_count(fx, COORD_OSDS));

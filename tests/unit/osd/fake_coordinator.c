@@ -273,6 +273,47 @@ static void on_report(struct fake *fake, struct proto_request **request, struct 
     reply_ok(fake, request);
 }
 
+static bool is_excepted(const struct fake_row *row, uint32_t stripe, uint32_t index)
+{
+    bool found = false;
+    for (size_t i = 0; i < row->exception_count; i++)
+        found |= row->exceptions[i].index == index && row->exceptions[i].first_stripe <= stripe &&
+                 row->exceptions[i].first_stripe + row->exceptions[i].stripe_count > stripe;
+    return found;
+}
+
+static uint64_t slot_sum(const struct fake *fake, uint64_t partition, uint32_t index)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < fake->row_count; i++)
+        for (uint32_t stripe = 0; stripe < fake->rows[i].stripes; stripe++)
+            if (!fake->rows[i].deleted &&
+                proto_partition(PARTS_BITS, fake->rows[i].oid, stripe) == partition &&
+                !is_excepted(&fake->rows[i], stripe, index))
+                sum += proto_stripe_hash(fake->rows[i].oid, stripe);
+    return sum;
+}
+
+static void on_inventory(struct fake *fake, struct proto_request **request,
+                         struct proto_arena *arena)
+{
+    struct proto_inventory_ask ask;
+    uint8_t verdicts[1024];
+    assert_int_equal(proto_inventory_ask_unpack((*request)->body, arena, &ask, NULL), LILIO_OK);
+    assert_int_equal(ask.placement, PARTS_PLACEMENT);
+    assert_int_equal(ask.incarnation, 1);
+    bool differs = fake->inventory_asks++ < fake->inventory_differs;
+    for (size_t i = 0; i < ask.items_count; i++) {
+        bool same = ask.items[i].sum == slot_sum(fake, ask.items[i].partition, ask.items[i].slot);
+        verdicts[i] = same && !differs ? 1 : 2;
+    }
+    struct proto_inventory_answer answer = {
+        .index = fake->index,
+        .verdicts = base_slice(verdicts, ask.items_count - fake->inventory_short),
+    };
+    reply(fake, request, &proto_type_inventory_answer, &answer);
+}
+
 static uint8_t orphan_verdict(const struct fake *fake, struct base_oid oid)
 {
     for (size_t i = 0; i < fake->row_count; i++)
@@ -334,6 +375,7 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_data_get: on_data_get(fake, &request, arena); break;
     case PROTO_MSG_orphans_ask:
     case PROTO_MSG_orphans_sweep: on_orphans(fake, &request, arena); break;
+    case PROTO_MSG_inventory_ask: on_inventory(fake, &request, arena); break;
     case PROTO_MSG_report: on_report(fake, &request, arena); break;
     case PROTO_MSG_slots_filled: on_filled(fake, &request, arena); break;
     case PROTO_MSG_osd_complete:

@@ -88,6 +88,9 @@ struct fake {
     struct proto_slots_filled filled;
     struct proto_filled_slot filled_slots[1 << PARTS_BITS];
     unsigned fills;
+    /* inventory: the sums of the rows and their exceptions */
+    unsigned inventory_asks, inventory_differs; /* the first ones so often say that all differs */
+    bool inventory_short;                       /* too few verdicts */
     /* orphans: a run is named by a row, or its session says */
     uint64_t open_session, next_session, cluster_ms;
     enum lilio_err orphans_fail; /* what is answered instead, from the ask number fail_at on */

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""An OSD comes back with less than it had: an older copy of its folder is put back. What is gone is found without reading, and
+exactly that is mended; an OSD that comes back with everything gives nobody anything to do."""
+import os
+import shutil
+
+from lilio import KIB, ClusterTest, content, main, wait_until
+
+OLD, NEW, DELETED = 40, 200, 20
+
+
+class Return(ClusterTest):
+    options = {"osds": 6, "gc_grace": "1s"}
+    victim = 3
+
+    def osd(self):
+        return self.cluster.status()["osds"][self.victim]
+
+    def compared(self):
+        """Stops nothing: waits until the OSD that was started said how its comparison ended."""
+        wait_until(lambda: self.osd()["inventory"]["rounds"] > 0 and self.osd()["inventory"]["phase"] == "done", 30,
+                   "the OSD to be compared with the maps")
+        return self.osd()["inventory"]
+
+    def restart(self):
+        self.cluster.up()
+        wait_until(lambda: self.osd()["state"] == "up", 30, "the OSD to be up")
+        return self.compared()
+
+    def fill(self, name, count):
+        folder, objects = self.cluster.path(name), {}
+        os.mkdir(folder)
+        for i in range(count):
+            objects[f"{name}/{i}"] = content(20 * KIB, 1000 * len(objects) + ord(name[0]))
+            with open(os.path.join(folder, str(i)), "wb") as f:
+                f.write(objects[f"{name}/{i}"])
+        self.cluster.run("put", "-r", folder, f"b/{name}")
+        return objects
+
+    def mended(self):
+        """Fragments, by repair."""
+        return self.cluster.run("repair", "--json").json["mended"]
+
+    def test_an_older_copy_of_the_folder(self):
+        c = self.cluster
+        c.run("mb", "b")
+        objects = self.fill("old", OLD)
+
+        # Back with all it had: nothing differs, nothing is done.
+        self.cluster.kill(f"osd.{self.victim}", sig=15)
+        folder, copy = c.path(f"osd.{self.victim}"), c.path("copy")
+        shutil.copytree(folder, copy)
+        same = self.restart()
+        self.assertEqual((same["differed"], same["missing"]), (0, 0))
+        self.assertGreater(same["slots"], 100)
+
+        objects |= self.fill("new", NEW)
+        for i in range(DELETED // 2):
+            for name in (f"old/{i}", f"new/{i}"):
+                c.run("rm", f"b/{name}")
+                del objects[name]
+        wait_until(lambda: c.status()["gc_rows"] == 0, 30, "what was deleted to be collected")
+        self.assertEqual(c.status()["repair_rows"], 0)
+        before = self.mended()
+
+        self.cluster.kill(f"osd.{self.victim}", sig=15)
+        lost = self.osd()["fragments"]
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+        found = self.restart()
+        # One fragment of each new object (one stripe, six OSDs); of those deleted nothing is missed.
+        self.assertEqual(found["missing"], NEW - DELETED // 2)
+        self.assertGreater(found["differed"], 0)
+        self.assertIn(f"came back without {found['missing']} fragments", c.run("status").out)
+        wait_until(lambda: c.status()["repair_rows"] == 0, 60, "what was lost to be mended")
+        self.assertEqual(self.mended() - before, found["missing"])
+        self.assertEqual(self.osd()["inventory"]["missing"], found["missing"])
+        verify = c.run("verify", "--json").json
+        self.assertEqual(verify["fragments"], verify["fragments_good"])
+        for name, data in objects.items():
+            self.assertEqual(c.get_bytes(f"b/{name}"), data)
+        self.assertGreaterEqual(lost, found["missing"])
+
+        # And once more: of the objects that were deleted it has fragments still, and misses nothing.
+        self.cluster.kill(f"osd.{self.victim}", sig=15)
+        again = self.restart()
+        self.assertEqual(again["missing"], 0)
+        self.assertLess(again["differed"], found["differed"])
+
+
+if __name__ == "__main__":
+    main()
