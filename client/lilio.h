@@ -551,6 +551,7 @@ struct lilio_orphans {
     uint64_t runs, run_fragments, run_bytes; /* orphans, in quarantine unless it was dry */
     uint64_t due;                            /* of the runs: their retention is over */
     uint64_t swept_runs, swept_fragments, swept_bytes; /* deleted since the OSD started */
+    uint64_t former_fragments; /* likewise: in slots that other OSDs have now */
     uint64_t retention_ms;
     struct lilio_orphan first[LILIO_ORPHANS_FIRST];
     size_t first_count;

@@ -267,7 +267,7 @@ static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
 /* An older copy of an OSD's disk is put back. */
 static void draw_copies(struct sim_swarm *w, struct sim_stream *s)
 {
-    w->old_copy_ms = distance(s, 20, 5000, 30000);
+    w->old_copy_ms = distance(s, 30, 3000, 15000);
 }
 
 void sim_swarm_draw(struct sim_swarm *ret)
