@@ -20,6 +20,7 @@
 
 #include "base/mark.h"
 #include "base/planted.h"
+#include "osd/scrub_findings.h"
 #include "osd/scrub_parity.h"
 #include "osd/throttle.h"
 #include "osd/walk.h"
@@ -38,14 +39,7 @@ enum {
     SAVE_MS_MAX = 60000,
     SAVE_IDLE_MS = 600000,
     SAMPLE_MS = 10000, /* rates are those of the last one or two of these */
-    FINDINGS = 64,     /* as in the schema */
-    FINDING_PARITY = 4,
-};
-
-struct finding {
-    struct proto_scrub_finding at; /* without names */
-    char bucket[64], key[OSD_OBJECT_KEY_MAX + 1];
-    size_t bucket_size, key_size; /* 0: nobody uses it */
+    FOUND_PARITY = 4,  /* beside the kinds of reports */
 };
 
 /* A fragment of ours. */
@@ -76,9 +70,7 @@ struct osd_scrub {
     struct osd_scrub_state shown;
     struct sample from[OSD_SCRUB_KINDS], to[OSD_SCRUB_KINDS];
     char text[512]; /* why nothing goes on */
-    struct finding findings[FINDINGS];
-    size_t finding_count;
-    uint64_t findings_more;
+    struct osd_scrub_findings findings;
 
     /* Worker only. */
     struct osd_worker worker;
@@ -256,51 +248,12 @@ static void text_set(struct osd_scrub *scrub, const char *text)
 
 static void findings_forget(struct osd_scrub *scrub)
 {
-    size_t kept = 0;
     pthread_mutex_lock(&scrub->lock);
-    for (size_t i = 0; i < scrub->finding_count; i++)
-        if (scrub->findings[i].at.scrub != scrub->kind + 1)
-            scrub->findings[kept++] = scrub->findings[i];
-    scrub->finding_count = kept;
-    scrub->findings_more = 0;
+    osd_scrub_findings_forget(&scrub->findings, (uint8_t)(scrub->kind + 1));
     pthread_mutex_unlock(&scrub->lock);
 }
 
-static bool finding_is(const struct finding *finding, const struct proto_scrub_finding *at)
-{
-    return base_oid_equal(finding->at.oid, at->oid) && finding->at.stripe == at->stripe &&
-           finding->at.index == at->index && finding->at.kind == at->kind &&
-           finding->at.scrub == at->scrub;
-}
-
-/* Keeps it by name, as long as there is room; one that was taken back comes again. */
-static void finding_keep(struct osd_scrub *scrub, const struct task *task,
-                         const struct proto_scrub_finding *at)
-{
-    bool known = false;
-    pthread_mutex_lock(&scrub->lock);
-    for (size_t i = 0; i < scrub->finding_count; i++)
-        known |= finding_is(&scrub->findings[i], at);
-    if (!known && scrub->finding_count == FINDINGS) {
-        scrub->findings_more++;
-    } else if (!known) {
-        struct finding *made = &scrub->findings[scrub->finding_count++];
-        *made = (struct finding){.at = *at};
-        if (task->row->names_count > 0) {
-            const struct proto_name *name = &task->row->names[0];
-            made->bucket_size = name->bucket.size;
-            made->key_size = name->key.size;
-            memcpy(made->bucket, name->bucket.data, name->bucket.size);
-            memcpy(made->key, name->key.data, name->key.size);
-        }
-    }
-    pthread_mutex_unlock(&scrub->lock);
-    if (!known)
-        base_log_write(osd_node_log(node_of(scrub)), BASE_LOG_WARN, "scrub", "found",
-                       "oid=%016" PRIx64 "%016" PRIx64 " stripe=%u index=%u kind=%u", at->oid.high,
-                       at->oid.low, at->stripe, at->index, at->kind);
-}
-
+/* Keeps it by name, as long as there is room. */
 static void found(struct osd_scrub *scrub, const struct task *task, uint32_t index, uint8_t kind)
 {
     struct proto_scrub_finding at = {
@@ -310,7 +263,13 @@ static void found(struct osd_scrub *scrub, const struct task *task, uint32_t ind
         .kind = kind,
         .scrub = (uint8_t)(scrub->kind + 1),
     };
-    finding_keep(scrub, task, &at);
+    pthread_mutex_lock(&scrub->lock);
+    bool news = osd_scrub_findings_keep(&scrub->findings, &at, task->row);
+    pthread_mutex_unlock(&scrub->lock);
+    if (news)
+        base_log_write(osd_node_log(node_of(scrub)), BASE_LOG_WARN, "scrub", "found",
+                       "oid=%016" PRIx64 "%016" PRIx64 " stripe=%u index=%u kind=%u", at.oid.high,
+                       at.oid.low, at.stripe, at.index, at.kind);
 }
 
 /* ---- judging ---- */
@@ -447,10 +406,8 @@ static enum lilio_err parity_look(struct osd_scrub *scrub, const struct task *ta
     counts_of(scrub)->stripes += !err;
     counts_of(scrub)->stripes_unread += err != LILIO_OK;
     counts_of(scrub)->stripes_bad += bad != 0;
-    if (bad)
-        LILIO_MARK("osd/scrub_found_parity");
     for (; bad; bad &= bad - 1)
-        found(scrub, task, (uint32_t)__builtin_ctzll(bad), FINDING_PARITY);
+        found(scrub, task, (uint32_t)__builtin_ctzll(bad), FOUND_PARITY);
     return LILIO_OK;
 }
 
@@ -896,46 +853,20 @@ void osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SC
     pthread_mutex_unlock(&scrub->lock);
 }
 
-/* Lock held. Copies what others may change later. */
-static bool finding_copy(const struct finding *finding, struct proto_arena *arena,
-                         struct proto_scrub_finding *ret)
-{
-    *ret = finding->at;
-    if (finding->bucket_size == 0)
-        return true;
-    ret->names = proto_arena_take(arena, sizeof *ret->names);
-    uint8_t *bytes = proto_arena_take(arena, finding->bucket_size + finding->key_size);
-    if (!ret->names || !bytes)
-        return false;
-    memcpy(bytes, finding->bucket, finding->bucket_size);
-    memcpy(bytes + finding->bucket_size, finding->key, finding->key_size);
-    ret->names[0] = (struct proto_name){
-        .bucket = base_slice(bytes, finding->bucket_size),
-        .key = base_slice(bytes + finding->bucket_size, finding->key_size),
-    };
-    ret->names_count = 1;
-    return true;
-}
-
 enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
                              struct proto_scrub *ret)
 {
     struct proto_scrub_line *lines = proto_arena_take(arena, OSD_SCRUB_KINDS * sizeof *lines);
-    struct proto_scrub_finding *findings = proto_arena_take(arena, FINDINGS * sizeof *findings);
     char *text = proto_arena_take(arena, sizeof scrub->text);
-    if (!lines || !findings || !text)
+    if (!lines || !text)
         return LILIO_E_NOMEM;
-    *ret =
-        (struct proto_scrub){.lines = lines, .lines_count = OSD_SCRUB_KINDS, .findings = findings};
+    *ret = (struct proto_scrub){.lines = lines, .lines_count = OSD_SCRUB_KINDS};
     osd_scrub_lines(scrub, lines);
-    bool made = true;
     pthread_mutex_lock(&scrub->lock);
-    ret->findings_more = scrub->findings_more;
-    for (size_t i = 0; i < scrub->finding_count; i++)
-        made &= finding_copy(&scrub->findings[i], arena, &findings[ret->findings_count++]);
+    enum lilio_err err = osd_scrub_findings_list(&scrub->findings, arena, ret);
     ret->text = base_slice(text, proto_utf8_clean(scrub->text, text, sizeof scrub->text));
     pthread_mutex_unlock(&scrub->lock);
-    return made ? LILIO_OK : LILIO_E_NOMEM;
+    return err;
 }
 
 /* ---- life ---- */
