@@ -44,7 +44,6 @@ static void fixture_init(struct fixture *f)
     assert_int_equal(proto_context_new(1, &f->context), LILIO_OK);
     assert_int_equal(proto_arena_new(&f->arena), LILIO_OK);
     fake_start(&f->fake, f->context);
-    FAKE_LOCKED(&f->fake, f->fake.page_rows = 3; f->fake.index = 100);
     for (uint32_t i = 0; i < PARTS_OSDS; i++)
         parts_init_member(&f->osds[i], i, f->context);
     for (uint64_t i = 0; i < ROWS; i++)
@@ -67,6 +66,7 @@ static void scrub_start(struct fixture *f, uint64_t light_ms, struct osd_scrub *
 /* The rows and the lies are in. */
 static void fixture_run(struct fixture *f, uint64_t light_ms)
 {
+    FAKE_LOCKED(&f->fake, f->fake.page_rows = 3; f->fake.index = 100);
     for (uint32_t i = 0; i < PARTS_OSDS; i++)
         parts_run(&f->osds[i]);
     scrub_start(f, light_ms, &f->scrub);
@@ -334,7 +334,6 @@ static void a_round_goes_on_after_a_restart(void **state)
     fixture_init(&f);
     f.fake.lost_page = 2;
     fixture_run(&f, 0);
-    FAKE_LOCKED(&f.fake, f.fake.index = 100);
     osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 12345678);
     struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_STUCK, 0);
     assert_int_equal(line.good, 3 * STRIPES);
