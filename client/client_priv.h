@@ -133,6 +133,9 @@ LILIO_MUST_USE enum lilio_err client_key_check(const char *key, struct lilio_err
 LILIO_MUST_USE enum lilio_err client_bucket_name_check(const char *name,
                                                        struct lilio_errinfo *info);
 
+/* Of an OSD, by kind; what is not among the lines stays unknown. */
+void client_scrubs_put(struct lilio_scrub ret[LILIO_SCRUB_KINDS], uint32_t osd,
+                       const struct proto_scrub_line *lines, size_t count);
 /* "bucket/key, bucket/key"; NULL: no memory. The caller frees it. */
 char *client_names_join(const struct proto_name *names, size_t count);
 

@@ -252,6 +252,30 @@ LILIO_MUST_USE enum lilio_err lilio_list(struct lilio_client *client, const char
 
 /* ---- knowing ---- */
 
+/* Scrubs of one OSD. Light: its index against the maps. Deep: every byte of its fragments, and
+ * parity coded anew. */
+enum lilio_scrub_kind { LILIO_SCRUB_LIGHT = 1, LILIO_SCRUB_DEEP = 2 };
+enum { LILIO_SCRUB_KINDS = 2 };
+enum lilio_scrub_state { LILIO_SCRUB_RESTS, LILIO_SCRUB_RUNS, LILIO_SCRUB_STUCK };
+struct lilio_scrub {
+    enum lilio_scrub_kind kind;
+    bool known;         /* the OSD told; false: the rest says nothing */
+    uint64_t period_ms; /* a round by itself once in it; 0 = never */
+    /* The round under way. */
+    enum lilio_scrub_state state; /* STUCK: it is, but cannot go on now */
+    bool ordered;                 /* somebody asked for it */
+    uint64_t round_ms;            /* since it began */
+    uint64_t expected;            /* fragments it will meet, about */
+    uint64_t good, bad, unread;   /* it met; unread: known to be bad, or in slots that fill */
+    uint64_t bytes, bytes_per_s, eta_ms;           /* eta 0 = not known */
+    uint64_t stripes, stripes_bad, stripes_unread; /* deep: whose parity was coded anew */
+    /* The last complete one. */
+    uint64_t rounds;     /* complete ones; 0 = there was none yet */
+    uint64_t ended_ms;   /* since it ended */
+    uint64_t oldest_ms;  /* since it began: nothing was looked at longer ago */
+    uint64_t last_index; /* it met all that was committed up to here and was there still */
+    uint64_t last_good, last_bad, last_unread, last_stripes_bad;
+};
 struct lilio_osd {
     uint32_t id, incarnation;
     char state[16]; /* up, suspect, down, out, failed, new, blank */
@@ -274,6 +298,7 @@ struct lilio_osd {
     uint64_t inventory_index, inventory_slots, inventory_differed, inventory_missing;
     uint64_t inventory_rounds; /* since the OSD started */
     char inventory_reason[256];
+    struct lilio_scrub scrubs[LILIO_SCRUB_KINDS]; /* light, deep; as the leader knows */
 };
 struct lilio_coordinator {
     uint32_t id;
@@ -572,6 +597,7 @@ struct lilio_orphans {
     uint64_t runs, run_fragments, run_bytes; /* orphans, in quarantine unless it was dry */
     uint64_t due;                            /* of the runs: their retention is over */
     uint64_t swept_runs, swept_fragments, swept_bytes; /* deleted since the OSD started */
+    uint64_t former_fragments; /* likewise: in slots that other OSDs have now */
     uint64_t retention_ms;
     struct lilio_orphan first[LILIO_ORPHANS_FIRST];
     size_t first_count;
@@ -585,6 +611,38 @@ LILIO_MUST_USE enum lilio_err lilio_orphans_get(struct lilio_client *client, uin
  * OSD that was restarted meanwhile has forgotten it (`asked` is less). Errors likewise. */
 LILIO_MUST_USE enum lilio_err lilio_orphans_run(struct lilio_client *client, uint32_t osd, bool dry,
                                                 bool now, struct lilio_orphans *ret,
+                                                struct lilio_errinfo *info);
+
+/* ---- scrub ---- */
+
+struct lilio_scrub_finding {
+    char *names; /* "bucket/key"; empty: no object uses it */
+    char oid[33];
+    uint64_t stripe;
+    uint32_t index;
+    enum lilio_scrub_kind scrub; /* that found it */
+    enum { LILIO_SCRUB_MISSING = 1, LILIO_SCRUB_CORRUPT = 3, LILIO_SCRUB_PARITY = 4 } what;
+};
+struct lilio_scrub_report {
+    struct lilio_scrub scrubs[LILIO_SCRUB_KINDS];
+    char text[512]; /* why a round cannot go on now */
+    /* Of the newest round of each kind; a restart of the OSD forgets them. What is missing or
+     * corrupt was told to the maps and is mended. Parity that does not fit its data cannot be: all
+     * fragments are what their writer said they were. A copy of the object is whole. */
+    struct lilio_scrub_finding *findings;
+    size_t finding_count;
+    uint64_t findings_more; /* that were not kept */
+};
+void lilio_scrub_release(struct lilio_scrub_report *report);
+/* Of the OSD itself. Errors: UNAVAILABLE, NOT_FOUND (no such OSD). */
+LILIO_MUST_USE enum lilio_err lilio_scrub_get(struct lilio_client *client, uint32_t osd,
+                                              struct lilio_scrub_report *ret,
+                                              struct lilio_errinfo *info);
+/* A round from its start; one that was asked for and runs goes on. It reads at most rate bytes a
+ * second, 0 = as many as clients allow. Errors likewise. */
+LILIO_MUST_USE enum lilio_err lilio_scrub_start(struct lilio_client *client, uint32_t osd,
+                                                enum lilio_scrub_kind kind, uint64_t rate,
+                                                struct lilio_scrub_report *ret,
                                                 struct lilio_errinfo *info);
 
 /* ---- rebuild ---- */

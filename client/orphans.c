@@ -45,6 +45,7 @@ static struct lilio_orphans public_orphans(const struct proto_orphans *state)
         .swept_runs = state->swept_runs,
         .swept_fragments = state->swept_fragments,
         .swept_bytes = state->swept_bytes,
+        .former_fragments = state->formers,
         .retention_ms = state->retention_ms,
     };
     client_text_put(made.text, sizeof made.text, state->text);

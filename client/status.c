@@ -135,6 +135,8 @@ static enum lilio_err copy_status(const struct proto_status *status,
         for (size_t f = 0; f < status->fills_count; f++)
             if (status->fills[f].osd == map->osds[i].id)
                 fill_copy(&made.osds[i], &status->fills[f]);
+        client_scrubs_put(made.osds[i].scrubs, map->osds[i].id, status->scrubs,
+                          status->scrubs_count);
     }
     for (size_t i = 0; i < status->coordinators_count; i++)
         made.coordinators[i] = public_coordinator(&status->coordinators[i]);

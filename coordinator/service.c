@@ -301,6 +301,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_ask:
     case PROTO_MSG_orphans_sweep:
+    case PROTO_MSG_formers_sweep:
     case PROTO_MSG_inventory_ask:
     case PROTO_MSG_coordinator_change:
     case PROTO_MSG_coordinator_transfer: return PLACE_LEADER;
@@ -342,6 +343,7 @@ static void leader_request(struct coord_service *service, const struct coord_req
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_sweep:
+    case PROTO_MSG_formers_sweep:
         change(service, request, false /* session */, false /* adds */);
         break;
     case PROTO_MSG_report: change(service, request, false /* session */, true /* adds */); break;

@@ -256,6 +256,11 @@ static void note_bound(struct coord_service *service, const struct proto_osd_hea
     live->heard_ms = service_now_ms(service);
     note_use(live, beat);
     live->orphans = beat->orphans;
+    live->scrub_count = beat->scrubs_count;
+    for (size_t i = 0; i < beat->scrubs_count; i++) {
+        live->scrubs[i] = beat->scrubs[i];
+        live->scrubs[i].osd = beat->osd;
+    }
     for (size_t i = 0; i < beat->collected_count; i++)
         service_gc_confirm(service, place, beat->collected[i].oid);
     service_inventory_note(service, place, beat);
@@ -318,6 +323,17 @@ void service_orders(struct coord_service *service, const struct coord_request *r
         service_refuse(service, request, LILIO_E_NOMEM, NULL);
     else
         service_reply(service, request, &proto_type_osd_orders, &orders);
+}
+
+bool service_scrubs_status(struct coord_service *service, struct proto_status *ret)
+{
+    size_t count = coord_state_osd_count(service->state);
+    ret->scrubs =
+        proto_arena_take(service->arena, (count * COORD_SCRUB_KINDS + 1) * sizeof *ret->scrubs);
+    for (size_t i = 0; ret->scrubs && i < count; i++)
+        for (size_t k = 0; k < service->osds[i].scrub_count; k++)
+            ret->scrubs[ret->scrubs_count++] = service->osds[i].scrubs[k];
+    return ret->scrubs != NULL;
 }
 
 /* ---- silence ---- */

@@ -45,6 +45,8 @@ struct live_session {
     bool expiring;                 /* its end is proposed */
 };
 
+enum { COORD_SCRUB_KINDS = 2 }; /* as in the schema */
+
 /* What is known about an OSD beside its row; same place as in the state. */
 struct live_osd {
     uint64_t heard_ms; /* last heartbeat of the disk that is bound, or the start */
@@ -63,6 +65,8 @@ struct live_osd {
     struct proto_inventory_report inventory;
     uint8_t inventory_reason[256]; /* what inventory.reason points to */
     struct coord_damping damping;
+    struct proto_scrub_line scrubs[COORD_SCRUB_KINDS]; /* likewise */
+    size_t scrub_count;
 };
 
 struct walk_pin {
@@ -246,6 +250,8 @@ void service_sessions_tick(struct coord_service *service);
 
 /* The map as it is now, with what heartbeats told; lives in the arena. */
 bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
+/* What OSDs told of their scrubs; false: no memory. */
+bool service_scrubs_status(struct coord_service *service, struct proto_status *ret);
 uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
 /* It went down again and again: for so long yet it gets no work. */
 uint64_t service_osd_held_ms(const struct coord_service *service, size_t place);

@@ -475,6 +475,7 @@ static const struct handler *handler_find(uint16_t type)
         {PROTO_MSG_slots_move, false, false, coord_apply_slots_move},
         {PROTO_MSG_slots_filled, false, false, coord_apply_slots_filled},
         {PROTO_MSG_orphans_sweep, false, false, coord_apply_orphans_sweep},
+        {PROTO_MSG_formers_sweep, false, false, coord_apply_formers_sweep},
         {PROTO_MSG_gc_done, false, false, coord_apply_gc_done},
         {PROTO_MSG_tick, false, false, coord_apply_tick},
         {PROTO_MSG_cluster_init, false, false, coord_apply_cluster_init},

@@ -198,12 +198,12 @@ static bool report_run(struct coord_command *command, struct base_oid oid,
     return coord_range_any(command, COORD_REFS, &key, &end);
 }
 
-/* Found good by an OSD that has the slot no more: it proves nothing about the one that has. */
+/* Found at an OSD that has the slot no more: it says nothing about the one that has. */
 static bool is_outdated(const struct coord_command *command, const struct proto_data_row *row,
                         const struct proto_fragment_report *item)
 {
     const struct proto_placement *placement = coord_state_placement(command->state, row->placement);
-    if (item->kind != KIND_GOOD || !placement)
+    if (!placement)
         return false;
     uint32_t partition = proto_partition(placement->partition_bits, row->oid, item->stripe);
     return proto_slots_moved(placement, partition, 0) >> item->index & 1 &&

@@ -183,6 +183,8 @@ enum lilio_err coord_apply_repair_set(struct coord_command *command);
 enum lilio_err coord_apply_slots_move(struct coord_command *command);
 enum lilio_err coord_apply_slots_filled(struct coord_command *command);
 enum lilio_err coord_apply_orphans_sweep(struct coord_command *command);
+enum { COORD_FORMER_STAYS = 1, COORD_FORMER_MAY_GO = 3 };
+enum lilio_err coord_apply_formers_sweep(struct coord_command *command);
 
 /* ---- sessions (state_sessions.c) ---- */
 

@@ -21,6 +21,7 @@
 #include "osd/orphans.h"
 #include "osd/rebuild_run.h"
 #include "osd/repair.h"
+#include "osd/scrub.h"
 #include "osd/service.h"
 #include "proto/cluster_file.h"
 
@@ -48,6 +49,7 @@ struct parts {
     struct proto_server *server, *own_server;
     struct osd_rebuild *rebuild;
     struct osd_orphans *orphans;
+    struct osd_scrub *scrub;
     struct osd_service *service;
     struct osd_repair *repair;
     struct osd_inventory *inventory;
@@ -162,6 +164,17 @@ static enum lilio_err service_start(struct parts *parts, struct lilio_errinfo *i
     };
     if (!err)
         err = osd_orphans_start(&orphans, &parts->orphans);
+    struct osd_scrub_options scrub = {
+        .node = parts->node,
+        .home = parts->home,
+        .rebuild = parts->rebuild,
+        .context = parts->context,
+        .coordinators = parts->coordinators,
+        .coordinator_count = parts->file.coordinator_count,
+        .period_ms = {parts->file.scrub_light_ms, parts->file.scrub_deep_ms},
+    };
+    if (!err)
+        err = osd_scrub_start(&scrub, &parts->scrub);
     struct osd_service_options service = {
         .node = parts->node,
         .home = parts->home,
@@ -169,6 +182,7 @@ static enum lilio_err service_start(struct parts *parts, struct lilio_errinfo *i
         .buffers = parts->buffers,
         .rebuild = parts->rebuild,
         .orphans = parts->orphans,
+        .scrub = parts->scrub,
         .servers = {parts->server, parts->own_server},
         .server_count = 2,
         .signal_fd = parts->daemon.signal_fd,
@@ -207,6 +221,7 @@ static enum lilio_err member_start(struct parts *parts, struct lilio_errinfo *in
         .repair = parts->repair,
         .orphans = parts->orphans,
         .inventory = parts->inventory,
+        .scrub = parts->scrub,
         .context = parts->context,
         .coordinators = parts->coordinators,
         .coordinator_count = parts->file.coordinator_count,
@@ -257,6 +272,7 @@ static void stop(struct parts *parts)
     osd_member_stop(&parts->member);
     osd_inventory_stop(&parts->inventory);
     osd_repair_stop(&parts->repair);
+    osd_scrub_stop(&parts->scrub);
     osd_orphans_stop(&parts->orphans);
     osd_rebuild_free(&parts->rebuild);
     osd_service_free(&parts->service);

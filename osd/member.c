@@ -10,6 +10,7 @@
 #include "osd/link.h"
 #include "osd/orphans.h"
 #include "osd/repair.h"
+#include "osd/scrub.h"
 
 #include "base/banned.h"
 
@@ -334,6 +335,7 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     struct lilio_errinfo info = {0};
     struct osd_node_view view;
     struct proto_osd_orders orders;
+    struct proto_scrub_line scrubs[OSD_SCRUB_KINDS];
     osd_node_view(member->options.node, &view);
     struct proto_osd_heartbeat heartbeat = {
         .osd = osd_node_id(member->options.node),
@@ -357,6 +359,11 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     }
     if (member->options.orphans)
         heartbeat.orphans = osd_orphans_waiting(member->options.orphans);
+    if (member->options.scrub) {
+        osd_scrub_lines(member->options.scrub, scrubs);
+        heartbeat.scrubs = scrubs;
+        heartbeat.scrubs_count = OSD_SCRUB_KINDS;
+    }
     if (!member->announced_blank) {
         heartbeat.disk_uuid = view.disk_uuid;
         heartbeat.incarnation = view.incarnation;

@@ -26,6 +26,7 @@ struct osd_member_options {
     struct osd_repair *repair;       /* NULL: takes no jobs */
     struct osd_orphans *orphans;     /* NULL: there is no quarantine */
     struct osd_inventory *inventory; /* NULL: nothing is compared with the maps */
+    struct osd_scrub *scrub;         /* NULL: there are no scrubs */
     struct proto_context *context;
     const char *const *coordinators; /* endpoints */
     size_t coordinator_count;

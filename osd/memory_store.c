@@ -152,6 +152,20 @@ static enum lilio_err memory_stat(struct osd_store *head, const struct base_frag
     return LILIO_OK;
 }
 
+static enum lilio_err memory_look(struct osd_store *head, const struct base_fragment_key *key,
+                                  uint32_t *ret_length, uint32_t *ret_checksum,
+                                  struct lilio_errinfo *info)
+{
+    size_t at;
+    const struct item *item = find_item((struct memory_store *)head, key, &at);
+    if (!item)
+        return lilio_fail(info, LILIO_E_MISSING, "no such fragment");
+    *ret_length = item->fragment.payload_length;
+    *ret_checksum =
+        codec_fragment_checksum(item->fragment.block_checksums, item->fragment.block_count);
+    return LILIO_OK;
+}
+
 static enum lilio_err memory_get(struct osd_store *head, const struct base_fragment_key *key,
                                  uint32_t first_block, uint32_t block_count, bool verify,
                                  uint8_t *buffer, size_t room, struct osd_fragment *ret,
@@ -293,6 +307,7 @@ static void memory_free(struct osd_store *head)
 static const struct osd_store_ops memory_ops = {
     .put = memory_put,
     .stat = memory_stat,
+    .look = memory_look,
     .get = memory_get,
     .remove = memory_remove,
     .find = memory_find,

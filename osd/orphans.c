@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/mark.h"
+#include "osd/former.h"
 #include "osd/quarantine.h"
 #include "osd/worker.h"
 
@@ -65,6 +66,7 @@ struct osd_orphans {
     /* Worker only. */
     struct osd_worker worker;
     struct osd_quarantine quarantine;
+    struct osd_former former;
     uint64_t next_ms;
     bool dry, now;              /* of the round under way */
     struct proto_orphans found; /* by it */
@@ -483,6 +485,7 @@ static void show_found(struct osd_orphans *orphans)
     orphans->shown.swept_runs = was.swept_runs;
     orphans->shown.swept_fragments = was.swept_fragments;
     orphans->shown.swept_bytes = was.swept_bytes;
+    orphans->shown.formers = was.formers;
     show_first(orphans);
     pthread_mutex_unlock(&orphans->lock);
 }
@@ -611,6 +614,16 @@ static enum lilio_err sweep(struct osd_orphans *orphans, struct lilio_errinfo *i
 
 /* ---- rounds ---- */
 
+/* What is named, but in a slot that another OSD has now. */
+static enum lilio_err formers(struct osd_orphans *orphans, struct lilio_errinfo *info)
+{
+    enum lilio_err err = osd_former_round(&orphans->former, orphans->now, info);
+    pthread_mutex_lock(&orphans->lock);
+    orphans->shown.formers = orphans->former.swept;
+    pthread_mutex_unlock(&orphans->lock);
+    return err;
+}
+
 static enum lilio_err look(struct osd_orphans *orphans, struct lilio_errinfo *info)
 {
     show_phase(orphans, PHASE_LOOKS);
@@ -635,6 +648,8 @@ static void run_round(struct osd_orphans *orphans)
         if (!err)
             show_found(orphans);
     }
+    if (!err && !orphans->dry)
+        err = formers(orphans, &info);
     if (err && err != LILIO_E_CANCELLED)
         LILIO_MARK("osd/orphan_round_void");
     osd_quarantine_sift(&orphans->quarantine, is_old);
@@ -732,6 +747,8 @@ enum lilio_err osd_orphans_start(const struct osd_orphans_options *options,
     orphans->options = *options;
     orphans->shown.osd = osd_node_id(options->node);
     orphans->shown.retention_ms = options->retention_ms;
+    orphans->former = (struct osd_former){
+        .home = options->home, .worker = &orphans->worker, .retention_ms = options->retention_ms};
     /* Not all OSDs of a cluster that was started ask at once. */
     orphans->next_ms = now_ms(orphans) + interval_ms(orphans) / 2 +
                        interval_ms(orphans) / 16 * (osd_node_id(options->node) % 8);

@@ -5,18 +5,18 @@
  *    56  count times: oid high, oid low, index, cluster_ms (8 bytes each)
  *   end  CRC32C of all before
  *
- * A crash leaves the old file or the new one, each whole (see superblock.c).
+ * A crash leaves the old file or the new one, each whole (osd/file.h).
  */
 #include "osd/quarantine.h"
 
 #include <stdlib.h>
 
 #include "codec/codec.h"
+#include "osd/file.h"
 
 #include "base/banned.h"
 
-#define NAME     "orphans"
-#define NAME_NEW "orphans.new"
+#define NAME "orphans"
 
 enum { VERSION = 1, HEAD_BYTES = 56, ITEM_BYTES = 32, SUM_BYTES = 4, ROOM_MIN = 64 };
 static const uint8_t magic[8] = {'L', 'L', 'O', 'R', 'P', 'H', 'A', 'N'};
@@ -172,27 +172,6 @@ enum lilio_err osd_quarantine_decode(struct osd_quarantine *quarantine, struct b
 
 /* ---- the file ---- */
 
-static enum lilio_err file_read(struct base_disk *disk, struct base_buffer *ret,
-                                struct lilio_errinfo *info)
-{
-    struct base_file *file = NULL;
-    uint64_t size = 0;
-    size_t got = 0;
-    enum lilio_err err = disk->ops->open(disk, NAME, BASE_OPEN_READ_ONLY, &file, info);
-    if (err)
-        return err;
-    err = disk->ops->size(file, &size, info);
-    if (!err && size > HEAD_BYTES + OSD_ORPHANS_MAX * ITEM_BYTES + SUM_BYTES)
-        err = lilio_fail(info, LILIO_E_CORRUPT, "%s: too long", NAME);
-    if (!err && size > 0)
-        err = base_buffer_reserve(ret, (size_t)size);
-    if (!err && size > 0)
-        err = disk->ops->read(file, ret->data, (size_t)size, 0, &got, info);
-    ret->size = got;
-    base_file_close(&file);
-    return err;
-}
-
 enum lilio_err osd_quarantine_load(struct osd_quarantine *quarantine, struct base_disk *disk,
                                    struct lilio_errinfo *info)
 {
@@ -200,7 +179,8 @@ enum lilio_err osd_quarantine_load(struct osd_quarantine *quarantine, struct bas
     struct base_buffer bytes = {0};
     osd_quarantine_release(quarantine);
     *quarantine = (struct osd_quarantine){.cluster_id = cluster_id, .disk_uuid = disk_uuid};
-    enum lilio_err err = file_read(disk, &bytes, info);
+    enum lilio_err err = osd_file_load(
+        disk, NAME, HEAD_BYTES + OSD_ORPHANS_MAX * ITEM_BYTES + SUM_BYTES, &bytes, info);
     if (!err && (err = osd_quarantine_decode(quarantine, base_buffer_slice(&bytes))))
         (void)lilio_fail(info, err, "%s: %s", NAME, lilio_err_text(err)); /* returned below */
     base_buffer_release(&bytes);
@@ -215,25 +195,11 @@ enum lilio_err osd_quarantine_save(const struct osd_quarantine *quarantine, stru
                                    struct lilio_errinfo *info)
 {
     struct base_buffer bytes = {0};
-    struct base_file *file = NULL;
     enum lilio_err err = osd_quarantine_encode(quarantine, &bytes);
-    if (err) {
-        base_buffer_release(&bytes);
-        return lilio_fail(info, err, "%s: out of memory", NAME);
-    }
-    struct iovec vector = {bytes.data, bytes.size};
-    err = disk->ops->open(disk, NAME_NEW, BASE_OPEN_CREATE, &file, info);
-    if (!err)
-        err = disk->ops->truncate(file, 0, info);
-    if (!err)
-        err = disk->ops->write(file, &vector, 1, 0, info);
-    if (!err)
-        err = disk->ops->sync(file, info);
-    base_file_close(&file);
-    if (!err)
-        err = disk->ops->rename(disk, NAME_NEW, NAME, info);
-    if (!err)
-        err = disk->ops->sync_dir(disk, "", info);
+    if (err)
+        (void)lilio_fail(info, err, "%s: out of memory", NAME); /* returned below */
+    else
+        err = osd_file_replace(disk, NAME, base_buffer_slice(&bytes), info);
     base_buffer_release(&bytes);
-    return err ? lilio_prefix(info, err, NAME) : LILIO_OK;
+    return err;
 }

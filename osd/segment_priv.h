@@ -242,6 +242,9 @@ enum lilio_err osd_segment_store_get(struct osd_store *store, const struct base_
 enum lilio_err osd_segment_store_stat(struct osd_store *store, const struct base_fragment_key *key,
                                       struct osd_fragment *ret, uint8_t *ret_key_room,
                                       struct lilio_errinfo *info);
+enum lilio_err osd_segment_store_look(struct osd_store *store, const struct base_fragment_key *key,
+                                      uint32_t *ret_length, uint32_t *ret_checksum,
+                                      struct lilio_errinfo *info);
 
 /* ---- segment_put.c ---- */
 

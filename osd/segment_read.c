@@ -238,3 +238,20 @@ enum lilio_err osd_segment_store_stat(struct osd_store *head, const struct base_
     *ret = fragment;
     return LILIO_OK;
 }
+
+enum lilio_err osd_segment_store_look(struct osd_store *head, const struct base_fragment_key *key,
+                                      uint32_t *ret_length, uint32_t *ret_checksum,
+                                      struct lilio_errinfo *info)
+{
+    struct osd_segment_store *store = (struct osd_segment_store *)head;
+    struct osd_segment *segment = NULL;
+    struct osd_entry entry;
+    enum lilio_err err = lookup(store, key, &entry, info);
+    if (!err)
+        err = segment_of(store, &entry, &segment, info);
+    if (err)
+        return err;
+    *ret_length = entry.payload_length;
+    *ret_checksum = entry.checksum;
+    return LILIO_OK;
+}

@@ -233,6 +233,7 @@ static void segment_store_free(struct osd_store *head)
 static const struct osd_store_ops segment_store_ops = {
     .put = osd_segment_store_put,
     .stat = osd_segment_store_stat,
+    .look = osd_segment_store_look,
     .get = osd_segment_store_get,
     .remove = osd_segment_store_remove,
     .find = segment_store_find,

@@ -6,6 +6,7 @@
 #include "osd/check.h"
 #include "osd/orphans.h"
 #include "osd/rebuild_run.h"
+#include "osd/scrub.h"
 
 #include "base/banned.h"
 
@@ -347,6 +348,37 @@ static void answer_orphans(struct osd_service *service, struct proto_server *ser
         proto_server_reply(server, request, &proto_type_orphans, &state, NULL, epoch_of(service));
 }
 
+static enum lilio_err scrub_order(struct osd_service *service, const struct proto_request *request,
+                                  struct lilio_errinfo *info)
+{
+    struct proto_scrub_start start;
+    enum lilio_err err = proto_scrub_start_unpack(request->body, service->arena, &start, info);
+    if (err)
+        return err;
+    if (start.kind < 1 || start.kind > OSD_SCRUB_KINDS)
+        return lilio_fail(info, LILIO_E_INVALID, "%u is no kind of scrub", start.kind);
+    osd_scrub_order(service->options.scrub, (enum osd_scrub_kind)(start.kind - 1), start.rate);
+    return LILIO_OK;
+}
+
+static void answer_scrub(struct osd_service *service, struct proto_server *server,
+                         struct proto_request **request)
+{
+    struct proto_scrub state;
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = LILIO_OK;
+    if (!service->options.scrub)
+        err = lilio_fail(&info, LILIO_E_UNSUPPORTED, "this OSD does not scrub");
+    else if ((*request)->type->number == PROTO_MSG_scrub_start)
+        err = scrub_order(service, *request, &info);
+    if (!err && (err = osd_scrub_get(service->options.scrub, service->arena, &state)))
+        (void)lilio_fail(&info, err, "no memory for the state");
+    if (err)
+        refuse(service, server, request, err, info.text);
+    else
+        proto_server_reply(server, request, &proto_type_scrub, &state, NULL, epoch_of(service));
+}
+
 /* Answers or queues one request. */
 static void dispatch(struct osd_service *service, struct proto_server *server,
                      struct proto_request *request)
@@ -363,6 +395,8 @@ static void dispatch(struct osd_service *service, struct proto_server *server,
     case PROTO_MSG_rebuild_cancel: answer_rebuild(service, server, &request); break;
     case PROTO_MSG_orphans_run:
     case PROTO_MSG_orphans_get: answer_orphans(service, server, &request); break;
+    case PROTO_MSG_scrub_start:
+    case PROTO_MSG_scrub_get: answer_scrub(service, server, &request); break;
     default:
         refuse(service, server, &request, LILIO_E_UNSUPPORTED, "an OSD does not answer this");
         break;

@@ -20,6 +20,7 @@
 #include "proto/transport.h"
 
 struct osd_orphans;
+struct osd_scrub;
 struct osd_rebuild;
 struct osd_service;
 
@@ -32,6 +33,7 @@ struct osd_service_options {
     struct osd_buffers *buffers;
     struct osd_rebuild *rebuild; /* NULL: rebuild requests are refused */
     struct osd_orphans *orphans; /* NULL: so are those about orphans */
+    struct osd_scrub *scrub;     /* NULL: so are those about scrubs */
     struct proto_server *servers[OSD_SERVERS_MAX];
     size_t server_count;
     int signal_fd; /* a round ends when it is readable; -1 = none */

@@ -68,6 +68,11 @@ struct osd_store_ops {
     enum lilio_err (*stat)(struct osd_store *store, const struct base_fragment_key *key,
                            struct osd_fragment *ret, uint8_t *ret_key_room,
                            struct lilio_errinfo *info);
+    /* Length and checksum (as in the data row) of a fragment as the index has them, without reading
+     * it. Errors: MISSING, CORRUPT, IO. */
+    enum lilio_err (*look)(struct osd_store *store, const struct base_fragment_key *key,
+                           uint32_t *ret_length, uint32_t *ret_checksum,
+                           struct lilio_errinfo *info);
     /* stat + the bytes of blocks [first_block, first_block + block_count) into buffer
      * (4096-aligned, room for the blocks rounded up to 4096 plus 4096). *ret_payload points into
      * buffer at the first byte of first_block, *ret_size is the byte count. Blocks beyond the end

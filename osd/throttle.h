@@ -15,7 +15,7 @@
 enum {
     OSD_THROTTLE_SHARE = 15,              /* percent, until orders say otherwise */
     OSD_THROTTLE_CLIENTS_MS = 1000,       /* after the last request clients count as served */
-    OSD_THROTTLE_CREDIT_MS = 250,         /* so late a task may be without losing its turn */
+    OSD_THROTTLE_CREDIT_MS = 1000,        /* so late a task may be without losing its turn */
     OSD_THROTTLE_WINDOW_MS = 500,         /* of one measurement */
     OSD_THROTTLE_IDLE_DEFAULT = 64 << 20, /* bytes a second, before anything was measured */
     OSD_THROTTLE_IDLE_MIN = 1 << 20,      /* a slower measurement is not believed */

@@ -200,6 +200,12 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
         err = load_number(loader, root, "orphan_retention_ms", UINT32_MAX,
                           PROTO_ORPHAN_RETENTION_MS, &file->orphan_retention_ms);
     if (!err)
+        err = load_number(loader, root, "scrub_light_ms", UINT32_MAX, PROTO_SCRUB_LIGHT_MS,
+                          &file->scrub_light_ms);
+    if (!err)
+        err = load_number(loader, root, "scrub_deep_ms", UINT32_MAX, PROTO_SCRUB_DEEP_MS,
+                          &file->scrub_deep_ms);
+    if (!err)
         err = load_flag(loader, root, "insecure", &file->insecure);
     if (!err)
         err = load_path(loader, root, "run_dir", "run", &file->run_dir);
@@ -421,6 +427,10 @@ static void save_head(struct base_yaml_writer *writer, const struct proto_cluste
         base_yaml_u64_put(writer, "out_ms", file->out_ms);
     if (file->orphan_retention_ms != PROTO_ORPHAN_RETENTION_MS)
         base_yaml_u64_put(writer, "orphan_retention_ms", file->orphan_retention_ms);
+    if (file->scrub_light_ms != PROTO_SCRUB_LIGHT_MS)
+        base_yaml_u64_put(writer, "scrub_light_ms", file->scrub_light_ms);
+    if (file->scrub_deep_ms != PROTO_SCRUB_DEEP_MS)
+        base_yaml_u64_put(writer, "scrub_deep_ms", file->scrub_deep_ms);
     if (file->insecure)
         base_yaml_text_put(writer, "insecure", "true");
     base_yaml_text_put(writer, "run_dir", below(file->folder, file->run_dir));

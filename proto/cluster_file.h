@@ -8,7 +8,11 @@
 #include "base/types.h"
 #include "codec/codec.h"
 
-enum { PROTO_ORPHAN_RETENTION_MS = 86400000 }; /* where the file says nothing */
+enum {
+    PROTO_ORPHAN_RETENTION_MS = 86400000, /* where the file says nothing */
+    PROTO_SCRUB_LIGHT_MS = 86400000,
+    PROTO_SCRUB_DEEP_MS = 14 * 86400000,
+};
 
 struct proto_cluster_node {
     uint32_t id;
@@ -24,8 +28,9 @@ struct proto_cluster_file {
     uint64_t gc_grace_ms;
     uint64_t down_ms, out_ms;     /* an OSD silent for so long is down, and out; 0 = default */
     uint64_t orphan_retention_ms; /* how long fragments of dead puts stay in quarantine */
-    bool insecure;                /* addresses beyond loopback were asked for */
-    char *run_dir, *log_dir;      /* absolute */
+    uint64_t scrub_light_ms, scrub_deep_ms; /* a round once in so long; 0 = only when asked for */
+    bool insecure;                          /* addresses beyond loopback were asked for */
+    char *run_dir, *log_dir;                /* absolute */
     struct proto_cluster_node *coordinators, *osds;
     size_t coordinator_count, osd_count;
 };

@@ -88,6 +88,8 @@ int tools_cmd_coordinator_rm(struct tools_context *context, int argc, char **arg
 int tools_cmd_coordinator_replace(struct tools_context *context, int argc, char **argv);
 int tools_cmd_coordinator_transfer(struct tools_context *context, int argc, char **argv);
 int tools_cmd_repair(struct tools_context *context, int argc, char **argv);
+int tools_cmd_scrub_start(struct tools_context *context, int argc, char **argv);
+int tools_cmd_scrub_status(struct tools_context *context, int argc, char **argv);
 int tools_cmd_gc_status(struct tools_context *context, int argc, char **argv);
 int tools_cmd_gc_run(struct tools_context *context, int argc, char **argv);
 int tools_cmd_verify(struct tools_context *context, int argc, char **argv);

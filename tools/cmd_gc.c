@@ -154,6 +154,7 @@ static cJSON *line_json(const struct line *line)
     tools_json_u64(object, "deleted", orphans->swept_runs);
     tools_json_u64(object, "deleted_fragments", orphans->swept_fragments);
     tools_json_u64(object, "deleted_bytes", orphans->swept_bytes);
+    tools_json_u64(object, "deleted_former_fragments", orphans->former_fragments);
     tools_json_u64(object, "retention_ms", orphans->retention_ms);
     tools_json_text(object, "error", line->err ? lilio_err_name(line->err) : NULL);
     tools_json_text(object, "reason", line->err ? line->why : NULL);

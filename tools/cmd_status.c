@@ -14,6 +14,7 @@
 #include "tools/config_path.h"
 #include "tools/quorum.h"
 #include "tools/redundancy.h"
+#include "tools/scrub.h"
 
 #include "base/banned.h"
 
@@ -112,6 +113,7 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     tools_json_u64(inventory, "missing", osd->inventory_missing);
     tools_json_u64(inventory, "rounds", osd->inventory_rounds);
     tools_json_text(inventory, "reason", osd->inventory_reason[0] ? osd->inventory_reason : NULL);
+    tools_scrub_json(object, osd->scrubs);
     return object;
 }
 
@@ -399,6 +401,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
             tools_text_time(status->verify_wall_ms, time), (unsigned long long)status->verify_index,
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
+    tools_scrub_summary(out, status->osds, status->osd_count);
     verdict_print(context, status, redundancy);
     tools_quorum_warn(out, status);
 }

@@ -222,6 +222,8 @@ static enum lilio_err file_make(const struct tools_local_wish *wish,
     file->gc_grace_ms = wish->has_gc_grace ? wish->gc_grace_ms : 3600000;
     file->orphan_retention_ms =
         wish->has_orphan_retention ? wish->orphan_retention_ms : PROTO_ORPHAN_RETENTION_MS;
+    file->scrub_light_ms = PROTO_SCRUB_LIGHT_MS;
+    file->scrub_deep_ms = PROTO_SCRUB_DEEP_MS;
     file->insecure = wish->insecure;
     file->coordinator_count = wish->coordinator_count ? wish->coordinator_count : 1;
     file->osd_count = osd_count;

@@ -12,7 +12,7 @@ second against the idle rate of the same round. Medians over the rounds: on a ma
 The time to go is what `status' said when 10, 25 and 50 % of a fill were done, against
 what it took then; it has runs of its own (--eta), beside clients at one priority and without them.
 
-    tests/bench/dial.py [--rounds 6] [--seconds 4] [--gib 8] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
+    tests/bench/dial.py [--rounds 5] [--seconds 4] [--gib 12] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
 """
 import argparse
 import json
@@ -26,7 +26,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cluster"))
 OSDS = 12
-TURNS = ("normal put", "high get", "max get", "normal put", "low get", "high get")
+TURNS = ("normal put", "high get", "normal put", "max get", "low get", "normal put")
 OUT_MS = 4000
 
 
@@ -79,14 +79,13 @@ class Watch(threading.Thread):
             time.sleep(0.3)
 
     def rate(self):
-        """MB/s; without the end, where nothing comes any more."""
+        """MB/s between the first and the last growth that was seen: it comes in lumps, with heartbeats."""
         self.over = True
         self.join()
-        last = max(i for i, s in enumerate(self.samples) if i == 0 or s[1] > self.samples[i - 1][1])
-        if last == 0:
+        grown = [b for a, b in zip(self.samples, self.samples[1:]) if b[1] > a[1]]
+        if len(grown) < 2:
             return 0.0
-        (begin, first), (end, bytes_) = self.samples[0], self.samples[last]
-        return (bytes_ - first) / (end - begin) / 1e6
+        return (grown[-1][1] - grown[0][1]) / (grown[-1][0] - grown[0][0]) / 1e6
 
 
 def beside(cluster, what, seconds, bucket):
@@ -122,12 +121,14 @@ def one_round(args, cluster, bucket, osd, turn):
     lilio.wait_until(lambda: mended(cluster) > begin, 60, "slots to fill")
     watch = Watch(cluster)
     watch.start()
-    time.sleep(2)
+    time.sleep(3)
     idle = watch.rate()
     got = {"normal get": beside(cluster, "get", args.seconds, bucket)}
     cluster.run("repair", "--priority", priority)
     got[turn] = beside(cluster, what, args.seconds, bucket)
     wait_full(cluster)
+    cluster.wipe_osd(osd)
+    cluster.up()  # blank: nobody waits for it any more, and the next one may go
     after = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
     healthy = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
     found = {"idle repair MB/s": idle, "healthy get MB/s": healthy["get"], "degraded get": degraded / healthy["get"]}
@@ -169,6 +170,8 @@ def eta_round(cluster, bucket, osd, load):
         process.terminate()
         process.communicate()
     total = mended(cluster) - start
+    cluster.wipe_osd(osd)
+    cluster.up()
     lines = []
     for part in (0.1, 0.25, 0.5):
         at, _, eta = next(s for s in said if s[1] >= part * total)
@@ -192,9 +195,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default="build/release/bin", help="folder of the programs")
     p.add_argument("--dir", help="folder on the disk to measure (default: a temporary one)")
-    p.add_argument("--rounds", type=int, default=6, choices=range(1, 7), help="an OSD each; six have to stay")
+    p.add_argument("--rounds", type=int, default=5, choices=range(1, 7), help="an OSD each; six have to stay")
     p.add_argument("--seconds", type=int, default=4, help="of each phase")
-    p.add_argument("--gib", type=int, default=8)
+    p.add_argument("--gib", type=int, default=12)
     p.add_argument("--eta", action="store_true", help="measure the time to go instead")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()

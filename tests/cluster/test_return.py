@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """An OSD comes back with less than it had: an older copy of its folder is put back. What is gone is found without reading, and
-exactly that is mended; an OSD that comes back with everything gives nobody anything to do."""
+exactly that is mended; an OSD that comes back with everything gives nobody anything to do. One that was out keeps what it had until nobody needs it."""
 import os
 import shutil
+import time
 
 from lilio import KIB, ClusterTest, content, main, wait_until
 
@@ -86,6 +87,64 @@ class Return(ClusterTest):
         again = self.restart()
         self.assertEqual(again["missing"], 0)
         self.assertLess(again["differed"], found["differed"])
+
+
+class Former(ClusterTest):
+    options = {"osds": 5, "profile": "2+1"}
+    victim = 2
+
+    def setUp(self):
+        super().setUp()
+        c = self.cluster
+        c.down()
+        with open(c.path("lilio.yaml"), "r+") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace("gc_grace_ms:", "down_ms: 1500\nout_ms: 2500\ngc_grace_ms:"))
+        c.up()
+        c.run("mb", "b")
+
+    def is_full(self):
+        status = self.cluster.status()
+        redundancy = status.get("redundancy")
+        return redundancy and redundancy["whole"] == redundancy["stripes"] and status["repair_rows"] == 0 and \
+            not any(o["filling_slots"] for o in status["osds"])
+
+    def fragments(self):
+        return [o["fragments"] for o in self.cluster.status()["osds"]]
+
+    def test_what_is_left_of_slots_that_moved(self):
+        c = self.cluster
+        objects = {f"b/{i}": content(30 * KIB + i, i) for i in range(30)}
+        for name, data in objects.items():
+            c.put_bytes(data, name)
+        wait_until(lambda: sum(self.fragments()) == 90, 20, "heartbeats to tell the fragments")
+        had = self.fragments()[self.victim]
+        c.kill_osds(self.victim)
+        wait_until(lambda: c.status()["osds"][self.victim]["state"] == "out" and self.is_full(), 60, "redundancy without it")
+        c.up()
+        wait_until(lambda: c.status()["osds"][self.victim]["state"] == "up", 30, "it to be up")
+        self.assertEqual(self.fragments()[self.victim], had)
+        c.run("gc", "run", "--dry-run")
+        c.run("gc", "run")  # the retention is a day
+        self.assertEqual(self.fragments()[self.victim], had)
+        # A stripe that is not full keeps all that is left of it.
+        other = 1 if self.victim != 1 else 0
+        c.kill_osds(other)
+        wait_until(lambda: c.status()["osds"][other]["state"] in ("down", "out"), 30, "another one to be down")
+        self.assertTrue(all(c.get_bytes(name) == data for name, data in objects.items()))
+        c.up()
+        wait_until(lambda: c.status()["osds"][other]["state"] == "up" and self.is_full(), 60, "it to be back")
+        time.sleep(3)  # heartbeats tell what is there now
+        total = sum(self.fragments())
+        self.assertGreaterEqual(total, 90 + had)
+        swept = c.run("gc", "run", "--now", "--yes", "--json").json
+        self.assertEqual(sum(o["deleted_former_fragments"] for o in swept["osds"]), total - 90)
+        self.assertEqual(sum(o["deleted_fragments"] for o in swept["osds"]), 0)
+        wait_until(lambda: sum(self.fragments()) == 90, 20, "heartbeats to tell that it is gone")
+        verify = c.run("verify", "--json").json
+        self.assertEqual((verify["fragments"], verify["fragments_good"]), (90, 90))
+        self.assertTrue(all(c.get_bytes(name) == data for name, data in objects.items()))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ static void check_round_trip(const struct proto_cluster_file *file)
         memcmp(&file->default_profile, &again.default_profile, sizeof again.default_profile) == 0);
     LILIO_ASSERT(file->gc_grace_ms == again.gc_grace_ms &&
                  file->orphan_retention_ms == again.orphan_retention_ms &&
-                 file->insecure == again.insecure);
+                 file->scrub_light_ms == again.scrub_light_ms &&
+                 file->scrub_deep_ms == again.scrub_deep_ms && file->insecure == again.insecure);
     LILIO_ASSERT(strcmp(file->run_dir, again.run_dir) == 0 &&
                  strcmp(file->log_dir, again.log_dir) == 0);
     LILIO_ASSERT(file->coordinator_count == again.coordinator_count &&

@@ -105,6 +105,8 @@ static void config_write(void)
         .gc_grace_ms = options->gc_grace_ms,
         .orphan_retention_ms =
             options->orphan_retention_ms ? options->orphan_retention_ms : 86400000,
+        .scrub_light_ms = options->scrub_light_ms,
+        .scrub_deep_ms = options->scrub_deep_ms,
         .run_dir = nodes.folder,
         .log_dir = nodes.folder,
         .coordinator_count = options->coordinator_count,

@@ -30,10 +30,11 @@ struct sim_cluster_options {
     unsigned data_count, parity_count;
     uint32_t fragment_size; /* 0: the default of 1 MiB (slow to simulate) */
     uint64_t gc_grace_ms;
-    uint64_t orphan_retention_ms;         /* 0 = a day */
-    uint64_t suspect_ms, down_ms, out_ms; /* 0: the coordinator's defaults */
-    uint64_t election_ms, heartbeat_ms;   /* 0: Raft's defaults */
-    uint64_t log_segment_bytes, flush_ms; /* 0: the coordinator's defaults */
+    uint64_t orphan_retention_ms;           /* 0 = a day */
+    uint64_t scrub_light_ms, scrub_deep_ms; /* 0 = never */
+    uint64_t suspect_ms, down_ms, out_ms;   /* 0: the coordinator's defaults */
+    uint64_t election_ms, heartbeat_ms;     /* 0: Raft's defaults */
+    uint64_t log_segment_bytes, flush_ms;   /* 0: the coordinator's defaults */
 };
 /* Makes nodes, disks and lilio.yaml (a file in a temporary folder, removed at the end); starts
  * nothing. Once per run, after sim_world_init. */

@@ -265,6 +265,7 @@ static void finish(void)
     check_end_collected();
     check_end_orphans();
     check_end_readable("after the collection");
+    check_end_scrubbed();
     check_end_redundant();
     plot.stage = "the operator's end";
     lilio_close(&plot.lilio);
@@ -274,7 +275,8 @@ static void finish(void)
 void operator_main(void *unused)
 {
     (void)unused;
-    struct sim_stream random = sim_stream_new("operator");
+    struct sim_stream random = sim_stream_new("operator"),
+                      scrubs = sim_stream_new("operator/scrub");
     open_client();
     make_bucket();
     plot.phase = PLOT_FAULTS;
@@ -282,6 +284,7 @@ void operator_main(void *unused)
         fulfil_wish();
         rebuild_some(&random, plot.swarm.rebuild_percent);
         verify_all(&random);
+        operator_scrub(&scrubs);
         sim_sleep(500 * SIM_MS);
     }
     while (plot.phase != PLOT_CONVERGE) {

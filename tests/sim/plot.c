@@ -161,6 +161,8 @@ void sim_plot_start(const struct sim_arguments *arguments)
         .fragment_size = (uint32_t)w->fragment_bytes,
         .gc_grace_ms = w->gc_grace_ms,
         .orphan_retention_ms = w->orphan_ms,
+        .scrub_light_ms = w->scrub_light_ms,
+        .scrub_deep_ms = w->scrub_deep_ms,
         .suspect_ms = w->suspect_ms,
         .down_ms = w->down_ms,
         .log_segment_bytes = w->log_kib << 10,

@@ -45,6 +45,9 @@ void check_end_leased(void);
 void check_end_collected(void);
 /* In check_orphans.c. */
 void check_end_orphans(void);
+/* In check_scrub.c. */
+void operator_scrub(struct sim_stream *random);
+void check_end_scrubbed(void);
 /* Outside of the cluster: what the history proves. */
 void check_end_history(void);
 

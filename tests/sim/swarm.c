@@ -160,6 +160,14 @@ static void draw_garbage(struct sim_swarm *w, struct sim_stream *s)
     w->orphan_ms = ONE_OF(s, 500, 1000, 3000, 86400000);
 }
 
+/* Periods of seconds, so that rounds come and damage is found that nobody reads. */
+static void draw_scrub(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->scrub_light_ms = ONE_OF(s, 0, 2000, 5000, 20000);
+    w->scrub_deep_ms = ONE_OF(s, 0, 3000, 10000, 60000);
+    w->scrub_percent = ONE_OF(s, 0, 0, 3, 20);
+}
+
 /* ---- what needs several things at once ---- */
 
 /* Leaders stand still until others have taken over, and go on. */
@@ -268,7 +276,7 @@ static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
 /* An older copy of an OSD's disk is put back. */
 static void draw_copies(struct sim_swarm *w, struct sim_stream *s)
 {
-    w->old_copy_ms = distance(s, 20, 5000, 30000);
+    w->old_copy_ms = distance(s, 30, 3000, 15000);
 }
 
 void sim_swarm_draw(struct sim_swarm *ret)
@@ -281,7 +289,8 @@ void sim_swarm_draw(struct sim_swarm *ret)
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
                  {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
-                 {"swarm/garbage", draw_garbage},     {"swarm/copies", draw_copies}};
+                 {"swarm/garbage", draw_garbage},     {"swarm/copies", draw_copies},
+                 {"swarm/scrub", draw_scrub}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

@@ -27,7 +27,10 @@
     X(faults_s, 0, 100000) /* how long the faults go on */                                     \
     X(heal_s, 1, 10000)    /* within what everything has to be well again */                   \
     X(gc_grace_ms, 0, 3600000)                                                                 \
-    X(orphan_ms, 1, 86400000) /* retention of orphans */                                       \
+    X(orphan_ms, 1, 86400000)      /* retention of orphans */                                  \
+    X(scrub_light_ms, 0, 86400000) /* periods; 0 = never by itself */                          \
+    X(scrub_deep_ms, 0, 86400000)                                                              \
+    X(scrub_percent, 0, 100) /* of the operator's rounds, twice a second, ask for one */       \
     X(suspect_ms, 100, 1000000)                                                                \
     X(down_ms, 100, 1000000)                                                                   \
     X(out_ms, 100, 100000000)                                                                  \

@@ -7,7 +7,7 @@ _lilio_ec() {
         case ${COMP_WORDS[i]} in
         --config | --timeout) ((i++)) ;;
         -*) ;;
-        osd | coordinator | gc) command=${COMP_WORDS[i]} ;;
+        osd | coordinator | scrub | gc) command=${COMP_WORDS[i]} ;;
         *)
             command=${command:+$command }${COMP_WORDS[i]}
             break
@@ -17,13 +17,16 @@ _lilio_ec() {
     case $previous in
     --config) COMPREPLY=($(compgen -f -- "$current")) && return ;;
     --dir | -d | --disk) COMPREPLY=($(compgen -d -- "$current")) && return ;;
-    --timeout | --profile | --quorum | --listen | --size | --seconds | --concurrency | --range | --meta | --type) return ;;
+    --timeout | --profile | --quorum | --listen | --size | --seconds | --concurrency | --range | --meta | --type | --osd | --rate) return ;;
     esac
     local options= words=
     case $command in
-    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair gc verify verify-cert damage explain bench help' ;;
+    '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair scrub gc verify verify-cert damage explain bench help' ;;
     osd) words='ls rebuild' ;;
     coordinator) words='ls add rm replace transfer' ;;
+    scrub) words='start status' ;;
+    'scrub start') options='--deep --light --osd --rate' ;;
+    'scrub status') options='--watch' ;;
     gc) words='status run' ;;
     'gc run') options='--dry-run --now --yes' ;;
     up) options='--dir --osds --coordinators --profile --listen --insecure --gc-grace --orphan-retention --detach' ;;

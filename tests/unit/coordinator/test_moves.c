@@ -501,9 +501,86 @@ static void a_job_that_failed_waits(bool rocksdb)
 }
 FX_BOTH(a_job_that_failed_waits)
 
+/* ---- what is left at who had a slot before ---- */
+
+static uint8_t former_verdict(struct fx *fx, uint32_t osd, uint64_t counter, uint8_t index)
+{
+    struct proto_former former = {.oid = base_oid_make(0, fx->session, counter), .index = index};
+    struct proto_formers_sweep sweep = {
+        .osd = osd, .incarnation = 1, .fragments = &former, .fragments_count = 1};
+    struct proto_formers_answer answer;
+    assert_int_equal(fx_internal(fx, &proto_type_formers_sweep, &sweep), LILIO_OK);
+    fx_reply(fx, &proto_type_formers_answer, &answer);
+    assert_int_equal(answer.verdicts.size, 1);
+    return answer.verdicts.data[0];
+}
+
+static void osd_is(struct fx *fx, uint32_t osd, uint8_t state)
+{
+    struct proto_osd_step change = {.osd = osd, .incarnation = 1, .state = state};
+    struct proto_osd_change entry = {.steps = &change, .steps_count = 1};
+    assert_int_equal(fx_internal(fx, &proto_type_osd_change, &entry), LILIO_OK);
+}
+
+static void former_fragment_goes_when_its_stripe_is_full(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
+    assert_int_equal(put_at(fx, &bucket, "k", 1, fx_row(fx)->epoch, WIDTH), LILIO_OK);
+    uint32_t partition = partition_of(fx, &bucket, 1);
+    uint32_t before = proto_slot_osd(placement_of(fx, &bucket), partition, 1);
+    uint32_t other = proto_slot_osd(placement_of(fx, &bucket), partition, 0);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS); /* it has the slot */
+    uint32_t after = move_slot(fx, &bucket, 1, 1);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS); /* a source */
+    struct proto_filled_slot slot = {.partition = partition, .slot = 1};
+    struct proto_slots_filled filled = filled_by(fx, &bucket, after, &slot);
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_MAY_GO);
+    assert_int_equal(former_verdict(fx, after, 1, 1), COORD_FORMER_STAYS);
+    assert_int_equal(former_verdict(fx, before, 2, 1), COORD_FORMER_STAYS); /* nobody's */
+    assert_int_equal(former_verdict(fx, before, 1, 60), COORD_FORMER_STAYS);
+
+    report(fx, 1, 0, KIND_MISSING, other); /* another fragment is needed: all are */
+    assert_int_equal(missing(fx, 1), 1);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS);
+    report(fx, 1, 0, KIND_GOOD, other);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_MAY_GO);
+    osd_is(fx, other, PROTO_OSD_DOWN);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS);
+    osd_is(fx, other, PROTO_OSD_UP);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_MAY_GO);
+    report(fx, 1, 1, KIND_MISSING, before); /* a reader with an old map: that says nothing */
+    assert_int_equal(missing(fx, 1), 0);
+    struct proto_formers_sweep stranger_asks = {.osd = before, .incarnation = 2};
+    assert_int_equal(fx_internal(fx, &proto_type_formers_sweep, &stranger_asks), LILIO_E_INVALID);
+    fx_free(fx);
+}
+FX_BOTH(former_fragment_goes_when_its_stripe_is_full)
+
+/* Some fragments could not be had: who had the slot may still have them. */
+static void former_fragment_stays_where_a_fill_lacked_some(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
+    assert_int_equal(put_at(fx, &bucket, "k", 1, fx_row(fx)->epoch, WIDTH), LILIO_OK);
+    uint32_t partition = partition_of(fx, &bucket, 1);
+    uint32_t before = proto_slot_osd(placement_of(fx, &bucket), partition, 1);
+    uint32_t after = move_slot(fx, &bucket, 1, 1);
+    struct proto_filled_slot slot = {.partition = partition, .slot = 1, .failed = 1};
+    struct proto_slots_filled filled = filled_by(fx, &bucket, after, &slot);
+    assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(filling(fx, &bucket, 1), 0);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS);
+    fx_free(fx);
+}
+FX_BOTH(former_fragment_stays_where_a_fill_lacked_some)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FX_TESTS(former_fragment_goes_when_its_stripe_is_full),
+        FX_TESTS(former_fragment_stays_where_a_fill_lacked_some),
         FX_TESTS(moves_only_what_may_move),
         FX_TESTS(commits_of_the_past_are_missing_there),
         FX_TESTS(filled_by_who_has_it_since_then),

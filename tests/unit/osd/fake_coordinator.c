@@ -314,6 +314,21 @@ static void on_inventory(struct fake *fake, struct proto_request **request,
     reply(fake, request, &proto_type_inventory_answer, &answer);
 }
 
+static void on_formers(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
+{
+    struct proto_formers_sweep sweep;
+    uint8_t verdicts[256];
+    assert_int_equal(proto_formers_sweep_unpack((*request)->body, arena, &sweep, NULL), LILIO_OK);
+    fake->formers_asked += (unsigned)sweep.fragments_count;
+    for (size_t i = 0; i < sweep.fragments_count; i++)
+        verdicts[i] = fake->formers_keep && sweep.fragments[i].stripe == 0 ? 1 : 3;
+    if (fake->formers_hook)
+        fake->formers_hook(fake->formers_context);
+    struct proto_formers_answer answer = {.index = fake->index,
+                                          .verdicts = base_slice(verdicts, sweep.fragments_count)};
+    reply(fake, request, &proto_type_formers_answer, &answer);
+}
+
 static uint8_t orphan_verdict(const struct fake *fake, struct base_oid oid)
 {
     for (size_t i = 0; i < fake->row_count; i++)
@@ -376,6 +391,7 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_orphans_ask:
     case PROTO_MSG_orphans_sweep: on_orphans(fake, &request, arena); break;
     case PROTO_MSG_inventory_ask: on_inventory(fake, &request, arena); break;
+    case PROTO_MSG_formers_sweep: on_formers(fake, &request, arena); break;
     case PROTO_MSG_report: on_report(fake, &request, arena); break;
     case PROTO_MSG_slots_filled: on_filled(fake, &request, arena); break;
     case PROTO_MSG_osd_complete:

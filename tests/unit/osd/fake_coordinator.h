@@ -91,6 +91,11 @@ struct fake {
     /* inventory: the sums of the rows and their exceptions */
     unsigned inventory_asks, inventory_differs; /* the first ones so often say that all differs */
     bool inventory_short;                       /* too few verdicts */
+    /* formers: what it grants, and what happens before it answers */
+    unsigned formers_asked; /* fragments */
+    bool formers_keep;      /* those of stripe 0 */
+    void (*formers_hook)(void *context);
+    void *formers_context;
     /* orphans: a run is named by a row, or its session says */
     uint64_t open_session, next_session, cluster_ms;
     enum lilio_err orphans_fail; /* what is answered instead, from the ask number fail_at on */

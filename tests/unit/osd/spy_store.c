@@ -97,6 +97,17 @@ static enum lilio_err falsify(enum spy_lie lie, struct osd_fragment *fragment, u
     return LILIO_OK;
 }
 
+static enum lilio_err spy_look(struct osd_store *store, const struct base_fragment_key *key,
+                               uint32_t *ret_length, uint32_t *ret_checksum,
+                               struct lilio_errinfo *info)
+{
+    struct spy *spy = spy_of(store);
+    enum spy_lie lie;
+    if (lied_about(spy, key, &lie) && lie == SPY_MISSING)
+        return lilio_fail(info, LILIO_E_MISSING, "a lie");
+    return spy->inner->ops->look(spy->inner, key, ret_length, ret_checksum, info);
+}
+
 static enum lilio_err spy_get(struct osd_store *store, const struct base_fragment_key *key,
                               uint32_t first_block, uint32_t block_count, bool verify,
                               uint8_t *buffer, size_t room, struct osd_fragment *ret,
@@ -190,6 +201,7 @@ struct osd_store *spy_store_new(void)
     static const struct osd_store_ops ops = {
         .put = spy_put,
         .stat = spy_stat,
+        .look = spy_look,
         .get = spy_get,
         .remove = spy_remove,
         .find = spy_find,

@@ -344,7 +344,14 @@ static void stat_describes(void **state)
     assert_ptr_equal(found.object_key.data, room);
     assert_int_equal(room[OSD_OBJECT_KEY_MAX - 1], 'g');
     assert_int_equal(found.block_count, 2);
+    uint32_t length = 0, checksum = 0;
+    assert_int_equal(fixture->store->ops->look(fixture->store, &key, &length, &checksum, NULL),
+                     LILIO_OK);
+    assert_int_equal(length, 131072);
+    assert_int_equal(checksum, codec_fragment_checksum(found.block_checksums, found.block_count));
     key.generation = 1;
+    assert_int_equal(fixture->store->ops->look(fixture->store, &key, &length, &checksum, NULL),
+                     LILIO_E_MISSING);
     assert_int_equal(fixture->store->ops->stat(fixture->store, &key, &found, room, NULL),
                      LILIO_E_MISSING);
     assert_int_equal(fixture->store->ops->health(fixture->store), LILIO_OK);

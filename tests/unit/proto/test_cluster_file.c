@@ -113,6 +113,8 @@ static void test_defaults(void **state)
     assert_int_equal(proto_cluster_file_load(path, &file, NULL), LILIO_OK);
     assert_int_equal(file.gc_grace_ms, 3600000);
     assert_int_equal(file.orphan_retention_ms, 24 * 3600000);
+    assert_int_equal(file.scrub_light_ms, 24 * 3600000);
+    assert_int_equal(file.scrub_deep_ms, 14 * 24 * 3600000);
     assert_non_null(strstr(file.run_dir, "/run"));
     assert_non_null(strstr(file.log_dir, "/log"));
     assert_true(file.insecure);
@@ -135,6 +137,8 @@ static void test_save(void **state)
     file.gc_grace_ms = 5;
     file.out_ms = 77000;
     file.orphan_retention_ms = 6;
+    file.scrub_light_ms = 0;
+    file.scrub_deep_ms = 4000000000;
     assert_int_equal(proto_cluster_file_save(&file, NULL), LILIO_OK);
     proto_cluster_file_release(&file);
 
@@ -144,8 +148,8 @@ static void test_save(void **state)
     if (proto_cluster_file_load(moved, &back, &info))
         fail_msg("%s", info.text);
     assert_true(back.insecure && back.gc_grace_ms == 5 && back.down_ms == 0 &&
-                back.out_ms == 77000 && back.orphan_retention_ms == 6 &&
-                back.default_profile.fragment_size == 8192);
+                back.out_ms == 77000 && back.orphan_retention_ms == 6 && back.scrub_light_ms == 0 &&
+                back.scrub_deep_ms == 4000000000 && back.default_profile.fragment_size == 8192);
     assert_true(back.coordinator_count == 1 && back.osd_count == 2);
     assert_true(is_path(back.osds[0].dir, real_second, "/osd.0"));
     assert_true(is_path(back.osds[0].endpoint + strlen("ipc://"), real_second, "/run/o0"));
@@ -234,6 +238,7 @@ static void test_complaints(void **state)
         {4, "gc_grace_ms: 4294967296\n", ":4:", "gc_grace_ms"},
         {4, "gc_grace_ms: 1h\n", ":4:", "gc_grace_ms"},
         {4, "gc_grace_ms: 1\norphan_retention_ms: -1\n", ":5:", "orphan_retention_ms"},
+        {4, "gc_grace_ms: 1\nscrub_deep_ms: 4294967296\n", ":5:", "scrub_deep_ms"},
         {5, "run_dir: ''\n", ":5:", "run_dir"},
         {5, "run_dir: [run]\n", ":5:", "run_dir"},
         {5, "insecure: perhaps\n", ":5:", "insecure"},

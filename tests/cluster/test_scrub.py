@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Scrub: bits are flipped and fragments lost where nobody reads; a scrub finds all of it and nothing else, repair mends it, the next
+scrub is clean. A round that is killed in the middle goes on."""
+import os
+
+from lilio import KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
+
+SEED = int(os.environ.get("LILIO_SEED", "1"))
+
+
+class Scrub(ClusterTest):
+    options = {"coordinators": 1, "osds": 6}
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.run("mb", "b")
+
+    def fill(self, count, size, seed):
+        objects = {f"b/{seed}.{i}": content(size + i, seed * 1000 + i) for i in range(count)}
+        for name, data in objects.items():
+            self.cluster.put_bytes(data, name)
+        return objects
+
+    def flip(self, data, at):
+        """A bit of these bytes of an object, in the one segment that holds them."""
+        hits = 0
+        for osd in range(6):
+            for path in self.cluster.segments(osd):
+                with open(path, "r+b") as f:
+                    found = f.read().find(data[at:at + 64])
+                    if found >= 0:
+                        f.seek(found)
+                        f.write(bytes([data[at] ^ 1]))
+                        hits += 1
+        self.assertEqual(hits, 1)
+
+    def scrubs(self, kind):
+        """By OSD, as they say themselves."""
+        return {o["osd"]: o["scrub"][kind] for o in self.cluster.run("scrub", "status", "--json").json["osds"]}
+
+    def found(self, kind):
+        osds = self.cluster.run("scrub", "status", "--json").json["osds"]
+        return sorted((f["objects"], f["stripe"], f["index"], f["what"]) for o in osds for f in o["found"] if f["scrub"] == kind)
+
+    def scrub(self, kind):
+        """A round of all OSDs from its order to its end; fragments good, bad and not read."""
+        before = {osd: s["rounds"] for osd, s in self.scrubs(kind).items()}
+        self.cluster.run("scrub", "start", "--" + kind)
+        self.cluster.run("scrub", "status", "--watch")
+        last = self.scrubs(kind)
+        self.assertEqual({osd: s["rounds"] for osd, s in last.items()}, {osd: n + 1 for osd, n in before.items()})
+        self.assertTrue(all(s["state"] == "rests" for s in last.values()))
+        return tuple(sum(s["last"][what] for s in last.values()) for what in ("good", "bad", "not_read"))
+
+    def healed(self):
+        wait_until(lambda: self.cluster.status()["repair_rows"] == 0, 30, "the repair rows to go")
+
+    def check_all(self, objects):
+        for name, data in objects.items():
+            self.assertEqual(self.cluster.get_bytes(name), data, name)
+
+    def test_deep_finds_all_flips_and_only_those(self):
+        c = self.cluster
+        out = c.run("status").out
+        self.assertIn("deep scrub    never scrubbed", out)
+        objects = self.fill(12, 64 * KIB, SEED)
+        objects |= self.fill(1, 8 * MIB, SEED + 1)
+        fragments = 6 * (12 + 2)
+        hurt = []
+        for i in (1, 4, 7, 10):  # a data fragment of 64 KiB + i bytes has a quarter of them, rounded up to 64
+            name, index = f"b/{SEED}.{i}", i // 3 % 4
+            length = -(-(64 * KIB + i) // 4 // 64) * 64
+            self.flip(objects[name], index * length + 100)
+            hurt.append((name, 0, index, "corrupt"))
+        big = f"b/{SEED + 1}.0"
+        self.flip(objects[big], 4 * MIB + MIB + 700)
+        hurt.append((big, 1, 1, "corrupt"))
+        self.assertEqual(self.scrub("light"), (fragments, 0, 0))  # the index is as it was
+        good, bad, unread = self.scrub("deep")
+        self.assertEqual((bad, unread), (len(hurt), 0))
+        self.assertEqual(good, fragments - len(hurt))
+        self.assertEqual(self.found("deep"), sorted(hurt))
+        self.healed()
+        self.assertEqual(self.scrub("deep"), (fragments, 0, 0))
+        self.assertEqual(self.found("deep"), [])
+        verify = c.run("verify", "--json").json
+        self.assertEqual((verify["fragments"], verify["fragments_good"]), (fragments, fragments))
+        self.check_all(objects)
+        wait_until(lambda: "deep scrub    the oldest verification" in c.run("status").out, 5, "the heartbeats")
+        told = c.status()["osds"]
+        self.assertEqual(sum(o["scrub"]["deep"]["last"]["good"] for o in told), fragments)
+        c.run("scrub", "start", "--osd", "17", code=NOT_FOUND)
+        c.run("scrub", "start", "--rate", "5M", code=USAGE)
+
+    def test_light_finds_a_lost_fragment(self):
+        """The OSD forgets one: its store is put back to what it was before the put."""
+        c = self.cluster
+        objects = self.fill(3, 64 * KIB, SEED + 2)
+        c.kill_osds(2)
+        kept = c.path("osd.2") + ".kept"
+        os.rename(c.path("osd.2"), kept)
+        self.copy(kept, c.path("osd.2"))
+        c.up()
+        wait_until(lambda: c.status()["osds"][2]["state"] == "up", 20, "osd.2 to be up")
+        late = self.fill(2, 64 * KIB, SEED + 3)
+        self.healed()
+        c.kill_osds(2)
+        os.rename(c.path("osd.2"), c.path("osd.2") + ".late")
+        os.rename(kept, c.path("osd.2"))
+        c.up()
+        wait_until(lambda: c.status()["osds"][2]["state"] == "up", 20, "osd.2 to be up")
+        self.assertEqual(self.scrub("light"), (6 * 5 - 2, 2, 0))
+        self.assertEqual([(f[0], f[3]) for f in self.found("light")], [(name, "missing") for name in sorted(late)])
+        self.healed()
+        self.assertEqual(self.scrub("light"), (6 * 5, 0, 0))
+        self.assertEqual(self.scrub("deep"), (6 * 5, 0, 0))
+        self.check_all(objects | late)
+
+    @staticmethod
+    def copy(source, target):
+        os.makedirs(target)
+        for folder, _, files in os.walk(source):
+            there = os.path.join(target, os.path.relpath(folder, source))
+            os.makedirs(there, exist_ok=True)
+            for name in files:
+                with open(os.path.join(folder, name), "rb") as a, open(os.path.join(there, name), "wb") as b:
+                    b.write(a.read())
+
+    def test_killed_in_the_middle(self):
+        c = self.cluster
+        self.fill(30, 64 * KIB, SEED + 4)
+        c.run("scrub", "start", "--deep", "--osd", "3", "--rate", "200K")  # 30 fragments of 16 KiB: 2.5 s
+        wait_until(lambda: self.scrubs("deep")[3].get("round", {}).get("good", 0) >= 16, 20, "a part of it to be read")
+        c.kill_osds(3)
+        c.up()
+        wait_until(lambda: "round" in (self.scrubs("deep")[3] or {}), 20, "the round to go on")
+        again = self.scrubs("deep")[3]["round"]
+        self.assertTrue(again["ordered"])
+        self.assertGreater(again["good"], 4)  # a second of it may be done again
+        self.assertLess(again["coverage_permille"], 1000)
+        c.run("scrub", "status", "--watch")
+        last = self.scrubs("deep")[3]
+        self.assertEqual((last["rounds"], last["last"]["good"], last["last"]["bad"]), (1, 30, 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+/* Aim: a scrub finds every fragment of this OSD that is missing or not what the maps say, and
+ * parity that does not fit its data, reports what can be mended and nothing else; what it counts is
+ * in the maps; a round goes on after a restart. Method: six whole OSDs on spy stores that hold
+ * coded stripes and lie on demand, a coordinator in a thread; rounds of osd.0 are ordered and
+ * awaited, and the reports are compared with the lies. */
+#include "osd/scrub.h"
+
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "tests/unit/osd/fake_coordinator.h"
+
+#include "base/banned.h"
+
+enum { MISSING = 1, CORRUPT = 3, PARITY = 4, STRIPES = 3, ROWS = 8, ALL = ROWS * STRIPES };
+
+struct fixture {
+    struct proto_context *context;
+    struct fake fake;
+    struct parts osds[PARTS_OSDS];   /* osd.0 scrubs */
+    struct osd_scrub *scrub, *later; /* later: another process on the same disk, as it were */
+    struct proto_arena *arena;
+};
+
+static uint32_t own_index(struct base_oid oid, uint32_t stripe)
+{
+    uint32_t index = 0;
+    while (parts_owner(oid, stripe, index) != 0)
+        index++;
+    return index;
+}
+
+static void put_stripe(void *context, const struct parts_stripe *stripe)
+{
+    struct fixture *f = context;
+    for (uint32_t index = 0; index < PARTS_OSDS; index++)
+        parts_store_put(f->osds[parts_owner(stripe->oid, stripe->stripe, index)].store, stripe,
+                        index);
+}
+
+static void fixture_init(struct fixture *f)
+{
+    *f = (struct fixture){0};
+    assert_int_equal(proto_context_new(1, &f->context), LILIO_OK);
+    assert_int_equal(proto_arena_new(&f->arena), LILIO_OK);
+    fake_start(&f->fake, f->context);
+    for (uint32_t i = 0; i < PARTS_OSDS; i++)
+        parts_init_member(&f->osds[i], i, f->context);
+    for (uint64_t i = 0; i < ROWS; i++)
+        (void)fake_row_add(&f->fake, i + 1, STRIPES, put_stripe, f);
+}
+
+static void scrub_start(struct fixture *f, uint64_t light_ms, struct osd_scrub **ret)
+{
+    struct osd_scrub_options options = {
+        .node = f->osds[0].node,
+        .home = f->osds[0].home,
+        .context = f->context,
+        .coordinators = fake_endpoints(),
+        .coordinator_count = 1,
+        .period_ms = {light_ms, 0},
+    };
+    assert_int_equal(osd_scrub_start(&options, ret), LILIO_OK);
+}
+
+/* The rows and the lies are in. */
+static void fixture_run(struct fixture *f, uint64_t light_ms)
+{
+    FAKE_LOCKED(&f->fake, f->fake.page_rows = 3; f->fake.index = 100);
+    for (uint32_t i = 0; i < PARTS_OSDS; i++)
+        parts_run(&f->osds[i]);
+    scrub_start(f, light_ms, &f->scrub);
+}
+
+static void fixture_release(struct fixture *f)
+{
+    osd_node_stop(f->osds[0].node);
+    osd_scrub_stop(&f->scrub);
+    osd_scrub_stop(&f->later);
+    for (uint32_t i = 0; i < PARTS_OSDS; i++)
+        parts_release(&f->osds[i]);
+    fake_stop(&f->fake);
+    proto_arena_free(&f->arena);
+    proto_context_free(&f->context);
+    for (uint32_t i = 0; i < PARTS_OSDS; i++)
+        parts_release_context(&f->osds[i]);
+}
+
+static struct proto_scrub_line line_of(struct osd_scrub *scrub, enum osd_scrub_kind kind)
+{
+    struct proto_scrub_line lines[OSD_SCRUB_KINDS];
+    osd_scrub_lines(scrub, lines);
+    return lines[kind];
+}
+
+/* Until the line is as wanted. */
+static struct proto_scrub_line await(struct osd_scrub *scrub, enum osd_scrub_kind kind,
+                                     uint64_t rounds, uint8_t state, uint64_t met)
+{
+    struct proto_wait_item never = {.fd = -1};
+    uint64_t until = base_now_ms(base_clock_system()) + 3 * PARTS_PATIENCE_MS;
+    struct proto_scrub_line line = line_of(scrub, kind);
+    while (line.rounds < rounds || line.state != state ||
+           line.good + line.bad + line.unread < met) {
+        assert_true(base_now_ms(base_clock_system()) < until);
+        (void)proto_wait(&never, 1, 5);
+        line = line_of(scrub, kind);
+    }
+    return line;
+}
+
+/* A round from its order to its end. */
+static struct proto_scrub_line round_of(struct fixture *f, enum osd_scrub_kind kind)
+{
+    uint64_t rounds = line_of(f->scrub, kind).rounds;
+    osd_scrub_order(f->scrub, kind, 0);
+    return await(f->scrub, kind, rounds + 1, OSD_SCRUB_RESTS, 0);
+}
+
+static struct base_oid oid_of(const struct fixture *f, size_t row)
+{
+    return f->fake.rows[row].oid;
+}
+
+/* Lies about our fragment of the stripe, and about all others of the run with the same index;
+ * returns how many of these are ours. */
+static size_t lie(struct fixture *f, size_t row, uint32_t stripe, enum spy_lie what)
+{
+    size_t count = 0;
+    struct base_oid oid = oid_of(f, row);
+    uint32_t index = own_index(oid, stripe);
+    spy_store_lie(f->osds[0].store, oid, index, what);
+    for (uint32_t i = 0; i < STRIPES; i++)
+        count += own_index(oid, i) == index;
+    return count;
+}
+
+static size_t reports(struct fixture *f)
+{
+    size_t count;
+    FAKE_LOCKED(&f->fake, count = f->fake.report_count);
+    return count;
+}
+
+static size_t reported(struct fixture *f, size_t row, uint32_t stripe, uint8_t kind)
+{
+    struct base_oid oid = oid_of(f, row);
+    return fake_reports(&f->fake, oid, stripe, own_index(oid, stripe), kind);
+}
+
+/* ---- tests ---- */
+
+static void all_is_well(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).rounds, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_LIGHT);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.last_bad + line.last_unread, 0);
+    assert_int_equal(line.last_index, 100);
+    line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.last_bad + line.last_unread + line.last_stripes_bad, 0);
+    assert_int_equal(reports(&f), 0);
+    fixture_release(&f);
+}
+
+static void light_finds_what_is_not_there(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    size_t lost = lie(&f, 2, 1, SPY_MISSING) + lie(&f, 7, 2, SPY_MISSING);
+    (void)lie(&f, 4, 0, SPY_CORRUPT); /* that takes reading */
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_LIGHT);
+    assert_int_equal(line.last_bad, lost);
+    assert_int_equal(line.last_good, ALL - lost);
+    assert_int_equal(reports(&f), lost);
+    assert_int_equal(reported(&f, 2, 1, MISSING), 1);
+    assert_int_equal(reported(&f, 7, 2, MISSING), 1);
+    struct proto_scrub found;
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, lost);
+    assert_true(base_oid_equal(found.findings[0].oid, oid_of(&f, 2)));
+    assert_int_equal(found.findings[0].kind, MISSING);
+    assert_int_equal(found.findings[0].names_count, 1);
+    /* Mended: the next round forgets it. */
+    spy_store_honest(f.osds[0].store);
+    line = round_of(&f, OSD_SCRUB_LIGHT);
+    assert_int_equal(line.last_bad, 0);
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, 0);
+    fixture_release(&f);
+}
+
+/* A fragment whose checksums fit its bytes, and are not those of the row, too. */
+static void deep_finds_what_is_not_right(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    size_t bad =
+        lie(&f, 0, 0, SPY_CORRUPT) + lie(&f, 3, 1, SPY_OTHER_BYTES) + lie(&f, 6, 2, SPY_MISSING);
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_bad, bad);
+    assert_int_equal(line.last_good, ALL - bad);
+    assert_int_equal(line.last_stripes_bad, 0);
+    assert_int_equal(reports(&f), bad);
+    assert_int_equal(reported(&f, 0, 0, CORRUPT), 1);
+    assert_int_equal(reported(&f, 3, 1, CORRUPT), 1);
+    assert_int_equal(reported(&f, 6, 2, MISSING), 1);
+    fixture_release(&f);
+}
+
+/* A stripe of which osd.0 has fragment 0. */
+static void parity_place(const struct fixture *f, size_t *ret_row, uint32_t *ret_stripe)
+{
+    for (*ret_row = 0; *ret_row < ROWS; (*ret_row)++)
+        for (*ret_stripe = 0; *ret_stripe < STRIPES; (*ret_stripe)++)
+            if (own_index(oid_of(f, *ret_row), *ret_stripe) == 0)
+                return;
+    fail_msg("osd.0 has no fragment 0");
+}
+
+/* What a writer with bad memory leaves: the row says of the parity what is on the disks. */
+static void parity_that_never_fitted(void **state)
+{
+    struct fixture f;
+    size_t row, firsts = 0;
+    uint32_t stripe;
+    (void)state;
+    fixture_init(&f);
+    parity_place(&f, &row, &stripe);
+    f.fake.rows[row].checksums[4 * (stripe * PARTS_OSDS + PARTS_DATA + 1)] ^= 1;
+    for (size_t i = 0; i < ROWS; i++)
+        for (uint32_t s = 0; s < STRIPES; s++)
+            firsts += own_index(oid_of(&f, i), s) == 0;
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.last_bad, 0);
+    assert_int_equal(line.last_stripes_bad, 1);
+    assert_true(firsts > 1);
+    assert_int_equal(reports(&f), 0); /* nobody could mend it */
+    struct proto_scrub found;
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, 1);
+    assert_int_equal(found.findings[0].kind, PARITY);
+    assert_int_equal(found.findings[0].index, PARTS_DATA + 1);
+    assert_int_equal(found.findings[0].stripe, stripe);
+    assert_true(base_oid_equal(found.findings[0].oid, oid_of(&f, row)));
+    fixture_release(&f);
+}
+
+/* Where data cannot be had parity cannot be checked, and that is said while it runs. */
+static void parity_needs_all_data(void **state)
+{
+    struct fixture f;
+    size_t row;
+    uint32_t stripe;
+    (void)state;
+    fixture_init(&f);
+    parity_place(&f, &row, &stripe);
+    for (uint32_t osd = 1; osd < PARTS_OSDS; osd++)
+        spy_store_lie(f.osds[osd].store, oid_of(&f, row), 2, SPY_OTHER_BYTES);
+    f.fake.rows[row].checksums[4 * (stripe * PARTS_OSDS + PARTS_DATA)] ^= 1;
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.last_stripes_bad, 0);
+    fixture_release(&f);
+}
+
+static void what_is_known_or_gone_is_no_news(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    struct fake_row *known = &f.fake.rows[1];
+    known->exceptions[0] = (struct proto_exception){.first_stripe = 2,
+                                                    .stripe_count = 1,
+                                                    .index = (uint8_t)own_index(known->oid, 2),
+                                                    .kind = MISSING};
+    known->exception_count = 1;
+    size_t bad = lie(&f, 1, 2, SPY_MISSING) - 1; /* those of the index that are not known */
+    size_t gone = lie(&f, 5, 0, SPY_MISSING);
+    f.fake.rows[5].deleted = true; /* after the page was read */
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_LIGHT);
+    assert_int_equal(line.last_bad, bad);
+    assert_int_equal(line.last_unread, 1);
+    assert_int_equal(line.last_good, ALL - 1 - bad - gone);
+    assert_int_equal(reports(&f), bad);
+    fixture_release(&f);
+}
+
+/* What the maps do not have does not count. */
+static void reports_that_are_refused(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    size_t bad = lie(&f, 3, 0, SPY_CORRUPT);
+    f.fake.refuse_reports = true;
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_STUCK, 0);
+    assert_int_equal(line.bad, 0);
+    assert_int_equal(line.good, 3 * STRIPES);
+    struct proto_scrub found;
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_true(found.text.size > 0);
+    FAKE_LOCKED(&f.fake, f.fake.refuse_reports = false);
+    line = await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_bad, bad);
+    assert_int_equal(line.last_good, ALL - bad);
+    assert_int_equal(reports(&f), bad);
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, bad);
+    fixture_release(&f);
+}
+
+/* The coordinator is lost behind the first page; another process finds how far it was. */
+static void a_round_goes_on_after_a_restart(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    f.fake.lost_page = 2;
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 12345678);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_STUCK, 0);
+    assert_int_equal(line.good, 3 * STRIPES);
+    FAKE_LOCKED(&f.fake, f.fake.lose_scans = true; f.fake.index = 200);
+    scrub_start(&f, 0, &f.later);
+    line = await(f.later, OSD_SCRUB_DEEP, 0, OSD_SCRUB_STUCK, STRIPES);
+    assert_true(line.ordered);
+    assert_in_range(line.good, STRIPES, 3 * STRIPES); /* at least what the first save had */
+    FAKE_LOCKED(&f.fake, f.fake.lose_scans = false);
+    line = await(f.later, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.last_index, 100); /* of the first page of all */
+    fixture_release(&f);
+}
+
+static void rounds_come_by_themselves(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 200);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_LIGHT, 2, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).rounds, 0);
+    fixture_release(&f);
+}
+
+/* All of it would be missing on a disk that is to be rebuilt. */
+static void a_disk_that_is_not_proven_is_let_be(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    struct proto_map_ref *plain = parts_map(6), *made;
+    struct proto_cluster_map map = *proto_map_ref_get(plain);
+    struct proto_osd osds[PARTS_OSDS];
+    memcpy(osds, map.osds, sizeof osds);
+    osds[0].complete = false;
+    map.osds = osds;
+    assert_int_equal(proto_map_ref_new(&map, &made), LILIO_OK);
+    proto_map_ref_drop(&plain);
+    osd_node_map_set(f.osds[0].node, made);
+    (void)lie(&f, 0, 0, SPY_MISSING);
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_LIGHT, 0);
+    (void)await(f.scrub, OSD_SCRUB_LIGHT, 0, OSD_SCRUB_STUCK, 0);
+    assert_int_equal(reports(&f), 0);
+    osd_node_map_set(f.osds[0].node, parts_map(7));
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_LIGHT, 1, OSD_SCRUB_RESTS, 0);
+    assert_true(line.last_bad > 0);
+    fixture_release(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_is_well),
+        cmocka_unit_test(light_finds_what_is_not_there),
+        cmocka_unit_test(deep_finds_what_is_not_right),
+        cmocka_unit_test(parity_that_never_fitted),
+        cmocka_unit_test(parity_needs_all_data),
+        cmocka_unit_test(what_is_known_or_gone_is_no_news),
+        cmocka_unit_test(reports_that_are_refused),
+        cmocka_unit_test(a_round_goes_on_after_a_restart),
+        cmocka_unit_test(rounds_come_by_themselves),
+        cmocka_unit_test(a_disk_that_is_not_proven_is_let_be),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
