@@ -311,7 +311,7 @@ static void data_get(struct fake_state *state, struct proto_server *server,
                      struct proto_request **request)
 {
     struct proto_data_get body;
-    struct proto_data reply;
+    struct proto_data reply = {0};
     LILIO_ASSERT(proto_data_get_unpack((*request)->body, state->arena, &body, NULL) == LILIO_OK);
     struct run *run = find_run(state, body.oid);
     if (!run) {
