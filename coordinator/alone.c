@@ -3,6 +3,9 @@
  * that the state went back, because OSDs hold runs of sessions that it knows nothing of: no session
  * of the same id may write others under the same names.
  *
+ * The term is one that nobody of the old quorum can have come to: two logs that agree about the
+ * index and the term of an entry hold the same one, and those of the others may have gone on.
+ *
  * In this order, so that a crash leaves the folder as refused as it was: the term is saved, the
  * entry is durable, then the folder is no older copy any more.
  */
@@ -15,6 +18,9 @@
 #include "coordinator/home.h"
 
 #include "base/banned.h"
+
+/* Elections that the others may have held since. A new member believes terms up to 2^32. */
+static const uint64_t TERMS_LOST_MAX = (uint64_t)1 << 20;
 
 /* Two of the others, started by mistake, would elect a leader of the old quorum. */
 static enum lilio_err others_check(const struct proto_cluster_file *file, uint32_t id,
@@ -41,6 +47,31 @@ static enum lilio_err others_check(const struct proto_cluster_file *file, uint32
 static enum lilio_err vote_save(struct coord_home *home, struct lilio_errinfo *info)
 {
     return raft_vote_save(home->disk, home->cluster_id, home->member, &home->vote, info);
+}
+
+/* A leader whose maps are empty makes the cluster. Of a member that was never told anything, or had
+ * not yet what the first leader proposed, that would be an empty one, whose OSDs take all they have
+ * for orphans. The first commands in a log are those that make the cluster. */
+static enum lilio_err check_made(const struct coord_home *home, struct lilio_errinfo *info)
+{
+    struct raft_log_view view = raft_log_view(home->log);
+    uint64_t index = coord_state_row(home->state)->applied_index + 1,
+             last = view.last(view.context);
+    while (home->fresh && index <= last) {
+        struct raft_entry entry;
+        size_t count = 0;
+        enum lilio_err err =
+            view.read(view.context, index++, 1, RAFT_SEND_BYTES_MAX, &entry, &count);
+        if (err)
+            return lilio_fail(info, err, "the log of %s: %s", home->path, lilio_err_text(err));
+        if (entry.type == RAFT_ENTRY_COMMANDS)
+            return LILIO_OK;
+    }
+    return home->fresh ? lilio_fail(info, LILIO_E_PRECONDITION,
+                                    "%s knows nothing of the cluster: this coordinator was never "
+                                    "brought up to date. Take the folder of another one",
+                                    home->path)
+                       : LILIO_OK;
 }
 
 static enum lilio_err append_config(struct coord_home *home, const struct proto_cluster_node *node,
@@ -77,7 +108,7 @@ static enum lilio_err make_alone(struct coord_home *home, const struct proto_clu
 {
     struct raft_log_view view = raft_log_view(home->log);
     uint64_t index = view.last(view.context) + 1;
-    home->vote.term++; /* never below the log's last */
+    home->vote.term += TERMS_LOST_MAX; /* it was not below the log's last */
     home->vote.vote = 0;
     enum lilio_err err = vote_save(home, info);
     if (!err)
@@ -116,7 +147,9 @@ enum lilio_err coord_alone(const struct proto_cluster_file *file, uint32_t id, s
     err = coord_home_open(&options, &home, info);
     if (err)
         return err;
-    err = make_alone(&home, node, log, info);
+    err = check_made(&home, info);
+    if (!err)
+        err = make_alone(&home, node, log, info);
     coord_home_release(&home);
     return err;
 }

@@ -13,8 +13,8 @@
 
 /* Makes the member in the folder of coordinator `id` the only one that votes, durably; nothing else
  * may use the folder. To be repeated when it failed. Errors: PRECONDITION (another coordinator's
- * folder is still in its place: those would go on without this one), CONFIG, those of
- * coord_home_open but FOREIGN of an older copy. */
+ * folder is still in its place: those would go on without this one; or this one was never told of
+ * the cluster), CONFIG, those of coord_home_open but FOREIGN of an older copy. */
 LILIO_MUST_USE enum lilio_err coord_alone(const struct proto_cluster_file *file, uint32_t id,
                                           struct base_log *log, struct lilio_errinfo *info);
 

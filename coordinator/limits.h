@@ -15,6 +15,7 @@ enum {
     /* sessions */
     COORD_SESSIONS_MAX = 65536,
     COORD_SESSIONS_LOST_MAX = 1 << 30, /* opened after a backup that is put back (alone.h) */
+    COORD_EPOCHS_LOST_MAX = 1 << 30,   /* maps made after it */
     COORD_SESSION_TIMEOUT_MS = 30000,
     COORD_SESSION_TIMEOUT_MS_MIN = 1000,
     COORD_SESSION_TIMEOUT_MS_MAX = 600000,

@@ -614,8 +614,10 @@ enum lilio_err coord_state_advance(struct coord_state *state, uint64_t index, ui
             err = config_keep(state, base_buffer_slice(&state->packed), &failure);
         if (err)
             (void)coord_failed(state, err, &failure); /* entry_end returns it */
-        if (config->restored)
+        if (config->restored) {
             state->row.next_session_id += COORD_SESSIONS_LOST_MAX;
+            state->row.epoch += COORD_EPOCHS_LOST_MAX; /* who runs may have a map from then */
+        }
         state->row.config_index = index;
     }
     return entry_end(state, index, term, info);

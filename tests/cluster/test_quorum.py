@@ -13,7 +13,7 @@ import time
 import uuid
 
 import history
-from lilio import BIN, EXISTS, FAILURE, KIB, MIB, NOT_FOUND, OK, UNAVAILABLE, USAGE, Cluster, ClusterTest, content, main, peak_rss, wait_until
+from lilio import BIN, EXISTS, FAILURE, KIB, LOST, MIB, NOT_FOUND, OK, UNAVAILABLE, USAGE, Cluster, ClusterTest, content, main, peak_rss, wait_until
 
 LOAD = os.environ.get("LILIO_LOAD", os.path.join(BIN, "..", "tests", "lilio-load"))
 SANITIZE = os.environ.get("LILIO_SANITIZE")
@@ -520,6 +520,35 @@ class Single(ClusterTest):
         self.assertEqual(c.get_bytes("b/x") + c.get_bytes("b/y"), b"x" * 100000 + b"y" * 100000)
         c.run("get", "b/lost0", "-", code=NOT_FOUND)
         c.run("verify")
+
+
+class SingleDeletes(ClusterTest):
+    options = {"osds": 4, "profile": "2+1", "gc_grace": "1s"}
+
+    def test_what_was_deleted_since_the_backup_is_named(self):
+        """The backup has objects whose bytes were given back. The OSDs go on meanwhile."""
+        c = self.cluster
+        c.run("mb", "b")
+        for name in ("kept", "gone"):
+            c.put_bytes(b"x" * 100000, f"b/{name}")
+        c.down()
+        backup = os.path.join(c.home, "backup")
+        shutil.copytree(c.path("coordinator.0"), backup)
+        c.up()
+        c.run("rm", "b/gone")
+        wait_until(lambda: sum(o["fragments"] for o in c.run("osd", "ls", "--json").json["osds"]) == 3, 60, "collection")
+        c.kill("coordinator.0")
+        shutil.rmtree(c.path("coordinator.0"))
+        shutil.move(backup, c.path("coordinator.0"))
+        subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", c.path("lilio.yaml"), "--id", "0", "--alone"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+        c.up()
+        self.assertIn("b/gone: LOST", c.run("verify", code=LOST).out)
+        self.assertIn("b/gone: LOST", c.run("damage", code=LOST).out)
+        self.assertEqual(c.get_bytes("b/kept"), b"x" * 100000)
+        c.run("rm", "b/gone")
+        c.run("verify")
+        c.run("damage")
 
 
 class OverTcp(ClusterTest):

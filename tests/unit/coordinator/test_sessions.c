@@ -199,7 +199,8 @@ static void closed_session_is_refused(bool rocksdb)
 }
 FX_BOTH(closed_session_is_refused)
 
-/* A folder that was put back does not know which ids were given since (alone.h). */
+/* A folder that was put back does not know which ids were given since, nor which maps are still in
+ * use (alone.h). */
 static void ids_of_lost_sessions_are_left_out(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
@@ -207,12 +208,14 @@ static void ids_of_lost_sessions_are_left_out(bool rocksdb)
     const struct proto_raft_config config = {
         .members = &member, .members_count = 1, .restored = true};
     uint64_t next = fx_row(fx)->next_session_id, index = fx_row(fx)->applied_index + 1;
+    uint64_t epoch = fx_row(fx)->epoch;
     for (int again = 0; again < 2; again++) /* an entry that was applied changes nothing */
         assert_int_equal(coord_state_advance(fx->state, index, FX_TERM, &config, NULL), LILIO_OK);
     assert_int_equal(coord_state_commit(fx->state, false, NULL), LILIO_OK);
     if (rocksdb)
         fx_reopen(fx);
     assert_int_equal(fx_row(fx)->next_session_id, next + COORD_SESSIONS_LOST_MAX);
+    assert_int_equal(fx_row(fx)->epoch, epoch + COORD_EPOCHS_LOST_MAX);
     assert_int_equal(fx_session(fx), next + COORD_SESSIONS_LOST_MAX);
     fx_free(fx);
 }
