@@ -144,12 +144,8 @@ def one_round(args, cluster, bucket, osd, turn):
 # ---- time to go ----
 
 def spoken(status):
-    """What status says of the fills: the last of them is the end; None while one is not known."""
-    jobs = [o["fill"] for o in status["osds"] if o["filling_slots"]]
-    if not jobs or not all(j["running"] and j["eta_ms"] for j in jobs):
-        return None
-    last = max(jobs, key=lambda j: j["eta_ms"])
-    return last["eta_ms"] / 1e3, last["eta_low_ms"] / 1e3, last["eta_high_ms"] / 1e3
+    """What status says of the fills; None: it is not known."""
+    return tuple(status[f"fill_eta{which}_ms"] / 1e3 for which in ("", "_low", "_high")) if status["fill_eta_ms"] else None
 
 
 def eta_round(cluster, bucket, osd, load):
