@@ -205,7 +205,10 @@ def main():
     try:
         cluster, bucket = up(home, args.gib, OUT_MS if args.eta else OUT_MS + 1000 * args.seconds)
         if args.eta:
-            result = {"no clients, max": eta_round(cluster, bucket, 1, False), "clients, normal": eta_round(cluster, bucket, 2, True)}
+            result = {}
+            for osd, (name, load) in enumerate((("clients, normal", True), ("no clients, max", False)), start=1):
+                result[name] = eta_round(cluster, bucket, osd, load)
+                print(f"{name}: {result[name]}", file=sys.stderr, flush=True)
         else:
             for i in range(args.rounds):
                 rounds.append(one_round(args, cluster, bucket, 1 + i, TURNS[i]))
