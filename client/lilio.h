@@ -327,6 +327,8 @@ struct lilio_status {
      * known. Only the leader knows. */
     uint64_t repair_running, repair_failed, repair_eta_ms;
     uint64_t repair_eta_low_ms, repair_eta_high_ms; /* band of it */
+    /* Until all slots are filled, likewise. */
+    uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms;
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */

@@ -19,7 +19,7 @@
 
 #include "base/banned.h"
 
-enum { SHIFT_MAX = 6 };
+enum { SHIFT_MAX = 6, SPAN_MS = 500 /* many heartbeats, where many OSDs fill */ };
 
 enum lilio_err service_fill_init(struct coord_service *service)
 {
@@ -37,6 +37,8 @@ void service_fill_release(struct coord_service *service)
 void service_fill_lead(struct coord_service *service)
 {
     memset(service->fills, 0, COORD_OSDS_MAX * sizeof *service->fills);
+    service->fills_done = 0;
+    service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
     service->fill_id = coord_state_row(service->state)->applied_index << 20 | 1;
 }
 
@@ -213,6 +215,8 @@ void service_fill_note(struct coord_service *service, size_t place,
             continue; /* of the leader before us, or it ran out */
         named = true;
         fill->heard_ms = service_now_ms(service);
+        if (fill->bytes > 0 && report->bytes_done > fill->bytes_done)
+            service->fills_done += report->bytes_done - fill->bytes_done;
         fill->bytes = report->bytes;
         fill->bytes_done = report->bytes_done;
         if (service_now_ms(service) >= service->repair.dial_ms)
@@ -222,6 +226,62 @@ void service_fill_note(struct coord_service *service, size_t place,
     }
     if (fill->id && !named)
         fill->handed = false; /* our answer was lost, or it has another one to end first */
+}
+
+/* ---- what is told ---- */
+
+static uint64_t bytes_left(const struct fill *fill)
+{
+    return fill->bytes > fill->bytes_done ? fill->bytes - fill->bytes_done : 0;
+}
+
+/* Of the job; nothing is known before the walk has begun. */
+static struct base_eta_told job_eta(const struct fill *fill)
+{
+    return fill->id && fill->bytes > 0 ? base_eta_tell(&fill->eta, bytes_left(fill))
+                                       : (struct base_eta_told){0};
+}
+
+/* What is left of all jobs, and of slots that are in none yet: these take as long as the others,
+ * for the same maps are walked for as many fragments each. UINT64_MAX: nobody knows. */
+static uint64_t all_left(struct coord_service *service)
+{
+    double slots = 0, job_slots = 0, bytes = 0, left = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        const struct fill *fill = &service->fills[i];
+        slots += (double)slots_of(service, i);
+        if (!fill->id || fill->bytes == 0)
+            continue;
+        job_slots += (double)fill->job_slots;
+        bytes += (double)fill->bytes;
+        left += (double)bytes_left(fill);
+    }
+    if (job_slots <= 0)
+        return slots > 0 ? UINT64_MAX : 0;
+    left += slots > job_slots ? (slots - job_slots) * bytes / job_slots : 0;
+    return left < 1e19 ? (uint64_t)left : UINT64_MAX;
+}
+
+struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any)
+{
+    uint64_t left = all_left(service);
+    struct base_eta_told latest = base_eta_tell(&service->fills_eta, left);
+    *ret_any = left > 0;
+    latest.known &= left < UINT64_MAX;
+    for (size_t i = 0; i < coord_state_osd_count(service->state) && latest.known; i++) {
+        struct base_eta_told eta = job_eta(&service->fills[i]);
+        if (eta.known && eta.ms > latest.ms)
+            latest = eta; /* it has more to do than the others */
+    }
+    return latest;
+}
+
+static void progress_note(struct coord_service *service)
+{
+    if (all_left(service) == 0 || service_now_ms(service) < service->repair.dial_ms)
+        service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
+    else
+        base_eta_note(&service->fills_eta, service_now_ms(service), service->fills_done);
 }
 
 /* What was out of reach when a job failed may not be any more. */
@@ -249,51 +309,14 @@ void service_fill_tick(struct coord_service *service)
     if (states != service->fill_states)
         retry(service);
     service->fill_states = states;
-}
-
-/* ---- what is told ---- */
-
-static uint64_t bytes_left(const struct fill *fill)
-{
-    return fill->bytes > fill->bytes_done ? fill->bytes - fill->bytes_done : 0;
-}
-
-/* Of the job; nothing is known before the walk has begun. */
-static struct base_eta_told job_eta(const struct fill *fill)
-{
-    return fill->id && fill->bytes > 0 ? base_eta_tell(&fill->eta, bytes_left(fill))
-                                       : (struct base_eta_told){0};
-}
-
-/* An OSD whose job has so many of its slots takes as long for each of the others: it walks over the
- * same maps for as many fragments each. */
-struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any)
-{
-    struct base_eta_told latest = {.known = true};
-    *ret_any = false;
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
-        const struct fill *fill = &service->fills[i];
-        uint64_t slots = slots_of(service, i), others = slots - fill->job_slots;
-        if (slots == 0)
-            continue;
-        *ret_any = true;
-        uint64_t left = bytes_left(fill);
-        if (slots > fill->job_slots && fill->job_slots > 0)
-            left += (uint64_t)((double)fill->bytes * (double)others / (double)fill->job_slots);
-        struct base_eta_told eta = job_eta(fill);
-        if (eta.known)
-            eta = base_eta_tell(&fill->eta, left);
-        latest.known &= eta.known;
-        if (eta.ms >= latest.ms)
-            latest = (struct base_eta_told){latest.known, eta.ms, eta.low_ms, eta.high_ms, 0};
-    }
-    return latest;
+    progress_note(service);
 }
 
 void service_fill_pace(struct coord_service *service)
 {
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
         service->fills[i].eta = (struct base_eta){0};
+    service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
 }
 
 bool service_fill_status(struct coord_service *service, struct proto_status *ret)
@@ -322,5 +345,11 @@ bool service_fill_status(struct coord_service *service, struct proto_status *ret
         line->eta_low_ms = eta.low_ms;
         line->eta_high_ms = eta.high_ms;
     }
+    bool any;
+    struct base_eta_told eta =
+        service->leads ? service_fill_eta(service, &any) : (struct base_eta_told){0};
+    ret->fill_eta_ms = eta.known ? eta.ms : 0;
+    ret->fill_eta_low_ms = eta.low_ms;
+    ret->fill_eta_high_ms = eta.high_ms;
     return ret->fills != NULL;
 }

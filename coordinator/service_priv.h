@@ -192,6 +192,8 @@ struct coord_service {
     struct repair repair;
     struct moves moves;
     struct fill *fills;            /* COORD_OSDS_MAX */
+    struct base_eta fills_eta;     /* of all of them, in bytes of fills_done */
+    uint64_t fills_done;           /* since we lead */
     uint64_t fill_id, fill_states; /* states of all OSDs when they were last looked at */
     uint64_t space_ms;             /* when space was last looked at */
     bool space_left;

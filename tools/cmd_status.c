@@ -235,6 +235,9 @@ static cJSON *status_json(const struct lilio_status *status,
     tools_json_u64(object, "repair_eta_ms", status->repair_eta_ms);
     tools_json_u64(object, "repair_eta_low_ms", status->repair_eta_low_ms);
     tools_json_u64(object, "repair_eta_high_ms", status->repair_eta_high_ms);
+    tools_json_u64(object, "fill_eta_ms", status->fill_eta_ms);
+    tools_json_u64(object, "fill_eta_low_ms", status->fill_eta_low_ms);
+    tools_json_u64(object, "fill_eta_high_ms", status->fill_eta_high_ms);
     tools_json_u64(object, "gc_rows", status->gc_rows);
     tools_json_u64(object, "gc_bytes", status->gc_bytes);
     tools_json_u64(object, "sessions", status->session_count);
@@ -300,6 +303,8 @@ static void held_print(struct tools_out *out, const struct lilio_osd *osd)
 static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
+    char time[TOOLS_ETA];
+    bool fills = false;
     size_t up = 0;
     for (size_t i = 0; i < status->osd_count; i++)
         up += is_up(&status->osds[i]);
@@ -319,7 +324,12 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
             filling_print(out, osd);
         held_print(out, osd);
         inventory_print(out, osd);
+        fills |= osd->filling > 0;
     }
+    if (fills)
+        tools_out_line(out, "              until all slots are filled: %s",
+                       tools_text_eta(status->fill_eta_ms, status->fill_eta_low_ms,
+                                      status->fill_eta_high_ms, time));
 }
 
 static void coordinators_print(struct tools_out *out, const struct lilio_status *status)

@@ -144,12 +144,8 @@ def one_round(args, cluster, bucket, osd, turn):
 # ---- time to go ----
 
 def spoken(status):
-    """What status says of the fills: the last of them is the end; None while one is not known."""
-    jobs = [o["fill"] for o in status["osds"] if o["filling_slots"]]
-    if not jobs or not all(j["running"] and j["eta_ms"] for j in jobs):
-        return None
-    last = max(jobs, key=lambda j: j["eta_ms"])
-    return last["eta_ms"] / 1e3, last["eta_low_ms"] / 1e3, last["eta_high_ms"] / 1e3
+    """What status says of the fills; None: it is not known."""
+    return tuple(status[f"fill_eta{which}_ms"] / 1e3 for which in ("", "_low", "_high")) if status["fill_eta_ms"] else None
 
 
 def eta_round(cluster, bucket, osd, load):
@@ -209,7 +205,10 @@ def main():
     try:
         cluster, bucket = up(home, args.gib, OUT_MS if args.eta else OUT_MS + 1000 * args.seconds)
         if args.eta:
-            result = {"no clients, max": eta_round(cluster, bucket, 1, False), "clients, normal": eta_round(cluster, bucket, 2, True)}
+            result = {}
+            for osd, (name, load) in enumerate((("clients, normal", True), ("no clients, max", False)), start=1):
+                result[name] = eta_round(cluster, bucket, osd, load)
+                print(f"{name}: {result[name]}", file=sys.stderr, flush=True)
         else:
             for i in range(args.rounds):
                 rounds.append(one_round(args, cluster, bucket, 1 + i, TURNS[i]))
