@@ -9,7 +9,6 @@
  * It is a command, and writes no row, as the sweep of orphans. A late grant is not as true as an
  * early one: the slot may come back to the OSD. So that one looks at its map before it deletes.
  */
-#include "base/planted.h"
 #include "coordinator/state_priv.h"
 
 #include "base/banned.h"
@@ -37,11 +36,8 @@ static bool may_go(struct coord_command *command, const struct proto_former *for
     if (!placement || former->index >= placement->width)
         return false;
     uint32_t partition = proto_partition(placement->partition_bits, row.oid, former->stripe);
-    if (proto_slot_osd(placement, partition, former->index) == osd)
-        return false;
-    if (LILIO_PLANTED("former_goes_early"))
-        return true;
-    return proto_slots_filling(placement, partition) == 0 &&
+    return proto_slot_osd(placement, partition, former->index) != osd &&
+           proto_slots_filling(placement, partition) == 0 &&
            proto_slot_previous(placement, partition, former->index) != osd &&
            proto_row_missing(&row, former->stripe) == 0 &&
            is_well(command->state, placement, partition);

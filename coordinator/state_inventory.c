@@ -24,8 +24,8 @@
 
 enum {
     GROUPS_MAX = 1 << 15, /* 64 placements of 2^16 partitions need half of them */
-    GROUPS_KEPT = 1 << 10,
-    MISSING_ENTRY = 10, /* bytes: partition, index, sum */
+    GROUPS_KEPT = 1 << 8, /* at most 100 KiB each */
+    MISSING_ENTRY = 10,   /* bytes: partition, index, sum */
     FOLD = 64,
     CHANGE = 15,                /* bytes: placement, partition, 0 or 1 + index, what is added */
     CHANGES_MAX = 512 * CHANGE, /* of an entry; one with more of them is folded at once */
@@ -36,8 +36,9 @@ typedef uint64_t missing_sums[CODEC_TOTAL_MAX];
 struct group {
     struct coord_inventory_key name;
     uint8_t sums[8 * COORD_INVENTORY_GROUP]; /* as in the row */
-    missing_sums *missing;                   /* by partition; NULL: not loaded */
-    size_t width;                            /* no higher index is in it */
+    missing_sums *missing; /* by partition; NULL: none is missing, or not loaded */
+    bool missing_known;
+    size_t width; /* no higher index is in it */
     bool changed, missing_changed;
     struct group *next_changed;
 };
@@ -254,13 +255,19 @@ static struct group *group_get(struct coord_command *command, uint32_t placement
     return group;
 }
 
-static bool missing_load(struct coord_command *command, struct group *group)
+/* Where nothing is missing, which is nearly everywhere, there is no room for it before it is
+ * wanted.
+ */
+static bool missing_load(struct coord_command *command, struct group *group, bool wanted)
 {
-    struct proto_inventory_row row;
-    if (group->missing)
+    struct proto_inventory_row row = {.sums = base_slice(NULL, 0)};
+    if (group->missing || (group->missing_known && !wanted))
         return true;
-    if (row_get(command, group->name, true, &row))
+    if (!group->missing_known && row_get(command, group->name, true, &row))
         return false;
+    group->missing_known = true;
+    if (row.sums.size == 0 && !wanted)
+        return true;
     group->missing = calloc(COORD_INVENTORY_GROUP, sizeof *group->missing);
     if (!group->missing) {
         (void)coord_failed(command->state, LILIO_E_NOMEM, NULL); /* apply looks at it */
@@ -284,7 +291,7 @@ static void sum_change(struct coord_command *command, uint32_t placement, uint32
 {
     struct group *group = command->state->failed ? NULL : group_get(command, placement, partition);
     uint32_t at = partition % COORD_INVENTORY_GROUP;
-    if (!group || (which > 0 && !missing_load(command, group)))
+    if (!group || (which > 0 && !missing_load(command, group, true)))
         return;
     if (which == 0) {
         base_le64_put(group->sums + 8 * at, base_le64_get(group->sums + 8 * at) + value);
@@ -381,10 +388,14 @@ enum lilio_err coord_inventory_sum(struct coord_state *state, uint32_t placement
                                    struct lilio_errinfo *info)
 {
     struct coord_command command = {.state = state};
+    struct coord_inventory *inventory = state->inventory;
     uint32_t at = partition % COORD_INVENTORY_GROUP;
-    const struct group *group = state->failed ? NULL : group_find(&command, placement, partition);
-    if (group && missing_load(&command, group_find(&command, placement, partition)))
-        *ret = base_le64_get(group->sums + 8 * at) - group->missing[at][index];
+    if (!inventory->changed && inventory->count > GROUPS_KEPT)
+        empty(inventory);
+    struct group *group = state->failed ? NULL : group_find(&command, placement, partition);
+    if (group && missing_load(&command, group, false))
+        *ret =
+            base_le64_get(group->sums + 8 * at) - (group->missing ? group->missing[at][index] : 0);
     return coord_state_failed(state, info);
 }
 

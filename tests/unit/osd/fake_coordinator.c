@@ -317,7 +317,7 @@ static void on_inventory(struct fake *fake, struct proto_request **request,
 static void on_formers(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
 {
     struct proto_formers_sweep sweep;
-    uint8_t verdicts[256];
+    uint8_t verdicts[64];
     assert_int_equal(proto_formers_sweep_unpack((*request)->body, arena, &sweep, NULL), LILIO_OK);
     fake->formers_asked += (unsigned)sweep.fragments_count;
     for (size_t i = 0; i < sweep.fragments_count; i++)
