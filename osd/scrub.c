@@ -32,7 +32,7 @@ enum {
     TASKS_PAUSE_MS = 1,   /* between two such lots */
     PACE_MS = 100,        /* at most so long without a look at the clients while held back */
     POLL_MS = 1000,       /* between two looks at what is due */
-    FIRST_MS = 60000,     /* at most, times the OSD's number, before the first rounds of a disk */
+    FIRST_MS = 40000,     /* at most, 15 to 30 times, before the first rounds of a disk */
     BACKOFF_MS_MIN = 500, /* after a failure, doubled up to */
     BACKOFF_MS_MAX = 30000,
     SAVE_MS_MIN = 1000, /* between two saves of the cursor: the 10000th part of the period */
@@ -898,7 +898,7 @@ enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
 /* ---- life ---- */
 
 /* Not all OSDs of a cluster that was started look at the maps at once, and none of one that is gone
- * in a minute. */
+ * in some minutes. */
 static uint64_t first_after_ms(const struct osd_scrub_options *options)
 {
     uint64_t least = UINT64_MAX;
@@ -906,7 +906,7 @@ static uint64_t first_after_ms(const struct osd_scrub_options *options)
         if (options->period_ms[i] > 0 && options->period_ms[i] < least)
             least = options->period_ms[i];
     least /= 64;
-    return (least < FIRST_MS ? least : FIRST_MS) * (1 + osd_node_id(options->node) % 16);
+    return (least < FIRST_MS ? least : FIRST_MS) * (15 + osd_node_id(options->node) % 16);
 }
 
 enum lilio_err osd_scrub_start(const struct osd_scrub_options *options,
