@@ -32,7 +32,7 @@ enum {
     TASKS_PAUSE_MS = 1,   /* between two such lots */
     PACE_MS = 100,        /* at most so long without a look at the clients while held back */
     POLL_MS = 1000,       /* between two looks at what is due */
-    FIRST_MS = 60000,     /* at most, times the OSD's number, before the first rounds of a disk */
+    FIRST_MS = 40000,     /* at most, 15 to 30 times, before the first rounds of a disk */
     BACKOFF_MS_MIN = 500, /* after a failure, doubled up to */
     BACKOFF_MS_MAX = 30000,
     SAVE_MS_MIN = 1000, /* between two saves of the cursor: the 10000th part of the period */
@@ -82,6 +82,7 @@ struct osd_scrub {
     struct osd_throttle throttle;
     uint64_t served_seen, next_ns;
     uint32_t backoff_ms;
+    bool yields;              /* the page at hand ended for another round */
     enum osd_scrub_kind kind; /* of the page at hand */
     struct proto_map_ref *map;
     struct task tasks[TASKS];
@@ -368,18 +369,42 @@ static void clients_look(struct osd_scrub *scrub)
     scrub->served_seen = served;
 }
 
-/* Waits until so many bytes may be read. Errors: CANCELLED. */
+/* A long run must not keep an order waiting: another rate holds at once; for another round what
+ * was not settled is given up. Errors: BUSY. */
+static enum lilio_err orders_look(struct osd_scrub *scrub, struct lilio_errinfo *info)
+{
+    struct osd_scrub_round *round = round_of(scrub);
+    pthread_mutex_lock(&scrub->lock);
+    bool wanted = scrub->orders[scrub->kind].wanted;
+    bool joins = wanted && round->ordered;
+    bool yields = (wanted && !joins) ||
+                  (scrub->kind == OSD_SCRUB_DEEP && scrub->orders[OSD_SCRUB_LIGHT].wanted);
+    if (joins) {
+        round->rate = scrub->settled.rounds[scrub->kind].rate = scrub->orders[scrub->kind].rate;
+        scrub->orders[scrub->kind].wanted = false;
+        scrub->next_ns = 0;
+    }
+    pthread_mutex_unlock(&scrub->lock);
+    scrub->yields = yields;
+    return yields ? lilio_fail(info, LILIO_E_BUSY, "another round was asked for") : LILIO_OK;
+}
+
+/* Waits until so many bytes may be read. Errors: CANCELLED, BUSY (another round comes first). */
 static enum lilio_err pace(struct osd_scrub *scrub, uint64_t bytes, struct lilio_errinfo *info)
 {
     const uint64_t second_ns = 1000000000;
     const struct osd_scrub_round *round = round_of(scrub);
+    enum lilio_err err = orders_look(scrub, info);
     clients_look(scrub);
-    for (uint64_t now; (now = now_ns(scrub)) < scrub->next_ns; clients_look(scrub)) {
+    for (uint64_t now; !err && (now = now_ns(scrub)) < scrub->next_ns; clients_look(scrub)) {
         uint64_t wait_ms = (scrub->next_ns - now) / 1000000 + 1;
         if (!osd_link_sleep(scrub->worker.link, -1,
                             wait_ms < PACE_MS ? (uint32_t)wait_ms : PACE_MS))
             return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
+        err = orders_look(scrub, info);
     }
+    if (err)
+        return err;
     uint64_t idle =
         scrub->throttle.idle_rate ? scrub->throttle.idle_rate : (uint64_t)OSD_THROTTLE_IDLE_DEFAULT;
     uint64_t needed = osd_scrub_needed(round, period_of(scrub, scrub->kind), ran_ms(scrub));
@@ -426,6 +451,7 @@ static enum lilio_err task_read(struct osd_scrub *scrub, struct task *task,
     if (!err) {
         osd_throttle_done(&scrub->throttle, task->length, now_ns(scrub));
         err = judge(scrub, task, info);
+        publish(scrub);
     }
     if (err || !has_parity_to_check(scrub, task))
         return err;
@@ -748,6 +774,11 @@ static void failed(struct osd_scrub *scrub, enum lilio_err err, const char *text
 {
     if (err == LILIO_E_CANCELLED)
         return;
+    if (scrub->yields) {
+        scrub->state = scrub->settled;
+        scrub->yields = false;
+        return;
+    }
     LILIO_MARK("osd/scrub_again");
     bool news = scrub->backoff_ms == 0;
     scrub->state = scrub->settled;
@@ -872,7 +903,7 @@ enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
 /* ---- life ---- */
 
 /* Not all OSDs of a cluster that was started look at the maps at once, and none of one that is gone
- * in a minute. */
+ * in some minutes. */
 static uint64_t first_after_ms(const struct osd_scrub_options *options)
 {
     uint64_t least = UINT64_MAX;
@@ -880,7 +911,7 @@ static uint64_t first_after_ms(const struct osd_scrub_options *options)
         if (options->period_ms[i] > 0 && options->period_ms[i] < least)
             least = options->period_ms[i];
     least /= 64;
-    return (least < FIRST_MS ? least : FIRST_MS) * (1 + osd_node_id(options->node) % 16);
+    return (least < FIRST_MS ? least : FIRST_MS) * (15 + osd_node_id(options->node) % 16);
 }
 
 enum lilio_err osd_scrub_start(const struct osd_scrub_options *options,

@@ -349,6 +349,28 @@ static void a_round_goes_on_after_a_restart(void **state)
     fixture_release(&f);
 }
 
+/* A fragment takes two minutes at that rate. */
+static void orders_do_not_wait(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 1000);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_RUNS, 1);
+    osd_scrub_order(f.scrub, OSD_SCRUB_LIGHT, 0);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_LIGHT, 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    line = line_of(f.scrub, OSD_SCRUB_DEEP);
+    assert_int_equal(line.state, OSD_SCRUB_RUNS);
+    assert_in_range(line.good, 0, 2);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    line = await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    assert_int_equal(line.rounds, 1);
+    fixture_release(&f);
+}
+
 static void rounds_come_by_themselves(void **state)
 {
     struct fixture f;
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(what_is_known_or_gone_is_no_news),
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
+        cmocka_unit_test(orders_do_not_wait),
         cmocka_unit_test(rounds_come_by_themselves),
         cmocka_unit_test(a_disk_that_is_not_proven_is_let_be),
     };
