@@ -85,7 +85,8 @@ uint64_t osd_scrub_met(const struct osd_scrub_counts *counts)
 uint64_t osd_scrub_expected(const struct osd_scrub_round *round)
 {
     uint64_t met = osd_scrub_met(&round->counts);
-    return met > round->expected ? met : round->expected;
+    uint64_t least = met + round->running; /* it has not ended: there may be more */
+    return least > round->expected ? least : round->expected;
 }
 
 uint32_t osd_scrub_permille(uint64_t looked_at, uint64_t of)

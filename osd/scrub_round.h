@@ -55,7 +55,7 @@ bool osd_scrub_round_due(const struct osd_scrub_round *round, uint64_t period_ms
 /* ---- coverage ---- */
 
 uint64_t osd_scrub_met(const struct osd_scrub_counts *counts);
-/* What it will have met in the end, about; never less than what it met. */
+/* What it will have met in the end, about; and more than what it met, while it runs. */
 uint64_t osd_scrub_expected(const struct osd_scrub_round *round);
 /* Fragments looked at per thousand of these; 1000 only if it is all of them. */
 uint32_t osd_scrub_permille(uint64_t looked_at, uint64_t of);
