@@ -42,6 +42,7 @@ enum {
     /* walks and collection */
     COORD_SCANS_MAX = 16,
     COORD_SCAN_IDLE_MS = 300000,
+    COORD_SCAN_YIELD_MS = 90000, /* idle for so long, a walk makes room when there are too many */
     COORD_SCAN_ROWS_MAX = 1024,
     COORD_SCAN_PAGE_BYTES = 1 << 20,
     COORD_SCAN_LOOKED_MAX = 4096, /* runs looked at for a page of a bucket */

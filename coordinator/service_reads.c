@@ -267,6 +267,23 @@ static void pin_end(struct walk_pin *pin)
     *pin = (struct walk_pin){0};
 }
 
+/* A free pin, or that of the walk nobody asked about for longest: who opened it may be dead, or its
+ * answer was lost. */
+static struct walk_pin *pin_take(struct coord_service *service)
+{
+    struct walk_pin *idle = pin_find(service, 0);
+    if (idle)
+        return idle;
+    idle = &service->walks[0];
+    for (size_t i = 1; i < COORD_SCANS_MAX; i++)
+        if (service->walks[i].used_ms < idle->used_ms)
+            idle = &service->walks[i];
+    if (service_now_ms(service) - idle->used_ms < COORD_SCAN_YIELD_MS)
+        return NULL;
+    pin_end(idle);
+    return idle;
+}
+
 /* Ids start at random, so that one from before a restart is not taken for a new one. */
 static uint64_t pin_id(struct coord_service *service)
 {
@@ -282,7 +299,7 @@ static void walk_open(struct coord_service *service, const struct coord_request 
     struct proto_scan_open ask;
     if (!service_body(service, request, &ask))
         return;
-    struct walk_pin *pin = pin_find(service, 0 /* a free one */);
+    struct walk_pin *pin = pin_take(service);
     if (!pin) {
         service_refuse(service, request, LILIO_E_BUSY,
                        "too many walks over the maps are under way");

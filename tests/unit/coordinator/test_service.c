@@ -373,6 +373,30 @@ static void walks_are_few_and_lapse(bool rocksdb)
 }
 FX_BOTH(walks_are_few_and_lapse)
 
+/* Those that nobody closed must not keep everybody out for minutes. */
+static void idle_walks_make_room(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 1000, true);
+    struct proto_scan walks[COORD_SCANS_MAX];
+    struct proto_scan_open open = {0};
+    struct proto_scan_next next = {0};
+    for (size_t i = 0; i < COORD_SCANS_MAX; i++) {
+        walks[i] = walk_open(svc, 0);
+        svc_pass(svc, 1000);
+    }
+    next.id = walks[0].id; /* the oldest, but used */
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_scan_next, &next), LILIO_OK);
+    svc_pass(svc, COORD_SCAN_YIELD_MS - 16000);
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_scan_open, &open), LILIO_E_BUSY);
+    svc_pass(svc, 2000);
+    (void)walk_open(svc, 0);
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_scan_next, &next), LILIO_OK);
+    next.id = walks[1].id;
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_scan_next, &next), LILIO_E_NOT_FOUND);
+    svc_free(svc);
+}
+FX_BOTH(idle_walks_make_room)
+
 /* ---- status ---- */
 
 static void status_counts(bool rocksdb)
@@ -447,6 +471,7 @@ int main(void)
         FX_TESTS(walk_sees_one_moment),
         FX_TESTS(walk_of_a_small_bucket),
         FX_TESTS(walks_are_few_and_lapse),
+        FX_TESTS(idle_walks_make_room),
         FX_TESTS(status_counts),
         FX_TESTS(leases_are_bounded),
     };
