@@ -311,20 +311,15 @@ static enum lilio_err judge_bad(struct osd_scrub *scrub, const struct task *task
     if (err)
         return err;
     if (standing == STANDING_GONE) {
-        LILIO_MARK("osd/scrub_gone");
         counts_of(scrub)->gone++;
         return LILIO_OK;
     }
     if (standing == STANDING_KNOWN) {
-        LILIO_MARK("osd/scrub_known_meanwhile");
         counts_of(scrub)->unread++;
         return LILIO_OK;
     }
     bool missing = task->err == LILIO_E_MISSING;
-    if (missing)
-        LILIO_MARK("osd/scrub_found_missing");
-    else
-        LILIO_MARK("osd/scrub_found_corrupt");
+    LILIO_MARK("osd/scrub_found");
     counts_of(scrub)->bad++;
     uint8_t kind = missing ? OSD_REPORT_MISSING : OSD_REPORT_CORRUPT;
     osd_worker_report(&scrub->worker, proto_map_ref_get(scrub->map), &task->row->data,

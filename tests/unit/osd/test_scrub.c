@@ -300,6 +300,29 @@ static void what_is_known_or_gone_is_no_news(void **state)
     fixture_release(&f);
 }
 
+/* Somebody met it, and told, between the page and the look. */
+static void what_became_known_meanwhile(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    struct fake_row *row = &f.fake.rows[1];
+    size_t bad = lie(&f, 1, 1, SPY_CORRUPT);
+    row->exceptions[0] = (struct proto_exception){.first_stripe = 1,
+                                                  .stripe_count = 1,
+                                                  .index = (uint8_t)own_index(row->oid, 1),
+                                                  .kind = CORRUPT};
+    row->exception_count = 1;
+    row->reported_later = true;
+    f.fake.later_index = 300; /* the first page is pinned before */
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_bad, bad - 1);
+    assert_int_equal(line.last_unread, 1);
+    assert_int_equal(reports(&f), bad - 1);
+    fixture_release(&f);
+}
+
 /* What the maps do not have does not count. */
 static void reports_that_are_refused(void **state)
 {
@@ -418,6 +441,7 @@ int main(void)
         cmocka_unit_test(parity_that_never_fitted),
         cmocka_unit_test(parity_needs_all_data),
         cmocka_unit_test(what_is_known_or_gone_is_no_news),
+        cmocka_unit_test(what_became_known_meanwhile),
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
         cmocka_unit_test(orders_do_not_wait),
