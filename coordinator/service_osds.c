@@ -174,7 +174,7 @@ void service_bound(struct coord_service *service, const struct coord_request *re
         service->osds[place].heard = true;
         service->osds[place].heard_ms = service_now_ms(service);
         service->osds[place].damping = (struct coord_damping){0}; /* another disk's story */
-        service->osds[place].scrub_count = 0; /* that was the disk before */
+        service->osds[place].scrub_count = 0;                     /* that was the disk before */
         service_gc_again(service, place);
     }
     base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound", "osd=%u rebuild=%d",
