@@ -559,12 +559,16 @@ static enum lilio_err save(struct osd_scrub *scrub, struct lilio_errinfo *info)
 static enum lilio_err settle(struct osd_scrub *scrub, struct base_oid oid,
                              struct lilio_errinfo *info)
 {
+    struct osd_node_view view;
     osd_worker_reports_send(&scrub->worker);
     if (scrub->worker.reports_lost) {
         scrub->worker.reports_lost = false;
         return lilio_fail(info, LILIO_E_UNAVAILABLE, "what was found could not be reported");
     }
     round_of(scrub)->cursor = oid;
+    osd_node_view(node_of(scrub), &view);
+    if (round_of(scrub)->running)
+        osd_scrub_round_grow(round_of(scrub), view.space.fragment_count, view.space.used_bytes);
     scrub->settled = scrub->state;
     publish(scrub);
     if (scrub->save || now_ms(scrub) - scrub->saved_ms >= save_interval_ms(scrub))
