@@ -357,7 +357,7 @@ static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
 }
 
 /* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
-static bool may_be_out(const struct coord_service *service, size_t place)
+static bool may_be_out(struct coord_service *service, size_t place)
 {
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *other = row_at(service, i);
@@ -369,7 +369,7 @@ static bool may_be_out(const struct coord_service *service, size_t place)
 }
 
 /* The state silence brings an OSD to; the one it has if there is nothing to change. */
-static uint8_t silent_state(const struct coord_service *service, size_t place)
+static uint8_t silent_state(struct coord_service *service, size_t place)
 {
     uint8_t state = row_at(service, place)->state;
     uint64_t silent = service_osd_silent_ms(service, place);
