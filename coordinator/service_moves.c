@@ -109,12 +109,6 @@ static bool may_move(struct coord_service *service)
            service_moves_few_away(service);
 }
 
-/* A plan costs a ring of all OSDs: none for those that died long ago and have nothing left. */
-static bool has_to_go(struct coord_service *service, const struct proto_osd *osd)
-{
-    return osd->state == PROTO_OSD_OUT && holding_of(service, osd->id) & OWNS;
-}
-
 /* Proposes moves of what the OSD has in the placement. False if there are none. */
 static bool moves_propose(struct coord_service *service, const struct proto_osd *osds, size_t count,
                           const struct proto_placement *placement, uint32_t from)
@@ -162,7 +156,7 @@ void service_moves_tick(struct coord_service *service)
     bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
         for (size_t p = 0;
-             has_to_go(service, &osds[i]) && p < coord_state_placement_count(service->state); p++)
+             osds[i].state == PROTO_OSD_OUT && p < coord_state_placement_count(service->state); p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;
@@ -183,7 +177,7 @@ uint64_t *service_moves_stranded(struct coord_service *service,
     uint64_t *stuck = proto_arena_take(service->arena, words * sizeof *stuck);
     for (size_t i = 0; osds && stuck && i < count; i++) {
         struct proto_moves plan = {.stuck = stuck};
-        if (has_to_go(service, &osds[i]) &&
+        if (osds[i].state == PROTO_OSD_OUT &&
             proto_moves_plan(osds, count, placement, osds[i].id, &plan, NULL))
             return NULL;
     }
