@@ -49,43 +49,53 @@ static bool is_up(const struct coord_service *service, uint32_t osd)
 
 /* What of an OSD is in the slot tables: slots of its own; slots that fill from it, on OSDs that are
  * there to fill them. */
-struct holding {
-    bool owns, feeds;
-};
+enum { OWNS = 1, FEEDS = 2 };
 
-static struct holding holding_of(const struct coord_service *service, uint32_t osd)
+static void holdings_note(struct coord_service *service, const struct proto_placement *placement,
+                          uint32_t partition)
 {
-    struct holding ret = {0};
-    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
-        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
-        for (uint32_t i = 0; i < 1u << placement->partition_bits; i++) {
-            uint64_t filling = proto_slots_filling(placement, i);
-            for (uint32_t slot = 0; slot < placement->width; slot++) {
-                uint32_t owner = proto_slot_osd(placement, i, slot);
-                ret.owns |= owner == osd;
-                ret.feeds |= (filling >> slot & 1) && is_up(service, owner) &&
-                             proto_slot_previous(placement, i, slot) == osd;
-            }
-        }
+    uint8_t *holdings = service->moves.holdings;
+    uint64_t filling = proto_slots_filling(placement, partition);
+    for (uint32_t slot = 0; slot < placement->width; slot++) {
+        uint32_t owner = proto_slot_osd(placement, partition, slot);
+        holdings[owner] |= OWNS;
+        if (filling >> slot & 1 && is_up(service, owner))
+            holdings[proto_slot_previous(placement, partition, slot)] |= FEEDS;
     }
-    return ret;
 }
 
-bool service_moves_under_way(const struct coord_service *service, uint32_t osd)
+/* One walk over the tables for each map: with many OSDs away they are all asked about at each
+ * tick. */
+static uint8_t holding_of(struct coord_service *service, uint32_t osd)
 {
-    struct holding holding = holding_of(service, osd);
-    bool planned = service->moves.planned_epoch == coord_state_row(service->state)->epoch;
-    return holding.feeds || (holding.owns && !planned);
+    struct moves *moves = &service->moves;
+    uint64_t epoch = coord_state_row(service->state)->epoch;
+    if (moves->holdings_epoch != epoch) {
+        memset(moves->holdings, 0, sizeof moves->holdings);
+        for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+            const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+            for (uint32_t i = 0; i < 1u << placement->partition_bits; i++)
+                holdings_note(service, placement, i);
+        }
+        moves->holdings_epoch = epoch;
+    }
+    return osd < PROTO_OSD_NONE ? moves->holdings[osd] : 0;
 }
 
-bool service_moves_few_away(const struct coord_service *service)
+bool service_moves_under_way(struct coord_service *service, uint32_t osd)
+{
+    uint8_t holding = holding_of(service, osd);
+    bool planned = service->moves.planned_epoch == coord_state_row(service->state)->epoch;
+    return holding & FEEDS || (holding & OWNS && !planned);
+}
+
+bool service_moves_few_away(struct coord_service *service)
 {
     size_t members = 0, away = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *osd = row_at(service, i);
         bool is_out = osd->state == PROTO_OSD_OUT;
-        struct holding holding = is_out ? holding_of(service, osd->id) : (struct holding){0};
-        if (osd->incarnation == 0 || (is_out && !holding.owns && !holding.feeds))
+        if (osd->incarnation == 0 || (is_out && holding_of(service, osd->id) == 0))
             continue;
         members++;
         away += is_out || osd->state == PROTO_OSD_DOWN;
@@ -93,7 +103,7 @@ bool service_moves_few_away(const struct coord_service *service)
     return 3 * away <= members;
 }
 
-static bool may_move(const struct coord_service *service)
+static bool may_move(struct coord_service *service)
 {
     return service_now_ms(service) - service->led_ms >= service->options.down_ms &&
            service_moves_few_away(service);
@@ -156,7 +166,7 @@ void service_moves_tick(struct coord_service *service)
 
 void service_moves_lead(struct coord_service *service)
 {
-    service->moves = (struct moves){0};
+    memset(&service->moves, 0, sizeof service->moves);
 }
 
 uint64_t *service_moves_stranded(struct coord_service *service,

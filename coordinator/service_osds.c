@@ -174,6 +174,7 @@ void service_bound(struct coord_service *service, const struct coord_request *re
         service->osds[place].heard = true;
         service->osds[place].heard_ms = service_now_ms(service);
         service->osds[place].damping = (struct coord_damping){0}; /* another disk's story */
+        service->osds[place].scrub_count = 0;                     /* that was the disk before */
         service_gc_again(service, place);
     }
     base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound", "osd=%u rebuild=%d",
@@ -325,6 +326,18 @@ void service_orders(struct coord_service *service, const struct coord_request *r
         service_reply(service, request, &proto_type_osd_orders, &orders);
 }
 
+/* As its OSD told it, and older by now. */
+static struct proto_scrub_line scrub_as_seen(const struct coord_service *service, size_t place,
+                                             size_t at)
+{
+    struct proto_scrub_line line = service->osds[place].scrubs[at];
+    uint64_t silent_ms = service_osd_silent_ms(service, place);
+    line.round_ms += line.state != 0 ? silent_ms : 0;
+    line.ended_ms += line.rounds > 0 ? silent_ms : 0;
+    line.oldest_ms += line.rounds > 0 ? silent_ms : 0;
+    return line;
+}
+
 bool service_scrubs_status(struct coord_service *service, struct proto_status *ret)
 {
     size_t count = coord_state_osd_count(service->state);
@@ -332,7 +345,7 @@ bool service_scrubs_status(struct coord_service *service, struct proto_status *r
         proto_arena_take(service->arena, (count * COORD_SCRUB_KINDS + 1) * sizeof *ret->scrubs);
     for (size_t i = 0; ret->scrubs && i < count; i++)
         for (size_t k = 0; k < service->osds[i].scrub_count; k++)
-            ret->scrubs[ret->scrubs_count++] = service->osds[i].scrubs[k];
+            ret->scrubs[ret->scrubs_count++] = scrub_as_seen(service, i, k);
     return ret->scrubs != NULL;
 }
 
@@ -344,7 +357,7 @@ static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
 }
 
 /* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
-static bool may_be_out(const struct coord_service *service, size_t place)
+static bool may_be_out(struct coord_service *service, size_t place)
 {
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *other = row_at(service, i);
@@ -356,7 +369,7 @@ static bool may_be_out(const struct coord_service *service, size_t place)
 }
 
 /* The state silence brings an OSD to; the one it has if there is nothing to change. */
-static uint8_t silent_state(const struct coord_service *service, size_t place)
+static uint8_t silent_state(struct coord_service *service, size_t place)
 {
     uint8_t state = row_at(service, place)->state;
     uint64_t silent = service_osd_silent_ms(service, place);

@@ -141,6 +141,8 @@ struct repair {
 struct moves {
     uint64_t round;         /* of the entry under way */
     uint64_t planned_epoch; /* at this one there is nothing left to move */
+    uint64_t holdings_epoch;
+    uint8_t holdings[PROTO_OSD_NONE + 1]; /* at that one, by OSD: what it has in slot tables */
 };
 
 /* The job an OSD fills slots by; same place as in the state. */
@@ -328,9 +330,9 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
 void service_moves_lead(struct coord_service *service);
 void service_moves_tick(struct coord_service *service);
 /* Slots of an OSD that is out may move yet, or fill from it. */
-bool service_moves_under_way(const struct coord_service *service, uint32_t osd);
+bool service_moves_under_way(struct coord_service *service, uint32_t osd);
 /* At most a third of the OSDs that matter is down or out. */
-bool service_moves_few_away(const struct coord_service *service);
+bool service_moves_few_away(struct coord_service *service);
 /* A bit per partition with a slot whose OSD is out and which has nowhere to go, in the arena; NULL:
  * no memory. */
 uint64_t *service_moves_stranded(struct coord_service *service,

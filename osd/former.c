@@ -29,6 +29,21 @@ static bool is_former(const struct osd_former *former, const struct proto_cluste
            proto_slot_previous(placement, key->partition, key->index) != self;
 }
 
+/* Whether all OSDs of the partition are there: else nothing of it is granted, and asking about each
+ * fragment would fill the log for as long as one of them is away. */
+static bool is_well(const struct proto_cluster_map *map, const struct base_fragment_key *key)
+{
+    const struct proto_placement *placement = proto_map_placement(map, key->placement);
+    for (uint32_t index = 0; placement && index < placement->width; index++) {
+        const struct proto_osd *osd =
+            proto_map_osd(map, proto_slot_osd(placement, key->partition, index));
+        if (!osd || (osd->state != PROTO_OSD_UP && osd->state != PROTO_OSD_SUSPECT) ||
+            !osd->complete)
+            return false;
+    }
+    return placement != NULL;
+}
+
 /* ---- on the owner's thread ---- */
 
 /* The store of the disk the round began with. */
@@ -118,13 +133,21 @@ static enum lilio_err walk(struct osd_former *former, const struct proto_cluster
                            uint64_t epoch, struct lilio_errinfo *info)
 {
     enum lilio_err err = LILIO_OK;
+    struct base_fragment_key last = {.partition = UINT32_MAX};
+    bool well = false; /* the partition of the last one */
     former->page_count = former->found_count = 0;
     do {
         err = osd_node_call(node_of(former), run_list, former, info);
         for (size_t i = 0; i < former->page_count && !err; i++) {
-            if (!is_former(former, map, &former->page[i], epoch))
+            const struct base_fragment_key *key = &former->page[i];
+            if (!is_former(former, map, key, epoch))
                 continue;
-            former->found[former->found_count++] = former->page[i];
+            if (key->placement != last.placement || key->partition != last.partition)
+                well = is_well(map, key);
+            last = *key;
+            if (!well)
+                continue;
+            former->found[former->found_count++] = *key;
             if (former->found_count == OSD_FORMER_BATCH)
                 err = sweep(former, info);
         }

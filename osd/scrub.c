@@ -39,7 +39,6 @@ enum {
     SAVE_MS_MAX = 60000,
     SAVE_IDLE_MS = 600000,
     SAMPLE_MS = 10000, /* rates are those of the last one or two of these */
-    FOUND_PARITY = 4,  /* beside the kinds of reports */
 };
 
 /* A fragment of ours. */
@@ -247,10 +246,17 @@ static void text_set(struct osd_scrub *scrub, const char *text)
 
 /* ---- findings ---- */
 
-static void findings_forget(struct osd_scrub *scrub)
+static void findings_begin(struct osd_scrub *scrub)
 {
     pthread_mutex_lock(&scrub->lock);
-    osd_scrub_findings_forget(&scrub->findings, (uint8_t)(scrub->kind + 1));
+    osd_scrub_findings_begin(&scrub->findings, (uint8_t)(scrub->kind + 1));
+    pthread_mutex_unlock(&scrub->lock);
+}
+
+static void findings_passed(struct osd_scrub *scrub, struct base_oid oid)
+{
+    pthread_mutex_lock(&scrub->lock);
+    osd_scrub_findings_passed(&scrub->findings, (uint8_t)(scrub->kind + 1), oid);
     pthread_mutex_unlock(&scrub->lock);
 }
 
@@ -311,20 +317,15 @@ static enum lilio_err judge_bad(struct osd_scrub *scrub, const struct task *task
     if (err)
         return err;
     if (standing == STANDING_GONE) {
-        LILIO_MARK("osd/scrub_gone");
         counts_of(scrub)->gone++;
         return LILIO_OK;
     }
     if (standing == STANDING_KNOWN) {
-        LILIO_MARK("osd/scrub_known_meanwhile");
         counts_of(scrub)->unread++;
         return LILIO_OK;
     }
     bool missing = task->err == LILIO_E_MISSING;
-    if (missing)
-        LILIO_MARK("osd/scrub_found_missing");
-    else
-        LILIO_MARK("osd/scrub_found_corrupt");
+    LILIO_MARK("osd/scrub_found");
     counts_of(scrub)->bad++;
     uint8_t kind = missing ? OSD_REPORT_MISSING : OSD_REPORT_CORRUPT;
     osd_worker_report(&scrub->worker, proto_map_ref_get(scrub->map), &task->row->data,
@@ -432,7 +433,7 @@ static enum lilio_err parity_look(struct osd_scrub *scrub, const struct task *ta
     counts_of(scrub)->stripes_unread += err != LILIO_OK;
     counts_of(scrub)->stripes_bad += bad != 0;
     for (; bad; bad &= bad - 1)
-        found(scrub, task, (uint32_t)__builtin_ctzll(bad), FOUND_PARITY);
+        found(scrub, task, (uint32_t)__builtin_ctzll(bad), OSD_SCRUB_FOUND_PARITY);
     return LILIO_OK;
 }
 
@@ -564,13 +565,18 @@ static enum lilio_err save(struct osd_scrub *scrub, struct lilio_errinfo *info)
 static enum lilio_err settle(struct osd_scrub *scrub, struct base_oid oid,
                              struct lilio_errinfo *info)
 {
+    struct osd_node_view view;
     osd_worker_reports_send(&scrub->worker);
     if (scrub->worker.reports_lost) {
         scrub->worker.reports_lost = false;
         return lilio_fail(info, LILIO_E_UNAVAILABLE, "what was found could not be reported");
     }
     round_of(scrub)->cursor = oid;
+    osd_node_view(node_of(scrub), &view);
+    if (round_of(scrub)->running)
+        osd_scrub_round_grow(round_of(scrub), view.space.fragment_count, view.space.used_bytes);
     scrub->settled = scrub->state;
+    findings_passed(scrub, oid);
     publish(scrub);
     if (scrub->save || now_ms(scrub) - scrub->saved_ms >= save_interval_ms(scrub))
         return save(scrub, info);
@@ -636,7 +642,7 @@ static void round_ready(struct osd_scrub *scrub)
         osd_node_view(node_of(scrub), &view);
         osd_scrub_round_begin(round, view.space.fragment_count, view.space.used_bytes,
                               ran_ms(scrub), wall_ms(scrub));
-        findings_forget(scrub);
+        findings_begin(scrub);
         samples_begin(scrub);
     }
     round->ordered = ordered;
@@ -665,6 +671,7 @@ static enum lilio_err round_over(struct osd_scrub *scrub, struct lilio_errinfo *
                    (unsigned)scrub->kind + 1, round->last.good, round->last.bad, round->last.unread,
                    round->last.stripes_bad);
     scrub->save = true;
+    findings_passed(scrub, (struct base_oid){UINT64_MAX, UINT64_MAX});
     enum lilio_err err = settle(scrub, round->cursor, info);
     osd_node_member_wake(node_of(scrub), false);
     return err;

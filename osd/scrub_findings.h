@@ -1,5 +1,6 @@
-/* What scrubs found, by name: the first ones of the newest round of each kind. No lock of its own.
- */
+/* What scrubs found, by name: the first ones of the newest round of each kind. Parity that does not
+ * fit is told nowhere else, so what the round before found of it stays until this one comes by. No
+ * lock of its own. */
 #ifndef OSD_SCRUB_FINDINGS_H
 #define OSD_SCRUB_FINDINGS_H
 
@@ -13,15 +14,21 @@ struct osd_scrub_finding {
     struct proto_scrub_finding at; /* without names */
     char bucket[64], key[OSD_OBJECT_KEY_MAX + 1];
     size_t bucket_size, key_size; /* 0: nobody uses it */
+    bool old;                     /* of the round before */
 };
 struct osd_scrub_findings {
     struct osd_scrub_finding list[OSD_SCRUB_FINDINGS];
     size_t count;
-    uint64_t more;
+    uint64_t more[2]; /* by kind of round */
 };
 
+enum { OSD_SCRUB_FOUND_PARITY = 4 }; /* beside the kinds of reports */
+
 /* A round of this kind (as in the schema) begins. */
-void osd_scrub_findings_forget(struct osd_scrub_findings *findings, uint8_t scrub);
+void osd_scrub_findings_begin(struct osd_scrub_findings *findings, uint8_t scrub);
+/* It looked at everything up to this run. */
+void osd_scrub_findings_passed(struct osd_scrub_findings *findings, uint8_t scrub,
+                               struct base_oid oid);
 /* False: it is there already, for what was taken back is found again. */
 bool osd_scrub_findings_keep(struct osd_scrub_findings *findings,
                              const struct proto_scrub_finding *at,

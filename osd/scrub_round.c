@@ -57,6 +57,12 @@ void osd_scrub_round_begin(struct osd_scrub_round *round, uint64_t fragments, ui
     round->counts = (struct osd_scrub_counts){0};
 }
 
+void osd_scrub_round_grow(struct osd_scrub_round *round, uint64_t fragments, uint64_t bytes)
+{
+    round->expected = fragments > round->expected ? fragments : round->expected;
+    round->expected_bytes = bytes > round->expected_bytes ? bytes : round->expected_bytes;
+}
+
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms)
 {
     round->running = round->ordered = false;

@@ -30,7 +30,7 @@ struct osd_scrub_round {
     uint64_t started_ms, started_wall_ms;
     uint64_t index;                    /* of its first page: what was committed up to it is met */
     struct base_oid cursor;            /* runs up to it are done */
-    uint64_t expected, expected_bytes; /* as the disk had them when it began */
+    uint64_t expected, expected_bytes; /* the most that the disk had since it began */
     struct osd_scrub_counts counts;
     /* The last complete one. */
     uint64_t rounds; /* complete ones, 0 = none */
@@ -48,6 +48,8 @@ struct osd_scrub_state {
 
 void osd_scrub_round_begin(struct osd_scrub_round *round, uint64_t fragments, uint64_t bytes,
                            uint64_t ran_ms, uint64_t wall_ms);
+/* What the disk holds now: what came since the round began is met by it, too. */
+void osd_scrub_round_grow(struct osd_scrub_round *round, uint64_t fragments, uint64_t bytes);
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms);
 /* Whether one has to begin by itself. period_ms 0: never. */
 bool osd_scrub_round_due(const struct osd_scrub_round *round, uint64_t period_ms, uint64_t ran_ms);

@@ -50,7 +50,9 @@ static void total_add(struct total *total, const struct lilio_scrub *scrub)
     }
     total->bad += running ? scrub->bad : scrub->last_bad;
     total->unread += running ? scrub->unread : scrub->last_unread;
-    total->stripes_bad += running ? scrub->stripes_bad : scrub->last_stripes_bad;
+    /* Nothing mends it: what the last round found is there until this one has come by. */
+    bool more = running && scrub->stripes_bad > scrub->last_stripes_bad;
+    total->stripes_bad += more ? scrub->stripes_bad : scrub->last_stripes_bad;
     if (scrub->rounds > 0 && scrub->oldest_ms > total->oldest_ms)
         total->oldest_ms = scrub->oldest_ms;
 }

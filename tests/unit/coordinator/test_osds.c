@@ -326,6 +326,49 @@ static void map_travels_when_it_is_newer(bool rocksdb)
 }
 FX_BOTH(map_travels_when_it_is_newer)
 
+static struct proto_status status_of(struct svc *svc)
+{
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(svc, &proto_type_status, &status);
+    return status;
+}
+
+/* What an OSD told of its scrubs is kept and gets older; another disk has nothing of it. */
+static void scrubs_are_told(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 1000, true);
+    struct proto_scrub_line lines[] = {
+        {.osd = 99, .kind = 1, .rounds = 3, .ended_ms = 500, .oldest_ms = 900, .last_bad = 2},
+        {.osd = 99, .kind = 2, .state = 1, .round_ms = 70, .good = 5},
+    };
+    struct proto_osd_heartbeat beat = {.osd = 1,
+                                       .state = UP,
+                                       .incarnation = 1,
+                                       .disk_uuid = fx_uuid(1),
+                                       .scrubs = lines,
+                                       .scrubs_count = 2};
+    assert_int_equal(status_of(svc).scrubs_count, 0);
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_osd_heartbeat, &beat), LILIO_OK);
+    svc->now_ms += 2000;
+    struct proto_status status = status_of(svc);
+    assert_int_equal(status.scrubs_count, 2);
+    assert_int_equal(status.scrubs[0].osd, 1); /* whoever it says it is */
+    assert_int_equal(status.scrubs[0].last_bad, 2);
+    assert_int_equal(status.scrubs[0].ended_ms, 2500);
+    assert_int_equal(status.scrubs[0].oldest_ms, 2900);
+    assert_int_equal(status.scrubs[1].round_ms, 2070);
+    assert_int_equal(status.scrubs[1].ended_ms, 0); /* there was none */
+    assert_int_equal(status.scrubs[1].good, 5);
+    svc_pass(svc, 60000);
+    struct proto_osd_bind bind = {.osd = 1, .disk_uuid = fx_uuid(77), .rebuild = true};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_osd_bind, &bind), LILIO_OK);
+    assert_int_equal(status_of(svc).scrubs_count, 0);
+    svc_free(svc);
+}
+FX_BOTH(scrubs_are_told)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +385,7 @@ int main(void)
         FX_TESTS(blank_disk_takes_over_only_when_the_other_is_gone),
         FX_TESTS(wiped_disk_at_the_same_address_is_blank_at_once),
         FX_TESTS(map_travels_when_it_is_newer),
+        FX_TESTS(scrubs_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@ struct fixture {
     struct parts osd;
     struct osd_worker worker;
     struct osd_former former;
+    uint32_t away; /* this OSD is down in the maps; 0: none is */
 };
 
 static uint32_t own_index(struct base_oid oid, uint32_t stripe)
@@ -85,6 +86,9 @@ static void slots_moved(struct fixture *f, uint64_t epoch, bool filled, bool bac
         }
     proto_placement_fold(&placement);
     map.placements = &placement;
+    for (size_t i = 0; i < map.osds_count; i++)
+        if (f->away && map.osds[i].id == f->away)
+            map.osds[i].state = PROTO_OSD_DOWN;
     assert_int_equal(proto_map_ref_new(&map, &made), LILIO_OK);
     osd_node_map_set(f->osd.node, made);
     proto_map_ref_drop(&plain);
@@ -132,6 +136,24 @@ static void only_what_moved_away_and_was_granted(void **state)
     fixture_release(&f);
 }
 
+/* One of six OSDs is down, and every partition has it: nothing would be granted. */
+static void nobody_is_asked_while_an_osd_is_away(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, 0);
+    f.away = 3;
+    slots_moved(&f, 6, true, false);
+    round_of(&f, true);
+    assert_int_equal(f.fake.formers_asked, 0);
+    f.away = 0;
+    slots_moved(&f, 7, true, false);
+    round_of(&f, true);
+    assert_int_equal(f.fake.formers_asked, ROWS * STRIPES);
+    assert_int_equal(here(&f), 0);
+    fixture_release(&f);
+}
+
 static void not_before_the_retention(void **state)
 {
     struct fixture f;
@@ -172,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_what_moved_away_and_was_granted),
+        cmocka_unit_test(nobody_is_asked_while_an_osd_is_away),
         cmocka_unit_test(not_before_the_retention),
         cmocka_unit_test(slot_that_came_back_keeps_all),
     };

@@ -255,6 +255,21 @@ static void parity_that_never_fitted(void **state)
     assert_int_equal(found.findings[0].index, PARTS_DATA + 1);
     assert_int_equal(found.findings[0].stripe, stripe);
     assert_true(base_oid_equal(found.findings[0].oid, oid_of(&f, row)));
+
+    /* The next round is not there yet: it is told as before. Then it was looked at again. */
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 1);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RUNS, 1);
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, 1);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 2, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, 1);
+    FAKE_LOCKED(&f.fake,
+                f.fake.rows[row].checksums[4 * (stripe * PARTS_OSDS + PARTS_DATA + 1)] ^= 1);
+    (void)round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(osd_scrub_get(f.scrub, f.arena, &found), LILIO_OK);
+    assert_int_equal(found.findings_count, 0);
     fixture_release(&f);
 }
 
@@ -297,6 +312,29 @@ static void what_is_known_or_gone_is_no_news(void **state)
     assert_int_equal(line.last_unread, 1);
     assert_int_equal(line.last_good, ALL - 1 - bad - gone);
     assert_int_equal(reports(&f), bad);
+    fixture_release(&f);
+}
+
+/* Somebody met it, and told, between the page and the look. */
+static void what_became_known_meanwhile(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    struct fake_row *row = &f.fake.rows[1];
+    size_t bad = lie(&f, 1, 1, SPY_CORRUPT);
+    row->exceptions[0] = (struct proto_exception){.first_stripe = 1,
+                                                  .stripe_count = 1,
+                                                  .index = (uint8_t)own_index(row->oid, 1),
+                                                  .kind = CORRUPT};
+    row->exception_count = 1;
+    row->reported_later = true;
+    f.fake.later_index = 300; /* the first page is pinned before */
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_bad, bad - 1);
+    assert_int_equal(line.last_unread, 1);
+    assert_int_equal(reports(&f), bad - 1);
     fixture_release(&f);
 }
 
@@ -418,6 +456,7 @@ int main(void)
         cmocka_unit_test(parity_that_never_fitted),
         cmocka_unit_test(parity_needs_all_data),
         cmocka_unit_test(what_is_known_or_gone_is_no_news),
+        cmocka_unit_test(what_became_known_meanwhile),
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
         cmocka_unit_test(orders_do_not_wait),

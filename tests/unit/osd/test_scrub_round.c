@@ -229,6 +229,28 @@ static uint64_t played(uint64_t bytes, uint64_t pause_ms)
     return now;
 }
 
+/* A disk that is nearly empty when the round begins, and fills during its first day: what is
+ * written lies behind the cursor. */
+static uint64_t played_while_it_fills(uint64_t bytes)
+{
+    struct osd_scrub_round round = {0};
+    const uint64_t period = 14 * day_ms, step = 600000;
+    uint64_t now = 0, there = 1 << 30;
+    osd_scrub_round_begin(&round, 1, there, 0, 0);
+    for (; round.counts.bytes < bytes; now += step) {
+        assert_true(now < 2 * period);
+        uint64_t read = osd_scrub_needed(&round, period, now) * (step / 1000);
+        round.counts.bytes =
+            round.counts.bytes + read < there ? round.counts.bytes + read : there - 1;
+        there = now < day_ms ? bytes / (day_ms / step) * (now / step) + (1 << 30) : bytes + 1;
+        osd_scrub_round_grow(&round, there >> 20, there);
+    }
+    assert_int_equal(round.expected_bytes, bytes + 1);
+    osd_scrub_round_grow(&round, 0, 0); /* what was deleted was met, or is gone */
+    assert_int_equal(osd_scrub_expected(&round), (bytes + 1) >> 20);
+    return now;
+}
+
 static void the_period_is_made(void **state)
 {
     (void)state;
@@ -236,6 +258,7 @@ static void the_period_is_made(void **state)
     assert_in_range(played(8 * tera, 0), period * 3 / 4, period);
     assert_in_range(played(8 * tera, 6 * day_ms), period * 3 / 4, period);
     assert_in_range(played(8 * tera, 12 * day_ms), 12 * day_ms, period);
+    assert_in_range(played_while_it_fills(8 * tera), period * 3 / 4, period);
     assert_in_range(played(1 << 30, 0), 0, 3600000); /* little is not drawn out for days */
     struct osd_scrub_round round = {0};
     osd_scrub_round_begin(&round, 0, 0, 0, 0);
