@@ -7,6 +7,7 @@
 #include "base/banned.h"
 
 enum verdict { SAME = 1, DIFFERS = 2, NOT_YOURS = 3 };
+enum phase { PHASE_WANTED = 1, PHASE_WALK = 3 }; /* of a report */
 
 /* Whether the slot is this OSD's, and all of it. */
 static bool is_own(const struct proto_inventory_ask *ask, const struct proto_inventory_item *item,
@@ -70,8 +71,11 @@ void service_inventory_note(struct coord_service *service, size_t place,
 {
     struct live_osd *live = &service->osds[place];
     live->has_inventory = beat->inventory_count > 0;
+    live->compares = false;
     if (!live->has_inventory)
         return;
+    uint8_t phase = beat->inventory[0].phase;
+    live->compares = phase >= PHASE_WANTED && phase <= PHASE_WALK;
     live->inventory = beat->inventory[0];
     live->inventory.osd = beat->osd;
     size_t size = live->inventory.reason.size;
@@ -95,4 +99,42 @@ bool service_inventory_status(struct coord_service *service, struct proto_status
         ret->osd_held_ms[ret->osd_held_ms_count++] = service_osd_held_ms(service, i);
     }
     return true;
+}
+
+/* ---- what nobody needs any more ---- */
+
+/* Whether everybody who is up is known to have what the maps say. An OSD that came back with an
+ * older copy of its disk, or OSDs that went on while older maps were put back, have not what the
+ * maps think of them before they have compared. */
+static bool all_compared(const struct coord_service *service)
+{
+    if (service_now_ms(service) - service->led_ms < service->options.down_ms)
+        return false; /* not all have told */
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        if (coord_state_osd_at(service->state, i)->state == PROTO_OSD_UP &&
+            service->osds[i].compares)
+            return false;
+    return true;
+}
+
+void service_formers(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_formers_sweep sweep;
+    if (all_compared(service)) {
+        service_propose_request(service, request);
+        return;
+    }
+    if (!service_body(service, request, &sweep))
+        return;
+    uint8_t *verdicts = proto_arena_take(service->arena, sweep.fragments_count + 1);
+    if (!verdicts) {
+        service_refuse(service, request, LILIO_E_NOMEM, NULL);
+        return;
+    }
+    memset(verdicts, COORD_FORMER_STAYS, sweep.fragments_count);
+    struct proto_formers_answer answer = {
+        .index = coord_state_row(service->state)->applied_index,
+        .verdicts = base_slice(verdicts, sweep.fragments_count),
+    };
+    service_reply(service, request, &proto_type_formers_answer, &answer);
 }

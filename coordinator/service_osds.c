@@ -111,6 +111,7 @@ void service_hello(struct coord_service *service, const struct coord_request *re
         service_repair_forget(service, place);
         service_fill_forget(service, place);
         service->osds[place].has_inventory = false; /* it tells anew */
+        service->osds[place].compares = true;
     }
     if (!other && coord_state_hello_changes(service->state, &hello))
         service_propose_request(service, request);

@@ -62,6 +62,7 @@ struct live_osd {
     uint64_t repair_bytes; /* as its last heartbeat said */
     uint64_t orphans;      /* runs in its quarantine, likewise */
     bool has_inventory;    /* it told how its comparison with the maps is */
+    bool compares;         /* that has not ended, or it said hello since */
     struct proto_inventory_report inventory;
     uint8_t inventory_reason[256]; /* what inventory.reason points to */
     struct coord_damping damping;
@@ -299,7 +300,9 @@ void service_inventory_read(struct coord_service *service, const struct coord_re
 /* What a heartbeat of the disk that is bound says about it. */
 void service_inventory_note(struct coord_service *service, size_t place,
                             const struct proto_osd_heartbeat *beat);
-/* That, and for how long OSDs are held; false: no memory. */
+/* Decides about fragments in slots that moved away: nothing goes while somebody compares. */
+void service_formers(struct coord_service *service, const struct coord_request *request);
+/* What they told of it, and for how long OSDs are held; false: no memory. */
 bool service_inventory_status(struct coord_service *service, struct proto_status *ret);
 
 /* ---- repair (service_repair.c) ---- */

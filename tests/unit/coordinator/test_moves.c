@@ -576,9 +576,69 @@ static void former_fragment_stays_where_a_fill_lacked_some(bool rocksdb)
 }
 FX_BOTH(former_fragment_stays_where_a_fill_lacked_some)
 
+/* A heartbeat that tells how its comparison with the maps is. */
+static void tells(struct fixture *f, uint32_t osd, uint8_t phase)
+{
+    const struct proto_osd *row =
+        coord_state_osd_at(f->fx->state, coord_state_osd_find(f->fx->state, osd));
+    struct proto_inventory_report report = {.phase = phase};
+    struct proto_osd_heartbeat heartbeat = {
+        .osd = osd,
+        .state = PROTO_OSD_UP,
+        .incarnation = row->incarnation,
+        .disk_uuid = row->disk_uuid,
+        .known_epoch = fx_row(f->fx)->epoch,
+        .inventory = &report,
+        .inventory_count = 1,
+    };
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_osd_heartbeat, &heartbeat), LILIO_OK);
+}
+
+static uint8_t verdict_of_leader(struct fixture *f, uint32_t osd)
+{
+    struct proto_former former = {.oid = base_oid_make(0, f->fx->session, 1), .index = 1};
+    struct proto_formers_sweep sweep = {
+        .osd = osd, .incarnation = 1, .fragments = &former, .fragments_count = 1};
+    struct proto_formers_answer answer;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_formers_sweep, &sweep), LILIO_OK);
+    svc_reply(f->svc, &proto_type_formers_answer, &answer);
+    assert_int_equal(answer.verdicts.size, 1);
+    return answer.verdicts.data[0];
+}
+
+/* Who has the slot now may have come back with an older copy of its disk: what the maps think of it
+ * counts when it has compared. */
+static void former_fragment_stays_while_somebody_compares(bool rocksdb)
+{
+    enum { WANTED = 1, WALK = 3, DONE = 4 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    f.svc->alive[GONE] = true;
+    uint32_t partition = partition_of(f.fx, &f.narrow, 1);
+    uint32_t before = proto_slot_osd(placement_of(f.fx, &f.narrow), partition, 1);
+    uint32_t after = move_slot(f.fx, &f.narrow, 1, 1);
+    struct proto_filled_slot slot = {.partition = partition, .slot = 1};
+    struct proto_slots_filled filled = filled_by(f.fx, &f.narrow, after, &slot);
+    assert_int_equal(fx_internal(f.fx, &proto_type_slots_filled, &filled), LILIO_OK);
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_MAY_GO);
+    tells(&f, after, WANTED);
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_STAYS);
+    tells(&f, after, WALK);
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_STAYS);
+    tells(&f, after, DONE);
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_MAY_GO);
+    svc_restart(f.svc); /* it has heard nobody */
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_STAYS);
+    svc_pass(f.svc, 12000);
+    assert_int_equal(verdict_of_leader(&f, before), COORD_FORMER_MAY_GO);
+    fixture_release(&f);
+}
+FX_BOTH(former_fragment_stays_while_somebody_compares)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FX_TESTS(former_fragment_stays_while_somebody_compares),
         FX_TESTS(former_fragment_goes_when_its_stripe_is_full),
         FX_TESTS(former_fragment_stays_where_a_fill_lacked_some),
         FX_TESTS(moves_only_what_may_move),
