@@ -370,6 +370,7 @@ class Quorum(ClusterTest):
             self.back_up(i)
             c.up()
             self.all_live()
+            time.sleep(2)  # a majority remembers its new start, the rest is told within a second
         self.restore(0, 1, 2)
         result = c.up(code=(FAILURE, UNAVAILABLE))
         for i in (0, 1):
