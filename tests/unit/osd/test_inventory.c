@@ -36,6 +36,12 @@ static void put_own(void *context, const struct parts_stripe *stripe)
         parts_store_put(f->osd.store, stripe, own_index(stripe->oid, stripe->stripe));
 }
 
+static void rows_add(struct fixture *f)
+{
+    for (uint64_t i = 1; i <= ROWS; i++)
+        (void)fake_row_add(&f->fake, i, STRIPES, put_own, f);
+}
+
 /* Rows 1..ROWS; those from `lose' on are not here. */
 static void fixture_init(struct fixture *f, uint64_t lose)
 {
@@ -43,8 +49,7 @@ static void fixture_init(struct fixture *f, uint64_t lose)
     assert_int_equal(proto_context_new(1, &f->context), LILIO_OK);
     fake_start(&f->fake, f->context);
     parts_init_member(&f->osd, 0, f->context);
-    for (uint64_t i = 1; i <= ROWS; i++)
-        (void)fake_row_add(&f->fake, i, STRIPES, put_own, f);
+    FAKE_LOCKED(&f->fake, rows_add(f));
 }
 
 static void fixture_run(struct fixture *f)
@@ -120,19 +125,23 @@ static void everything_is_here(void **state)
     fixture_release(&f);
 }
 
+/* The maps know that the row's fragments are not here. */
+static void row_known(struct fake_row *row)
+{
+    for (uint32_t stripe = 0; stripe < STRIPES; stripe++)
+        row->exceptions[row->exception_count++] =
+            (struct proto_exception){.first_stripe = stripe,
+                                     .stripe_count = 1,
+                                     .index = (uint8_t)own_index(row->oid, stripe),
+                                     .kind = MISSING};
+}
+
 static void what_is_lost_is_reported(void **state)
 {
     struct fixture f;
     (void)state;
     fixture_init(&f, 16);
-    /* Of row 20 the maps know. */
-    struct fake_row *known = &f.fake.rows[ROWS - 1];
-    for (uint32_t stripe = 0; stripe < STRIPES; stripe++)
-        known->exceptions[known->exception_count++] =
-            (struct proto_exception){.first_stripe = stripe,
-                                     .stripe_count = 1,
-                                     .index = (uint8_t)own_index(known->oid, stripe),
-                                     .kind = MISSING};
+    FAKE_LOCKED(&f.fake, row_known(&f.fake.rows[ROWS - 1]));
     fixture_run(&f);
     struct proto_inventory_report report = compared(&f, 1);
     assert_int_equal(report.missing, 4 * STRIPES); /* rows 16 to 19 */
@@ -152,7 +161,7 @@ static void more_than_is_named(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f, ROWS + 1);
-    f.fake.rows[3].deleted = true;
+    FAKE_LOCKED(&f.fake, f.fake.rows[3].deleted = true);
     struct parts_stripe stripe;
     parts_stripe_make(&stripe, base_oid_make(0, 9, 9), 0, (uint64_t)PARTS_DATA * PARTS_FRAGMENT);
     parts_store_put(f.osd.store, &stripe, own_index(stripe.oid, 0));
@@ -173,7 +182,7 @@ static void a_moment_is_no_difference(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f, ROWS + 1);
-    f.fake.inventory_differs = 2;
+    FAKE_LOCKED(&f.fake, f.fake.inventory_differs = 2);
     fixture_run(&f);
     struct proto_inventory_report report = compared(&f, 1);
     assert_int_equal(report.differed + report.missing, 0);
@@ -187,7 +196,7 @@ static void failures_are_told_and_tried_again(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f, 20);
-    f.fake.inventory_short = true;
+    FAKE_LOCKED(&f.fake, f.fake.inventory_short = true);
     fixture_run(&f);
     osd_inventory_order(f.inventory);
     struct proto_inventory_report report = await(&f, 0, true);
