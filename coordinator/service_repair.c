@@ -512,10 +512,17 @@ size_t service_repair_hand(struct coord_service *service, size_t place,
     return count;
 }
 
+static uint64_t deadline_left(const struct coord_service *service)
+{
+    uint64_t at = coord_state_dial(service->state)->deadline_ms, now = service_cluster_ms(service);
+    return at > now ? at - now : 0;
+}
+
+/* A priority counts at once, a share that was raised for a deadline only until that is over. */
 uint32_t service_repair_share(const struct coord_service *service)
 {
     uint32_t least = share_of(service), share = service->repair.dial.share;
-    return coord_state_dial(service->state)->deadline_ms > 0 && share > least ? share : least;
+    return deadline_left(service) > 0 && share > least ? share : least;
 }
 
 /* ---- time ---- */
@@ -568,12 +575,6 @@ void service_repair_tick(struct coord_service *service)
 
 /* ---- the dial ---- */
 
-static uint64_t deadline_left(const struct coord_service *service)
-{
-    uint64_t at = coord_state_dial(service->state)->deadline_ms, now = service_cluster_ms(service);
-    return at > now ? at - now : 0;
-}
-
 static uint32_t held_count(const struct coord_service *service)
 {
     uint32_t held = 0;
@@ -623,6 +624,18 @@ void service_repair_dial(struct coord_service *service)
 }
 
 /* ---- what is told ---- */
+
+/* A deadline that was set or taken back since the last turn counts already. */
+static uint8_t deadline_told(const struct coord_service *service)
+{
+    enum coord_deadline deadline = service->repair.dial.deadline;
+    if (coord_state_dial(service->state)->deadline_ms == 0)
+        return COORD_DEADLINE_NONE;
+    if (deadline_left(service) == 0)
+        return COORD_DEADLINE_PASSED;
+    bool is_new = deadline == COORD_DEADLINE_NONE || deadline == COORD_DEADLINE_PASSED;
+    return (uint8_t)(is_new ? COORD_DEADLINE_OPEN : deadline);
+}
 
 void service_repair_status(const struct coord_service *service, struct proto_status *ret)
 {
@@ -692,9 +705,9 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .fragments = row->repair_fragments,
         .bytes = row->repair_bytes,
         .held = held_count(service),
-        .share = repair->dial.share,
+        .share = service_repair_share(service),
         .deadline_ms = deadline_left(service),
-        .deadline = (uint8_t)repair->dial.deadline,
+        .deadline = deadline_told(service),
     };
     if (failures_list(service, &reply))
         service_reply(service, request, &proto_type_repair, &reply);

@@ -522,7 +522,12 @@ static void try_round(struct osd_inventory *inventory)
     inventory->retry_ms = !again ? 0 : wait < RETRY_MS_MAX ? wait : RETRY_MS_MAX;
     if (err && err != LILIO_E_CANCELLED)
         LILIO_MARK("osd/inventory_failed");
-    show(inventory, !err ? PHASE_DONE : again ? PHASE_WANTED : PHASE_NONE, err, info.text);
+    if (!err)
+        show(inventory, PHASE_DONE, LILIO_OK, ""); /* info may tell of an attempt before */
+    else if (again)
+        show(inventory, PHASE_WANTED, err, info.text);
+    else
+        show(inventory, PHASE_NONE, LILIO_OK, ""); /* nobody would take it back after the rebuild */
     if (err != LILIO_E_CANCELLED)
         tell(inventory, err, info.text);
 }

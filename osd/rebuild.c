@@ -187,6 +187,8 @@ void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_ma
         uint32_t osd = 1ull << index & mend->wanted
                            ? proto_fragment_previous(map, row, stripe, index)
                            : proto_fragment_osd(map, row, stripe, index);
+        if (osd == PROTO_OSD_NONE)
+            continue; /* the wanted one, and nobody had it before */
         int wrote = snprintf(ret_text + at, room - at, "%sfragment %u at osd.%u: %s",
                              at ? "; " : "", index, osd, lilio_err_text(mend->errs[index]));
         if (wrote < 0 || (size_t)wrote >= room - at)

@@ -90,8 +90,9 @@ static void object_print(struct tools_out *out, const struct lilio_damage_object
                        "cannot be read now: %u of %u needed fragments, %u more may come back",
                        object->good, object->data_count, object->kept - object->good);
     else
-        (void)snprintf(what, sizeof what, "survives %u more losses: %u/%u fragments good",
-                       object->survives, object->good, object->total_count);
+        (void)snprintf(what, sizeof what, "survives %u more %s: %u/%u fragments good",
+                       object->survives, object->survives == 1 ? "loss" : "losses", object->good,
+                       object->total_count);
     if (object->more_names)
         (void)snprintf(others, sizeof others, "; %llu more names share its bytes",
                        (unsigned long long)object->more_names);

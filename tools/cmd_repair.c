@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/redundancy.h"
+
 #include "base/banned.h"
 
 enum { BAR = 24, POLL_MS = 500 };
@@ -178,6 +180,21 @@ static void repair_print(struct tools_out *out, const struct lilio_repair *repai
             tools_text_eta(repair->eta_ms, repair->eta_low_ms, repair->eta_high_ms, time));
 }
 
+/* An empty queue is not to be taken for whole stripes. */
+static void hurt_print(struct tools_context *context)
+{
+    struct lilio_redundancy redundancy = {0};
+    uint64_t short_of = 0;
+    if (lilio_redundancy_get(context->client, &redundancy, NULL) == LILIO_OK)
+        short_of = tools_redundancy_short(&redundancy);
+    if (short_of)
+        tools_out_line(&context->out,
+                       "away          %llu stripes lack fragments of OSDs that are away, not "
+                       "proven or being filled: `lilio-ec status' tells which",
+                       (unsigned long long)short_of);
+    lilio_redundancy_release(&redundancy);
+}
+
 static cJSON *repair_json(const struct lilio_repair *repair)
 {
     cJSON *object = tools_json_new();
@@ -289,6 +306,8 @@ int tools_cmd_repair(struct tools_context *context, int argc, char **argv)
     if (err)
         return tools_fail(context, err);
     repair_print(&context->out, &repair);
+    if (repair.rows == 0)
+        hurt_print(context);
     tools_out_object(&context->out, repair_json(&repair));
     lilio_repair_release(&repair);
     return TOOLS_EXIT_OK;

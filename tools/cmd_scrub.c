@@ -166,6 +166,8 @@ static void lines_print(struct tools_out *out, const struct lines *lines)
     for (size_t i = 0; i < lines->count; i++) {
         const struct line *line = &lines->list[i];
         findings_print(out, line);
+        if (line->err == LILIO_E_CANCELLED)
+            continue; /* it was not waited for; what the leader knows is shown */
         if (line->err)
             tools_out_line(out, "osd.%u did not answer: %s", line->osd,
                            tools_text_name(line->why, 0));

@@ -40,6 +40,22 @@ static bool is_complete(const struct lilio_osd *osd)
 
 /* ---- the one word ---- */
 
+static void degraded_print(struct tools_out *out, const struct lilio_redundancy *redundancy)
+{
+    if (redundancy->stranded)
+        tools_out_line(out,
+                       "DEGRADED: see above; %llu stripes stay hurt until an OSD comes back, or "
+                       "its disk is replaced and `lilio-ec osd rebuild ID' is run",
+                       (unsigned long long)redundancy->stranded);
+    else if (redundancy->hurt == 0)
+        tools_out_line(out, "DEGRADED: see above; no stripe is hurt, but not every OSD serves with "
+                            "proven content");
+    else
+        tools_out_line(out,
+                       "DEGRADED: see above; known faults mend themselves (`lilio-ec repair'), "
+                       "`lilio-ec osd rebuild ID' mends an OSD");
+}
+
 static void verdict_print(struct tools_context *context, const struct lilio_status *status,
                           const struct lilio_redundancy *redundancy)
 {
@@ -62,9 +78,12 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        "OSDs back, `lilio-ec damage' names their objects",
                        (unsigned long long)redundancy->unreadable);
     else if (strcmp(word, "degraded") == 0)
+        degraded_print(out, redundancy);
+    else if (strcmp(word, "unverified") == 0 && redundancy->verify_index)
         tools_out_line(out,
-                       "DEGRADED: see above; known faults mend themselves (`lilio-ec repair'), "
-                       "`lilio-ec osd rebuild ID' mends an OSD");
+                       "nothing is known to be missing; what was stored since index %llu was not "
+                       "verified: `lilio-ec verify' reads everything",
+                       (unsigned long long)redundancy->verify_index);
     else if (strcmp(word, "unverified") == 0)
         tools_out_line(out,
                        "nothing is known to be missing; never verified, so no more can be said: "
@@ -274,7 +293,12 @@ static void filling_print(struct tools_out *out, const struct lilio_osd *osd)
 /* What it has, against the maps: said when there is something to say. */
 static void inventory_print(struct tools_out *out, const struct lilio_osd *osd)
 {
-    if (osd->inventory_reason[0])
+    if (osd->inventory_reason[0] && strcmp(osd->inventory, "wanted") == 0)
+        tools_out_line(out,
+                       "              osd.%u came back and tries again to compare what it has with "
+                       "the maps: %s",
+                       osd->id, tools_text_name(osd->inventory_reason, 0));
+    else if (osd->inventory_reason[0])
         tools_out_line(out, "              osd.%u could not compare what it has with the maps: %s",
                        osd->id, tools_text_name(osd->inventory_reason, 0));
     else if (strcmp(osd->inventory, "wanted") == 0 || strcmp(osd->inventory, "sums") == 0 ||
@@ -357,9 +381,18 @@ static void coordinators_print(struct tools_out *out, const struct lilio_status 
         tools_out_line(out, "leader        coordinator.%u", leader->id);
 }
 
-static void repair_print(struct tools_out *out, const struct lilio_status *status)
+static void repair_print(struct tools_out *out, const struct lilio_status *status,
+                         const struct lilio_redundancy *redundancy)
 {
     char time[TOOLS_ETA];
+    uint64_t short_of = redundancy ? tools_redundancy_short(redundancy) : 0;
+    if (status->repair_rows == 0 && short_of) {
+        tools_out_line(out,
+                       "repair        nothing waits for it: what %llu stripes lack belongs on OSDs "
+                       "that are away, not proven or being filled",
+                       (unsigned long long)short_of);
+        return;
+    }
     if (status->repair_rows == 0) {
         tools_out_line(out, "repair        no fragments are known to be missing or corrupt");
         return;
@@ -400,7 +433,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         tools_out_line(out,
                        "replacement   %llu stripes have no OSD to go to: add or replace an OSD",
                        (unsigned long long)redundancy->stranded);
-    repair_print(out, status);
+    repair_print(out, status, redundancy);
     if (!status->verify_index)
         tools_out_line(out, "verified      never");
     else

@@ -90,7 +90,8 @@ static void object_note(void *context, const struct lilio_verify_object *object)
     cJSON *list = tools_json_list(element, "bad");
     char survives[64] = "";
     if (!object->lost)
-        (void)snprintf(survives, sizeof survives, ", survives %u more losses", object->survives);
+        (void)snprintf(survives, sizeof survives, ", survives %u more %s", object->survives,
+                       object->survives == 1 ? "loss" : "losses");
     tools_out_line(out, "%s/%s: %s, %llu of %llu fragments good%s", object->bucket,
                    tools_text_name(object->key, 0),
                    object->lost     ? "LOST"
@@ -131,6 +132,9 @@ static void verify_print(struct tools_context *context, const struct lilio_verif
     struct tools_out *out = &context->out;
     char bytes[TOOLS_TEXT], time[TOOLS_TEXT], rate[TOOLS_TEXT];
     int code = verify_code(result);
+    bool only_unread = code == TOOLS_EXIT_DAMAGED && !result->objects_damaged &&
+                       !result->fragments_missing && !result->fragments_corrupt;
+    const char *word = only_unread ? "not fully read" : words[code];
     tools_out_line(out,
                    "verified %llu objects at index %llu: %llu of %llu fragments good (%s read in "
                    "%s, %s)",
@@ -147,14 +151,14 @@ static void verify_print(struct tools_context *context, const struct lilio_verif
         tools_out_line(out,
                        "%s: %llu fragments missing, %llu corrupt, %llu not read; %llu objects "
                        "damaged, %llu not fully read, %llu lost",
-                       words[code], (unsigned long long)result->fragments_missing,
+                       word, (unsigned long long)result->fragments_missing,
                        (unsigned long long)result->fragments_corrupt,
                        (unsigned long long)result->fragments_unread,
                        (unsigned long long)result->objects_damaged,
                        (unsigned long long)result->objects_unread,
                        (unsigned long long)result->objects_lost);
     cJSON *object = tools_json_new();
-    tools_json_text(object, "state", words[code]);
+    tools_json_text(object, "state", word);
     tools_json_u64(object, "index", result->index);
     tools_json_u64(object, "objects_checked", result->objects);
     tools_json_u64(object, "objects_inline", result->objects_inline);

@@ -20,7 +20,12 @@ const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
         return "unreadable";
     if (degraded || redundancy->hurt)
         return "degraded";
-    return redundancy->verify_index ? "verified" : "unverified";
+    return redundancy->verify_index && !redundancy->unverified ? "verified" : "unverified";
+}
+
+uint64_t tools_redundancy_short(const struct lilio_redundancy *redundancy)
+{
+    return redundancy->hurt + redundancy->unreadable + redundancy->lost;
 }
 
 /* ---- for people ---- */
@@ -81,6 +86,9 @@ void tools_redundancy_print(struct tools_out *out, const struct lilio_redundancy
     char text[512], time[TOOLS_TEXT], proof[128];
     if (!redundancy->verify_index)
         (void)snprintf(proof, sizeof proof, "never verified");
+    else if (redundancy->unverified >= redundancy->stripes && redundancy->stripes > 0)
+        (void)snprintf(proof, sizeof proof, "at most %llu not verified yet",
+                       (unsigned long long)redundancy->stripes);
     else if (redundancy->unverified)
         (void)snprintf(proof, sizeof proof, "%llu not verified yet, the others at %s",
                        (unsigned long long)redundancy->unverified,

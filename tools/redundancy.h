@@ -8,11 +8,13 @@
  *   lost        bytes are gone: a stripe has too few fragments even if all OSDs come back
  *   unreadable  a stripe has too few fragments now; OSDs that are away may have more
  *   degraded    a stripe has fewer than all, or an OSD is not up with proven content
- *   verified    none of that, and everything was read once
+ *   verified    none of that, and everything there is was read
  *   unverified  none of that is known, which is not the same
  *   unknown     nobody could say */
 const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
                                      const struct lilio_status *status);
+/* Stripes with fewer than all of their fragments, for whatever reason. */
+uint64_t tools_redundancy_short(const struct lilio_redundancy *redundancy);
 /* "stripes  40 with 6/6, 2 with 5/6, 0 lost; ...": a line per coding. */
 void tools_redundancy_print(struct tools_out *out, const struct lilio_redundancy *redundancy);
 void tools_redundancy_json(cJSON *object, const struct lilio_redundancy *redundancy);

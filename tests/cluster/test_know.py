@@ -116,6 +116,7 @@ class Know(ClusterTest):
         self.assertEqual(self.redundancy()["unverified"], 0)
         c.put_bytes(content(64 * KIB, 1), "b/new")
         self.assertEqual(self.redundancy()["unverified"], 1)
+        self.assertEqual(c.status()["state"], "unverified")
 
     def test_without_coordinators_it_fails_once(self):
         self.cluster.kill("coordinator.0")
@@ -191,6 +192,10 @@ class Know(ClusterTest):
         c.up()
         c.run("osd", "rebuild", "2")
         self.assertIn("incarnation", c.run("verify-cert", certificate, code=EXISTS).err)
+
+        # What it could not do before the rebuild is not told for ever.
+        wait_until(lambda: c.status()["osds"][2]["fragments"] > 0, 30, "osd.2 to tell what it has")
+        self.assertIsNone(c.status()["osds"][2]["inventory"]["reason"])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ static void test_the_worst_decides(void **state)
     assert_string_equal(tools_redundancy_verdict(NULL, &status), "unknown");
     redundancy.verify_index = 7;
     assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "verified");
+    redundancy.unverified = 1; /* stored since then: one is enough */
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    redundancy.unverified = 0;
     osd.complete = false;
     assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "degraded");
     osd.complete = true;
