@@ -74,6 +74,7 @@ class Return(ClusterTest):
         self.assertGreater(found["differed"], 0)
         self.assertIn(f"came back without {found['missing']} fragments", c.run("status").out)
         wait_until(lambda: c.status()["repair_rows"] == 0, 60, "what was lost to be mended")
+        wait_until(lambda: self.mended() - before >= found["missing"], 10, "the OSDs to tell what they mended")
         self.assertEqual(self.mended() - before, found["missing"])
         self.assertEqual(self.osd()["inventory"]["missing"], found["missing"])
         verify = c.run("verify", "--json").json
