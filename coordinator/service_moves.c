@@ -27,7 +27,7 @@ static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_co
     return osds;
 }
 
-/* Nothing moves to an OSD that is held for now. True if there is one. */
+/* Nothing moves to an OSD that is held back. True if there is one. */
 static bool held_leave_out(const struct coord_service *service, struct proto_osd *osds,
                            size_t count)
 {

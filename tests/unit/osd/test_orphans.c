@@ -241,7 +241,7 @@ static void what_is_named_after_all_stays(void **state)
     (void)state;
     fixture_init(&f);
     struct fake_row *row = fake_row_add(&f.fake, 1, STRIPES, put_own, &f);
-    row->deleted = true; /* for now the coordinator does not say that a row names it */
+    row->deleted = true; /* the coordinator does not say any more that a row names it */
     struct base_oid dead = put_nameless(&f, 8, 5);
     fixture_run(&f);
     struct proto_orphans found = round_of(&f, f.orphans, false, false);
