@@ -13,10 +13,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/mark.h"
+#include "osd/thread.h"
 #include "osd/walk.h"
 
 #include "base/banned.h"
@@ -54,9 +53,7 @@ struct check {
 
 struct osd_inventory {
     struct osd_inventory_options options;
-    pthread_t thread;
-    bool has_thread;
-    int wake_fd;
+    struct osd_thread thread;
 
     pthread_mutex_t lock; /* guards what follows */
     struct proto_inventory_report shown;
@@ -502,13 +499,8 @@ static bool take_order(struct osd_inventory *inventory)
 /* Sleeps until a round is ordered, or is to be tried again. False: it is to stop. */
 static bool rest(struct osd_inventory *inventory)
 {
-    uint64_t count;
     uint32_t wait = inventory->retry_ms ? (uint32_t)inventory->retry_ms : REST_MS;
-    if (!osd_link_sleep(inventory->worker.link, inventory->wake_fd, wait))
-        return false;
-    ssize_t got = read(inventory->wake_fd, &count, sizeof count);
-    (void)got; /* EAGAIN: nothing to clear */
-    return true;
+    return osd_thread_rest(&inventory->thread, inventory->worker.link, true, wait);
 }
 
 /* A round that failed is tried again, but for an OSD that has to be rebuilt: when that is done it
@@ -548,14 +540,12 @@ static void *run(void *context)
 
 void osd_inventory_order(struct osd_inventory *inventory)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&inventory->lock);
     inventory->ordered = true;
     if (inventory->shown.phase == PHASE_NONE || inventory->shown.phase == PHASE_DONE)
         inventory->shown.phase = PHASE_WANTED;
     pthread_mutex_unlock(&inventory->lock);
-    ssize_t wrote = write(inventory->wake_fd, &one, sizeof one);
-    (void)wrote; /* full means readable, which is all that is wanted */
+    osd_thread_wake(&inventory->thread);
 }
 
 void osd_inventory_get(struct osd_inventory *inventory, struct proto_inventory_report *ret,
@@ -577,24 +567,22 @@ enum lilio_err osd_inventory_start(const struct osd_inventory_options *options,
     inventory->walk.worker = &inventory->worker;
     inventory->shown.osd = self(inventory);
     pthread_mutex_init(&inventory->lock, NULL);
-    inventory->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct osd_link_options link = {
         .context = options->context,
         .endpoints = options->coordinators,
         .endpoint_count = options->coordinator_count,
         .stop_fds = {osd_node_stop_fd(options->node), -1},
     };
-    enum lilio_err err = inventory->wake_fd < 0 ? LILIO_E_NOMEM : LILIO_OK;
+    enum lilio_err err = osd_thread_init(&inventory->thread);
     if (!err)
         err = osd_worker_init(&inventory->worker, options->node, "inventory", &link);
-    if (!err && pthread_create(&inventory->thread, NULL, run, inventory) != 0)
-        err = LILIO_E_NOMEM;
+    if (!err)
+        err = osd_thread_start(&inventory->thread, run, inventory);
     if (err) {
         osd_worker_release(&inventory->worker);
         osd_inventory_stop(&inventory);
         return err;
     }
-    inventory->has_thread = true;
     *ret_inventory = inventory;
     return LILIO_OK;
 }
@@ -605,10 +593,7 @@ void osd_inventory_stop(struct osd_inventory **inventory)
     *inventory = NULL;
     if (!mine)
         return;
-    if (mine->has_thread)
-        pthread_join(mine->thread, NULL);
-    if (mine->wake_fd >= 0)
-        close(mine->wake_fd);
+    osd_thread_stop(&mine->thread);
     pthread_mutex_destroy(&mine->lock);
     free(mine);
 }

@@ -16,12 +16,11 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/mark.h"
 #include "osd/former.h"
 #include "osd/quarantine.h"
+#include "osd/thread.h"
 #include "osd/worker.h"
 
 #include "base/banned.h"
@@ -52,9 +51,7 @@ struct answer {
 
 struct osd_orphans {
     struct osd_orphans_options options;
-    pthread_t thread;
-    bool has_thread;
-    int wake_fd;
+    struct osd_thread thread;
 
     pthread_mutex_t lock; /* guards what follows */
     struct proto_orphans shown;
@@ -660,12 +657,10 @@ static void run_round(struct osd_orphans *orphans)
  */
 static bool rest(struct osd_orphans *orphans, uint64_t *ret_asked)
 {
-    uint64_t count, now = now_ms(orphans);
+    uint64_t now = now_ms(orphans);
     uint64_t wait = orphans->next_ms > now ? orphans->next_ms - now : 0;
-    if (!osd_link_sleep(orphans->worker.link, orphans->wake_fd, (uint32_t)wait))
+    if (!osd_thread_rest(&orphans->thread, orphans->worker.link, true, (uint32_t)wait))
         return false;
-    ssize_t got = read(orphans->wake_fd, &count, sizeof count);
-    (void)got; /* EAGAIN: nothing to clear */
     pthread_mutex_lock(&orphans->lock);
     *ret_asked = orphans->shown.asked;
     orphans->dry = orphans->ordered && !orphans->order_wet;
@@ -696,13 +691,6 @@ static void *run(void *context)
 
 /* ---- for others ---- */
 
-static void wake(struct osd_orphans *orphans)
-{
-    uint64_t one = 1;
-    ssize_t wrote = write(orphans->wake_fd, &one, sizeof one);
-    (void)wrote; /* full means readable, which is all that is wanted */
-}
-
 void osd_orphans_order(struct osd_orphans *orphans, bool dry, bool now)
 {
     pthread_mutex_lock(&orphans->lock);
@@ -711,7 +699,7 @@ void osd_orphans_order(struct osd_orphans *orphans, bool dry, bool now)
     orphans->order_now |= now && !dry;
     orphans->shown.asked++;
     pthread_mutex_unlock(&orphans->lock);
-    wake(orphans);
+    osd_thread_wake(&orphans->thread);
 }
 
 enum lilio_err osd_orphans_get(struct osd_orphans *orphans, struct proto_arena *arena,
@@ -753,24 +741,22 @@ enum lilio_err osd_orphans_start(const struct osd_orphans_options *options,
     orphans->next_ms = now_ms(orphans) + interval_ms(orphans) / 2 +
                        interval_ms(orphans) / 16 * (osd_node_id(options->node) % 8);
     pthread_mutex_init(&orphans->lock, NULL);
-    orphans->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct osd_link_options link = {
         .context = options->context,
         .endpoints = options->coordinators,
         .endpoint_count = options->coordinator_count,
         .stop_fds = {osd_node_stop_fd(options->node), -1},
     };
-    enum lilio_err err = orphans->wake_fd < 0 ? LILIO_E_NOMEM : LILIO_OK;
+    enum lilio_err err = osd_thread_init(&orphans->thread);
     if (!err)
         err = osd_worker_init(&orphans->worker, options->node, "orphans", &link);
-    if (!err && pthread_create(&orphans->thread, NULL, run, orphans) != 0)
-        err = LILIO_E_NOMEM;
+    if (!err)
+        err = osd_thread_start(&orphans->thread, run, orphans);
     if (err) {
         osd_worker_release(&orphans->worker);
         osd_orphans_stop(&orphans);
         return err;
     }
-    orphans->has_thread = true;
     *ret_orphans = orphans;
     return LILIO_OK;
 }
@@ -781,10 +767,7 @@ void osd_orphans_stop(struct osd_orphans **orphans)
     *orphans = NULL;
     if (!mine)
         return;
-    if (mine->has_thread)
-        pthread_join(mine->thread, NULL);
-    if (mine->wake_fd >= 0)
-        close(mine->wake_fd);
+    osd_thread_stop(&mine->thread);
     pthread_mutex_destroy(&mine->lock);
     free(mine);
 }

@@ -19,13 +19,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/mark.h"
 #include "base/planted.h"
 #include "osd/fill.h"
 #include "osd/rebuild_priv.h"
+#include "osd/thread.h"
 #include "osd/throttle.h"
 #include "osd/worker.h"
 
@@ -53,9 +52,7 @@ struct place {
 
 struct osd_repair {
     struct osd_repair_options options;
-    pthread_t thread;
-    bool has_thread;
-    int wake_fd;
+    struct osd_thread thread;
 
     pthread_mutex_t lock; /* guards what follows */
     struct place places[OSD_REPAIR_JOBS];
@@ -99,13 +96,6 @@ static bool is_serving(struct osd_repair *repair)
 
 /* ---- on the heartbeat's thread ---- */
 
-static void wake(struct osd_repair *repair)
-{
-    uint64_t one = 1;
-    ssize_t wrote = write(repair->wake_fd, &one, sizeof one);
-    (void)wrote; /* full means readable, which is all that is wanted */
-}
-
 /* Of that run, or a free one; NULL if there is none. Lock held. */
 static struct place *place_for(struct osd_repair *repair, struct base_oid oid)
 {
@@ -140,7 +130,7 @@ void osd_repair_orders(struct osd_repair *repair, const struct proto_osd_orders 
     if (orders->fills_count > 0 && serving)
         osd_fill_order(repair->fill, &orders->fills[0]);
     if (orders->repair_count + orders->fills_count > 0)
-        wake(repair);
+        osd_thread_wake(&repair->thread);
 }
 
 void osd_repair_news(struct osd_repair *repair, struct osd_repair_news *ret)
@@ -643,14 +633,9 @@ static bool fill_next(struct osd_repair *repair)
 static bool rest(struct osd_repair *repair)
 {
     bool waits = has_waiting(repair); /* for a rebuild to end */
-    uint64_t count;
     osd_throttle_dry(&repair->throttle);
     clients_look(repair);
-    if (!osd_link_sleep(repair->worker.link, waits ? -1 : repair->wake_fd, waits ? WAIT_MS : 1000))
-        return false;
-    ssize_t got = read(repair->wake_fd, &count, sizeof count);
-    (void)got; /* EAGAIN: nothing to clear */
-    return true;
+    return osd_thread_rest(&repair->thread, repair->worker.link, !waits, waits ? WAIT_MS : 1000);
 }
 
 static void *run(void *context)
@@ -682,26 +667,24 @@ enum lilio_err osd_repair_start(const struct osd_repair_options *options,
         return LILIO_E_NOMEM;
     repair->options = *options;
     pthread_mutex_init(&repair->lock, NULL);
-    repair->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct osd_link_options link = {
         .context = options->context,
         .endpoints = options->coordinators,
         .endpoint_count = options->coordinator_count,
         .stop_fds = {osd_node_stop_fd(options->node), -1},
     };
-    enum lilio_err err = repair->wake_fd < 0 ? LILIO_E_NOMEM : LILIO_OK;
+    enum lilio_err err = osd_thread_init(&repair->thread);
     if (!err)
         err = osd_worker_init(&repair->worker, options->node, "repair", &link);
     if (!err)
         err = osd_fill_new(&repair->worker, &repair->fill);
-    if (!err && pthread_create(&repair->thread, NULL, run, repair) != 0)
-        err = LILIO_E_NOMEM;
+    if (!err)
+        err = osd_thread_start(&repair->thread, run, repair);
     if (err) {
         osd_worker_release(&repair->worker);
         osd_repair_stop(&repair);
         return err;
     }
-    repair->has_thread = true;
     *ret_repair = repair;
     return LILIO_OK;
 }
@@ -712,10 +695,7 @@ void osd_repair_stop(struct osd_repair **repair)
     *repair = NULL;
     if (!mine)
         return;
-    if (mine->has_thread)
-        pthread_join(mine->thread, NULL);
-    if (mine->wake_fd >= 0)
-        close(mine->wake_fd);
+    osd_thread_stop(&mine->thread);
     osd_fill_free(&mine->fill);
     pthread_mutex_destroy(&mine->lock);
     free(mine);

@@ -15,13 +15,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/mark.h"
 #include "base/planted.h"
 #include "osd/scrub_findings.h"
 #include "osd/scrub_parity.h"
+#include "osd/thread.h"
 #include "osd/throttle.h"
 #include "osd/walk.h"
 
@@ -57,9 +56,7 @@ struct sample {
 
 struct osd_scrub {
     struct osd_scrub_options options;
-    pthread_t thread;
-    bool has_thread;
-    int wake_fd;
+    struct osd_thread thread;
 
     pthread_mutex_t lock; /* guards what follows */
     struct {
@@ -823,16 +820,11 @@ static void step(struct osd_scrub *scrub)
 static bool rest(struct osd_scrub *scrub)
 {
     enum osd_scrub_kind kind;
-    uint64_t count;
     bool held = scrub->text[0] != '\0'; /* written by this thread alone */
     uint32_t wait = scrub->backoff_ms                 ? scrub->backoff_ms
                     : !held && has_turn(scrub, &kind) ? 0
                                                       : POLL_MS;
-    if (!osd_link_sleep(scrub->worker.link, wait && !held ? scrub->wake_fd : -1, wait))
-        return false;
-    ssize_t got = read(scrub->wake_fd, &count, sizeof count);
-    (void)got; /* EAGAIN: nothing to clear */
-    return true;
+    return osd_thread_rest(&scrub->thread, scrub->worker.link, wait && !held, wait);
 }
 
 static void *run(void *context)
@@ -850,13 +842,11 @@ static void *run(void *context)
 
 void osd_scrub_order(struct osd_scrub *scrub, enum osd_scrub_kind kind, uint64_t rate)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&scrub->lock);
     scrub->orders[kind].wanted = true;
     scrub->orders[kind].rate = rate;
     pthread_mutex_unlock(&scrub->lock);
-    ssize_t wrote = write(scrub->wake_fd, &one, sizeof one);
-    (void)wrote; /* full means readable, which is all that is wanted */
+    osd_thread_wake(&scrub->thread);
 }
 
 /* Lock held. */
@@ -930,7 +920,6 @@ enum lilio_err osd_scrub_start(const struct osd_scrub_options *options,
     scrub->options = *options;
     scrub->first_ms = now_ms(scrub) + first_after_ms(options);
     pthread_mutex_init(&scrub->lock, NULL);
-    scrub->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     scrub->buffer = aligned_alloc(BASE_DISK_BLOCK, buffer_room);
     struct osd_link_options link = {
         .context = options->context,
@@ -938,20 +927,21 @@ enum lilio_err osd_scrub_start(const struct osd_scrub_options *options,
         .endpoint_count = options->coordinator_count,
         .stop_fds = {osd_node_stop_fd(options->node), -1},
     };
-    enum lilio_err err = scrub->wake_fd < 0 || !scrub->buffer ? LILIO_E_NOMEM : LILIO_OK;
+    enum lilio_err err = osd_thread_init(&scrub->thread);
+    if (!err && !scrub->buffer)
+        err = LILIO_E_NOMEM;
     if (!err)
         err = osd_parity_new(options->node, options->context, &scrub->parity);
     if (!err)
         err = osd_worker_init(&scrub->worker, options->node, "scrub", &link);
-    if (!err && pthread_create(&scrub->thread, NULL, run, scrub) != 0)
-        err = LILIO_E_NOMEM;
+    if (!err)
+        err = osd_thread_start(&scrub->thread, run, scrub);
     if (err) {
         osd_worker_release(&scrub->worker);
         osd_parity_free(&scrub->parity);
         osd_scrub_stop(&scrub);
         return err;
     }
-    scrub->has_thread = true;
     *ret_scrub = scrub;
     return LILIO_OK;
 }
@@ -962,10 +952,7 @@ void osd_scrub_stop(struct osd_scrub **scrub)
     *scrub = NULL;
     if (!mine)
         return;
-    if (mine->has_thread)
-        pthread_join(mine->thread, NULL);
-    if (mine->wake_fd >= 0)
-        close(mine->wake_fd);
+    osd_thread_stop(&mine->thread);
     pthread_mutex_destroy(&mine->lock);
     free(mine->buffer);
     free(mine);
