@@ -114,6 +114,7 @@ static void threads_start(struct fixture *f)
     };
     assert_int_equal(osd_rebuild_new(&rebuild, &f->osds[0].rebuild), LILIO_OK);
     parts_serve(&f->osds[0]);
+    FAKE_LOCKED(&f->fake, ); /* it sees what the test set up */
     for (uint32_t i = 0; i < PARTS_OSDS; i++)
         parts_run(&f->osds[i]);
     struct osd_repair_options repair = {

@@ -42,6 +42,7 @@ static void fixture_init(struct fixture *f, uint64_t retention_ms)
     parts_init_member(&f->osd, 0, f->context);
     for (uint64_t i = 1; i <= ROWS; i++)
         (void)fake_row_add(&f->fake, i, STRIPES, put_own, f);
+    FAKE_LOCKED(&f->fake, ); /* it sees what the test set up */
     parts_run(&f->osd);
     struct osd_link_options link = {
         .context = f->context,

@@ -101,6 +101,7 @@ static void fixture_init(struct fixture *f, bool member)
 static void threads_start(struct fixture *f)
 {
     parts_serve(&f->osds[0]);
+    FAKE_LOCKED(&f->fake, ); /* it sees what the test set up */
     for (uint32_t i = 0; i < PARTS_OSDS; i++)
         parts_run(&f->osds[i]);
     struct osd_repair_options repair = {
