@@ -64,7 +64,12 @@ void osd_throttle_done(struct osd_throttle *throttle, uint64_t bytes, uint64_t n
         return;
     uint64_t rate = throttle->window_bytes * 1000 / (took_ns / ms_ns);
     rate = rate < OSD_THROTTLE_IDLE_MIN ? OSD_THROTTLE_IDLE_MIN : rate;
-    throttle->idle_rate = throttle->idle_rate ? (3 * throttle->idle_rate + rate) / 4 : rate;
+    if (!throttle->idle_rate)
+        throttle->idle_rate = rate;
+    else if (rate > throttle->idle_rate)
+        throttle->idle_rate = (throttle->idle_rate + rate) / 2;
+    else
+        throttle->idle_rate = (3 * throttle->idle_rate + rate) / 4;
     throttle->window_ns = now_ns;
     throttle->window_bytes = 0;
 }

@@ -2,6 +2,8 @@
  * asks it anything. Pure, time comes in; one thread.
  *
  * The idle rate is measured in windows in which no client was served and the engine never ran dry.
+ * A faster window counts for more than a slower one: while work gets going it is slow, and repair
+ * shall not have its share of a rate that it has outgrown.
  * While clients are served, each task that begins sets back the next one by the time its bytes take
  * at the share of that rate. What has begun goes on, so no more is under way at a time than keeps
  * the engine busy: clients that come shall not wait until hundreds of fragments are mended.

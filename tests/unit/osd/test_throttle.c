@@ -119,6 +119,16 @@ static void a_tiny_rate_is_not_believed(void **unused)
     assert_true(worker.bytes >= 15 * FRAGMENT);
 }
 
+/* The first seconds are slow, and few. */
+static void getting_going_is_soon_forgotten(void **unused)
+{
+    (void)unused;
+    struct worker worker = made(15);
+    work(&worker, 2000, 4000, /* clients */ false);
+    work(&worker, 2500, 1000, /* clients */ false);
+    assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 10);
+}
+
 /* A worker that wakes up late makes up for it, but not for a pause. */
 static void lateness_is_made_up_for(void **unused)
 {
@@ -157,10 +167,15 @@ static void little_is_under_way(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lateness_is_made_up_for),    cmocka_unit_test(little_is_under_way),
-        cmocka_unit_test(share_of_the_idle_rate),     cmocka_unit_test(max_is_never_held_back),
-        cmocka_unit_test(no_orders_yet_means_normal), cmocka_unit_test(clients_that_leave),
-        cmocka_unit_test(dry_times_do_not_count),     cmocka_unit_test(a_tiny_rate_is_not_believed),
+        cmocka_unit_test(lateness_is_made_up_for),
+        cmocka_unit_test(little_is_under_way),
+        cmocka_unit_test(share_of_the_idle_rate),
+        cmocka_unit_test(max_is_never_held_back),
+        cmocka_unit_test(no_orders_yet_means_normal),
+        cmocka_unit_test(clients_that_leave),
+        cmocka_unit_test(dry_times_do_not_count),
+        cmocka_unit_test(a_tiny_rate_is_not_believed),
+        cmocka_unit_test(getting_going_is_soon_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
