@@ -354,7 +354,7 @@ int tools_cmd_explain(struct tools_context *context, int argc, char **argv)
     enum lilio_err err = lilio_explain_get(context->client, wish.name.bucket, wish.name.key,
                                            !wish.maps_only, &explain, &context->info);
     if (err)
-        return tools_fail(context, err);
+        return tools_fail_name(context, err, &wish.name);
     explain_print(context, &explain, !wish.maps_only);
     if (context->out.json)
         tools_out_object(&context->out, explain_json(&explain, !wish.maps_only));
