@@ -112,7 +112,7 @@ struct repair_failure {
     uint64_t due_ms, work;
     uint32_t tries, osd, walk; /* the walk that met its row last */
     enum lilio_err err;
-    char reason[128];
+    char reason[256];
 };
 
 struct repair {
@@ -158,7 +158,7 @@ struct fill {
     uint32_t good;       /* slots of its partitions that are */
     uint32_t least_good; /* those with less failed last, others have their turn */
     uint32_t tries;
-    char reason[128];
+    char reason[256];
     uint64_t slots, epoch; /* slots of the OSD that fill, at this epoch of the map */
 };
 

@@ -241,7 +241,7 @@ int tools_cmd_gc_status(struct tools_context *context, int argc, char **argv)
         struct line *line = &report.lines[i];
         err = lilio_orphans_get(context->client, line->osd, &line->orphans, &context->info);
         if (!err && line->orphans.err)
-            err = lilio_fail(&context->info, line->orphans.err, "the last look was void: %.400s",
+            err = lilio_fail(&context->info, line->orphans.err, "the last look was void: %s",
                              line->orphans.text);
         if (err)
             line_fail(context, line, err);
