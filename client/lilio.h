@@ -291,6 +291,11 @@ struct lilio_osd {
     bool fill_running;
     char fill_reason[256];
     uint64_t held_ms; /* it went down again and again, and is suspect for so long yet */
+    /* It is down, and out when it was silent for so long yet; 0 = it was. out_waits: slots of
+     * out_behind, of another failure domain, move first. As the leader knows. */
+    bool goes_out, out_waits;
+    uint64_t out_in_ms;
+    uint32_t out_behind;
     /* Its comparison with the maps, at its start or when it came back: how far it is (none, wanted,
      * sums, walk, done), at which index the last one ended, how many slots it has, in how many of
      * them something differed, fragments that were not there, and why it could not be done. */
@@ -330,6 +335,7 @@ struct lilio_status {
     /* Until all slots are filled, likewise. */
     uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms;
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
+    bool many_away; /* over a third of the OSDs: none goes out, and no slots move */
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */
 };

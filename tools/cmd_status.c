@@ -18,7 +18,7 @@
 
 #include "base/banned.h"
 
-enum { PING_MS = 300 };
+enum { PING_MS = 300, OUT_TEXT = 128 };
 
 static error_t no_words_parse(int key, char *arg, struct argp_state *state)
 {
@@ -124,6 +124,16 @@ static cJSON *osd_json(const struct lilio_osd *osd)
         tools_json_text(fill, "reason", osd->fill_reason[0] ? osd->fill_reason : NULL);
     }
     tools_json_u64(object, "held_ms", osd->held_ms);
+    if (osd->goes_out) {
+        cJSON *out = tools_json_object(object, "goes_out");
+        tools_json_u64(out, "in_ms", osd->out_in_ms);
+        if (osd->out_waits)
+            tools_json_u64(out, "behind_osd", osd->out_behind);
+        else
+            tools_json_text(out, "behind_osd", NULL);
+    } else {
+        tools_json_text(object, "goes_out", NULL);
+    }
     cJSON *inventory = tools_json_object(object, "inventory");
     tools_json_text(inventory, "phase", osd->inventory[0] ? osd->inventory : NULL);
     tools_json_u64(inventory, "index", osd->inventory_index);
@@ -245,6 +255,7 @@ static cJSON *status_json(const struct lilio_status *status,
     for (size_t i = 0; i < status->coordinator_count; i++)
         tools_json_add(list, tools_quorum_json(&status->coordinators[i]));
     osds_json(object, status);
+    tools_json_bool(object, "many_osds_away", status->many_away);
     tools_json_u64(object, "buckets", status->bucket_count);
     tools_json_u64(object, "objects", status->object_count);
     tools_json_u64(object, "object_bytes", status->object_bytes);
@@ -324,6 +335,25 @@ static void held_print(struct tools_out *out, const struct lilio_osd *osd)
                        osd->id, tools_text_duration(osd->held_ms, time));
 }
 
+/* ", goes out in 9 min 18 s". Said of all at once while too many are away. */
+static const char *out_text(const struct lilio_status *status, const struct lilio_osd *osd,
+                            char ret[OUT_TEXT])
+{
+    char time[TOOLS_TEXT];
+    ret[0] = '\0';
+    if (!osd->goes_out || status->many_away)
+        return ret;
+    if (osd->out_in_ms)
+        (void)snprintf(ret, OUT_TEXT, ", goes out in %s",
+                       tools_text_duration(osd->out_in_ms, time));
+    else if (osd->out_waits)
+        (void)snprintf(ret, OUT_TEXT, ", goes out when the slots of osd.%u have moved",
+                       osd->out_behind);
+    else
+        (void)snprintf(ret, OUT_TEXT, ", goes out now");
+    return ret;
+}
+
 static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -335,11 +365,12 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
     tools_out_line(out, "OSDs          %zu of %zu up", up, status->osd_count);
     for (size_t i = 0; i < status->osd_count; i++) {
         const struct lilio_osd *osd = &status->osds[i];
-        char detail[600];
+        char detail[600], leaves[OUT_TEXT];
         if (!is_up(osd)) {
             osd_detail(context, osd, detail);
-            tools_out_line(out, "              osd.%u is %s, %s", osd->id,
-                           tools_text_name(osd->state, 0), tools_text_name(detail, 1));
+            tools_out_line(out, "              osd.%u is %s, %s%s", osd->id,
+                           tools_text_name(osd->state, 0), tools_text_name(detail, 1),
+                           out_text(status, osd, leaves));
         } else if (!is_complete(osd)) {
             tools_out_line(out, "              osd.%u is up, but no rebuild has proven its content",
                            osd->id);
@@ -350,6 +381,10 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
         inventory_print(out, osd);
         fills |= osd->filling > 0;
     }
+    if (status->many_away)
+        tools_out_line(out,
+                       "              over a third of the OSDs are away: no other goes out, and "
+                       "nothing moves to others, until some are back");
     if (fills)
         tools_out_line(out, "              until all slots are filled: %s",
                        tools_text_eta(status->fill_eta_ms, status->fill_eta_low_ms,
