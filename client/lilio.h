@@ -605,7 +605,12 @@ struct lilio_orphans {
     uint64_t runs, run_fragments, run_bytes; /* orphans, in quarantine unless it was dry */
     uint64_t due;                            /* of the runs: their retention is over */
     uint64_t swept_runs, swept_fragments, swept_bytes; /* deleted since the OSD started */
-    uint64_t former_fragments; /* likewise: in slots that other OSDs have now */
+    uint64_t former_swept;                             /* likewise: fragments of moved slots */
+    /* Fragments in slots that other OSDs have now. They are kept while what they are of is not full
+     * without them (fills), while an OSD it is on is not up with proven content (away), and for the
+     * retention (fresh); each counts where it comes first. The others go with the next round,
+     * unless another fragment of theirs is missing. */
+    uint64_t former_fragments, former_bytes, former_fills, former_away, former_fresh;
     uint64_t retention_ms;
     struct lilio_orphan first[LILIO_ORPHANS_FIRST];
     size_t first_count;

@@ -12,6 +12,7 @@
 #include "proto/cluster_file.h"
 #include "tools/capacity.h"
 #include "tools/config_path.h"
+#include "tools/formers.h"
 #include "tools/quorum.h"
 #include "tools/redundancy.h"
 #include "tools/scrub.h"
@@ -153,6 +154,15 @@ static void osds_json(cJSON *object, const struct lilio_status *status)
         tools_json_add(list, osd_json(&status->osds[i]));
 }
 
+/* What an OSD that is up has of slots that went to others; all zeros where it does not say. */
+static struct lilio_orphans formers_ask(struct tools_context *context, const struct lilio_osd *osd)
+{
+    struct lilio_orphans orphans = {0};
+    if (is_up(osd) && lilio_orphans_get(context->client, osd->id, &orphans, NULL) != LILIO_OK)
+        orphans = (struct lilio_orphans){0};
+    return orphans;
+}
+
 /* What an OSD that is not up says itself, if it says anything. */
 static void osd_detail(struct tools_context *context, const struct lilio_osd *osd,
                        char ret_text[600])
@@ -201,7 +211,9 @@ static const struct argp osd_ls_argp = {
     .parser = no_words_parse,
     .doc =
         "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should. "
-        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself."
+        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself. "
+        "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
+        "below."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"
         "  lilio-ec osd ls --json\n",
@@ -225,8 +237,14 @@ int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv)
     if (code)
         return code;
     osds_print(context, &status);
-    cJSON *object = tools_json_new();
-    osds_json(object, &status);
+    cJSON *object = tools_json_new(), *list = tools_json_list(object, "osds");
+    for (size_t i = 0; i < status.osd_count; i++) {
+        struct lilio_orphans orphans = formers_ask(context, &status.osds[i]);
+        cJSON *osd = osd_json(&status.osds[i]);
+        tools_formers_print(&context->out, "", &orphans);
+        tools_formers_json(osd, &orphans);
+        tools_json_add(list, osd);
+    }
     tools_out_object(&context->out, object);
     lilio_status_release(&status);
     return TOOLS_EXIT_OK;
