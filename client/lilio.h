@@ -256,13 +256,18 @@ LILIO_MUST_USE enum lilio_err lilio_list(struct lilio_client *client, const char
  * parity coded anew. */
 enum lilio_scrub_kind { LILIO_SCRUB_LIGHT = 1, LILIO_SCRUB_DEEP = 2 };
 enum { LILIO_SCRUB_KINDS = 2 };
-enum lilio_scrub_state { LILIO_SCRUB_RESTS, LILIO_SCRUB_RUNS, LILIO_SCRUB_STUCK };
+enum lilio_scrub_state {
+    LILIO_SCRUB_RESTS,
+    LILIO_SCRUB_RUNS,
+    LILIO_SCRUB_STUCK, /* a round is under way, but cannot go on now */
+    LILIO_SCRUB_WAITS, /* light: due, but the OSD reads a stored run for its deep round first */
+};
 struct lilio_scrub {
     enum lilio_scrub_kind kind;
     bool known;         /* the OSD told; false: the rest says nothing */
     uint64_t period_ms; /* a round by itself once in it; 0 = never */
     /* The round under way. */
-    enum lilio_scrub_state state; /* STUCK: it is, but cannot go on now */
+    enum lilio_scrub_state state; /* RUNS or STUCK: there is one */
     bool ordered;                 /* somebody asked for it */
     uint64_t round_ms;            /* since it began */
     uint64_t expected;            /* fragments it will meet, about */

@@ -84,12 +84,15 @@ static void lines_ask(struct tools_context *context, struct lines *lines)
 
 /* ---- what is shown ---- */
 
-static void round_cells(struct tools_table *table, const struct lilio_scrub *scrub)
+static void round_cells(struct tools_table *table, const struct lilio_scrub *scrub,
+                        const struct lilio_scrub *deep)
 {
     char rate[TOOLS_TEXT], left[TOOLS_TEXT];
-    bool runs = scrub->state != LILIO_SCRUB_RESTS;
+    bool runs = tools_scrub_runs(scrub);
     if (!scrub->known)
         tools_table_add(table, "not known");
+    else if (scrub->state == LILIO_SCRUB_WAITS)
+        tools_table_add(table, "due, waits for deep (%u %%)", tools_scrub_permille(deep) / 10);
     else if (!runs)
         tools_table_add(table, "rests");
     else
@@ -126,7 +129,7 @@ static void table_print(struct tools_out *out, const struct lines *lines)
             const struct lilio_scrub *scrub = &lines->list[i].report.scrubs[k];
             tools_table_add(table, "osd.%u", lines->list[i].osd);
             tools_table_add(table, "%s", tools_scrub_name(scrub->kind));
-            round_cells(table, scrub);
+            round_cells(table, scrub, &lines->list[i].report.scrubs[LILIO_SCRUB_DEEP - 1]);
         }
     tools_table_print(&table, out);
 }
@@ -249,7 +252,8 @@ static const struct argp status_argp = {
         "themselves (scrub_light_ms and scrub_deep_ms in lilio.yaml: a day, 14 days). OLDEST: no "
         "fragment that was there then was looked at longer ago. UNREAD: known to be bad already, "
         "or "
-        "in a slot that fills. What is found missing or corrupt is reported and mended "
+        "in a slot that fills. A light scrub that is due waits for a deep one that reads a large "
+        "object. What is found missing or corrupt is reported and mended "
         "(`lilio-ec repair')."
         "\vExamples:\n"
         "  lilio-ec scrub status\n"
