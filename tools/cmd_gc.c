@@ -234,7 +234,8 @@ static const struct argp status_argp = {
         "what "
         "an OSD has of slots that other OSDs took over; it goes when the stripes are full without "
         "it and the retention is over. All as each OSD's last look found it, `lilio-ec gc run "
-        "--dry-run' has them look now."
+        "--dry-run' has them look now. Exit codes: 0 all OSDs told, else that of the first one "
+        "which did not, or whose last look was void (5: not up)."
         "\vExamples:\n"
         "  lilio-ec gc status\n"
         "  lilio-ec gc status --json\n",
@@ -295,13 +296,15 @@ static const struct argp run_argp = {
     .options = run_options,
     .parser = run_parse,
     .args_doc = "[--dry-run] [--now]",
-    .doc = "Has every OSD look for orphans now: marks what it finds, and deletes what was marked "
-           "long enough; with it goes what other OSDs took over and nobody needs here any more. "
-           "Nothing that an object uses, or that an open session may still commit, is ever deleted."
-           "\vExamples:\n"
-           "  lilio-ec gc run --dry-run\n"
-           "  lilio-ec gc run\n"
-           "  lilio-ec gc run --now --yes\n",
+    .doc =
+        "Has every OSD look for orphans now: marks what it finds, and deletes what was marked "
+        "long enough; with it goes what other OSDs took over and nobody needs here any more. "
+        "Nothing that an object uses, or that an open session may still commit, is ever deleted. "
+        "Exit codes: 0 all OSDs looked, else that of the first one which did not (5: not up)."
+        "\vExamples:\n"
+        "  lilio-ec gc run --dry-run\n"
+        "  lilio-ec gc run\n"
+        "  lilio-ec gc run --now --yes\n",
 };
 
 static bool confirmed(void)

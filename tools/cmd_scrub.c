@@ -254,7 +254,8 @@ static const struct argp status_argp = {
         "or "
         "in a slot that fills. A light scrub that is due waits for a deep one that reads a large "
         "object. What is found missing or corrupt is reported and mended "
-        "(`lilio-ec repair')."
+        "(`lilio-ec repair'). Exit codes: 0 all OSDs told, whatever was found, 5 one is not up or "
+        "did not answer: what the leader knows of it is shown."
         "\vExamples:\n"
         "  lilio-ec scrub status\n"
         "  lilio-ec scrub status --watch\n"
@@ -357,7 +358,7 @@ static const struct argp_option start_options[] = {
     {"light", OPTION_LIGHT, NULL, 0, "Ask the index for every fragment (the default)", 0},
     {"osd", OPTION_OSD, "ID", 0, "Only this OSD", 0},
     {"rate", OPTION_RATE, "BYTES", 0,
-     "An OSD reads at most so many bytes of its disk a second, like 50M", 0},
+     "With --deep: an OSD reads at most so many bytes of its disk a second, like 50M", 0},
     {0},
 };
 
@@ -400,13 +401,15 @@ static const struct argp start_argp = {
     .options = start_options,
     .parser = start_parse,
     .args_doc = "[--deep|--light] [--osd ID] [--rate BYTES]",
-    .doc = "Has the OSDs look for damage now, from the start; a round that was asked for and runs "
-           "goes on, at the new rate. It goes on without this command: `lilio-ec scrub status "
-           "--watch' shows how far it is."
-           "\vExamples:\n"
-           "  lilio-ec scrub start\n"
-           "  lilio-ec scrub start --deep\n"
-           "  lilio-ec scrub start --deep --osd 3 --rate 50M\n",
+    .doc =
+        "Has the OSDs look for damage now, from the start; a round that was asked for and runs "
+        "goes on, at the new rate. It goes on without this command: `lilio-ec scrub status "
+        "--watch' shows how far it is. Exit codes: 0 all of them took it, 5 one is not up or did "
+        "not answer; it was asked of the others all the same."
+        "\vExamples:\n"
+        "  lilio-ec scrub start\n"
+        "  lilio-ec scrub start --deep\n"
+        "  lilio-ec scrub start --deep --osd 3 --rate 50M\n",
 };
 
 static enum lilio_err start_one(struct tools_context *context, const struct start *start,

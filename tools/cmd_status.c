@@ -254,7 +254,9 @@ int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv)
 
 static const struct argp status_argp = {
     .parser = no_words_parse,
-    .doc = "Tells what is up, what is known to be missing, and when everything was last verified."
+    .doc = "Tells what is up, what is known to be missing, and when everything was last verified. "
+           "Exit codes: 0 it could be told, whatever it is (`lilio-ec damage' and `lilio-ec "
+           "verify' judge), 5 no coordinator answers."
            "\vExamples:\n"
            "  lilio-ec status\n"
            "  lilio-ec status --json\n",
