@@ -91,6 +91,10 @@ struct lilio_errinfo {
     char text[512];
 };
 
+/* Any thread. Copies a text of size bytes and a NUL. What does not fit is cut behind a word, else
+ * behind a character, and ends in "..."; room >= 8, ret is not text. Returns the length. */
+size_t lilio_text_fit(const char *text, size_t size, char *ret, size_t room);
+
 /* Sets *info (may be NULL) and returns err, so that `return lilio_fail(info, LILIO_E_X, "...")` is
  * one line. */
 enum lilio_err lilio_fail(struct lilio_errinfo *info, enum lilio_err err, const char *format, ...)

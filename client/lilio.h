@@ -256,13 +256,18 @@ LILIO_MUST_USE enum lilio_err lilio_list(struct lilio_client *client, const char
  * parity coded anew. */
 enum lilio_scrub_kind { LILIO_SCRUB_LIGHT = 1, LILIO_SCRUB_DEEP = 2 };
 enum { LILIO_SCRUB_KINDS = 2 };
-enum lilio_scrub_state { LILIO_SCRUB_RESTS, LILIO_SCRUB_RUNS, LILIO_SCRUB_STUCK };
+enum lilio_scrub_state {
+    LILIO_SCRUB_RESTS,
+    LILIO_SCRUB_RUNS,
+    LILIO_SCRUB_STUCK, /* a round is under way, but cannot go on now */
+    LILIO_SCRUB_WAITS, /* light: due, but the OSD reads a stored run for its deep round first */
+};
 struct lilio_scrub {
     enum lilio_scrub_kind kind;
     bool known;         /* the OSD told; false: the rest says nothing */
     uint64_t period_ms; /* a round by itself once in it; 0 = never */
     /* The round under way. */
-    enum lilio_scrub_state state; /* STUCK: it is, but cannot go on now */
+    enum lilio_scrub_state state; /* RUNS or STUCK: there is one */
     bool ordered;                 /* somebody asked for it */
     uint64_t round_ms;            /* since it began */
     uint64_t expected;            /* fragments it will meet, about */
@@ -291,6 +296,11 @@ struct lilio_osd {
     bool fill_running;
     char fill_reason[256];
     uint64_t held_ms; /* it went down again and again, and is suspect for so long yet */
+    /* It is down, and out when it was silent for so long yet; 0 = it was. out_waits: slots of
+     * out_behind, of another failure domain, move first. As the leader knows. */
+    bool goes_out, out_waits;
+    uint64_t out_in_ms;
+    uint32_t out_behind;
     /* Its comparison with the maps, at its start or when it came back: how far it is (none, wanted,
      * sums, walk, done), at which index the last one ended, how many slots it has, in how many of
      * them something differed, fragments that were not there, and why it could not be done. */
@@ -330,6 +340,7 @@ struct lilio_status {
     /* Until all slots are filled, likewise. */
     uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms;
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
+    bool many_away; /* over a third of the OSDs: none goes out, and no slots move */
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */
 };
@@ -599,7 +610,12 @@ struct lilio_orphans {
     uint64_t runs, run_fragments, run_bytes; /* orphans, in quarantine unless it was dry */
     uint64_t due;                            /* of the runs: their retention is over */
     uint64_t swept_runs, swept_fragments, swept_bytes; /* deleted since the OSD started */
-    uint64_t former_fragments; /* likewise: in slots that other OSDs have now */
+    uint64_t former_swept;                             /* likewise: fragments of moved slots */
+    /* Fragments in slots that other OSDs have now. They are kept while what they are of is not full
+     * without them (fills), while an OSD it is on is not up with proven content (away), and for the
+     * retention (fresh); each counts where it comes first. The others go with the next round,
+     * unless another fragment of theirs is missing. */
+    uint64_t former_fragments, former_bytes, former_fills, former_away, former_fresh;
     uint64_t retention_ms;
     struct lilio_orphan first[LILIO_ORPHANS_FIRST];
     size_t first_count;

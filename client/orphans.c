@@ -45,7 +45,12 @@ static struct lilio_orphans public_orphans(const struct proto_orphans *state)
         .swept_runs = state->swept_runs,
         .swept_fragments = state->swept_fragments,
         .swept_bytes = state->swept_bytes,
-        .former_fragments = state->formers,
+        .former_swept = state->formers,
+        .former_fragments = state->former_fragments,
+        .former_bytes = state->former_bytes,
+        .former_fills = state->former_fills,
+        .former_away = state->former_away,
+        .former_fresh = state->former_fresh,
         .retention_ms = state->retention_ms,
     };
     client_text_put(made.text, sizeof made.text, state->text);

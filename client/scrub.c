@@ -22,7 +22,7 @@ static struct lilio_scrub public_scrub(const struct proto_scrub_line *line)
         .kind = (enum lilio_scrub_kind)line->kind,
         .known = true,
         .period_ms = line->period_ms,
-        .state = line->state > LILIO_SCRUB_STUCK ? LILIO_SCRUB_STUCK
+        .state = line->state > LILIO_SCRUB_WAITS ? LILIO_SCRUB_STUCK
                                                  : (enum lilio_scrub_state)line->state,
         .ordered = line->ordered,
         .round_ms = line->round_ms,

@@ -86,6 +86,14 @@ static void inventory_copy(struct lilio_osd *osd, const struct proto_inventory_r
     client_text_put(osd->inventory_reason, sizeof osd->inventory_reason, report->reason);
 }
 
+static void leaving_copy(struct lilio_osd *osd, const struct proto_osd_leaving *leaving)
+{
+    osd->goes_out = true;
+    osd->out_in_ms = leaving->in_ms;
+    osd->out_waits = leaving->waits;
+    osd->out_behind = leaving->behind;
+}
+
 static enum lilio_err copy_status(const struct proto_status *status,
                                   struct lilio_status *ret_status, struct lilio_errinfo *info)
 {
@@ -113,6 +121,7 @@ static enum lilio_err copy_status(const struct proto_status *status,
         .fill_eta_high_ms = status->fill_eta_high_ms,
         .gc_rows = status->gc_rows,
         .gc_bytes = status->gc_bytes,
+        .many_away = status->many_away,
         .session_count = status->session_count,
         .map_bytes = status->map_bytes,
         .verify_index = status->last_verify.index,
@@ -138,6 +147,9 @@ static enum lilio_err copy_status(const struct proto_status *status,
         for (size_t f = 0; f < status->fills_count; f++)
             if (status->fills[f].osd == map->osds[i].id)
                 fill_copy(&made.osds[i], &status->fills[f]);
+        for (size_t k = 0; k < status->leaving_count; k++)
+            if (status->leaving[k].osd == map->osds[i].id)
+                leaving_copy(&made.osds[i], &status->leaving[k]);
         client_scrubs_put(made.osds[i].scrubs, map->osds[i].id, status->scrubs,
                           status->scrubs_count);
     }

@@ -178,8 +178,9 @@ enum lilio_err replica_damage(struct coord_replica *replica, struct lilio_errinf
     if (replica->trouble[0])
         return LILIO_OK;
     char text[sizeof why.text];
-    (void)snprintf(replica->trouble, sizeof replica->trouble, "its maps are damaged: %.200s",
-                   why.text); /* %.200s: the log has the rest */
+    struct lilio_errinfo told = {0};
+    (void)lilio_fail(&told, err, "its maps are damaged: %s", why.text);
+    (void)lilio_text_fit(told.text, strlen(told.text), replica->trouble, sizeof replica->trouble);
     base_log_write(replica->log, BASE_LOG_ERROR, "replica", "maps_damaged",
                    "err=%s goes_on=1 text=%s", lilio_err_name(err),
                    base_log_quote(why.text, strlen(why.text), text, sizeof text));

@@ -196,8 +196,8 @@ static void job_ended(struct coord_service *service, size_t place,
                    (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
     fill->tries++;
     fill->least_good = fill->good + 1;
-    (void)snprintf(fill->reason, sizeof fill->reason, "%.*s", (int)report->reason.size,
-                   (const char *)report->reason.data); /* cutting a long one is fine */
+    (void)lilio_text_fit((const char *)report->reason.data, report->reason.size, fill->reason,
+                         sizeof fill->reason);
     base_log_write(service->options.log, BASE_LOG_WARN, "fill", "failed",
                    "osd=%u tries=%u err=%s reason=%s",
                    coord_state_osd_at(service->state, place)->id, fill->tries,

@@ -357,16 +357,22 @@ static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
     return a->domain.size > 0 ? base_slice_equal(a->domain, b->domain) : a->id == b->id;
 }
 
-/* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
-static bool may_be_out(struct coord_service *service, size_t place)
+/* One that is out in another failure domain, and whose slots move first; NULL: there is none. */
+static const struct proto_osd *goes_first(struct coord_service *service, size_t place)
 {
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *other = row_at(service, i);
         if (other->state == PROTO_OSD_OUT && !same_domain(row_at(service, place), other) &&
             service_moves_under_way(service, other->id))
-            return false;
+            return other;
     }
-    return service_moves_few_away(service);
+    return NULL;
+}
+
+/* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
+static bool may_be_out(struct coord_service *service, size_t place)
+{
+    return !goes_first(service, place) && service_moves_few_away(service);
 }
 
 /* The state silence brings an OSD to; the one it has if there is nothing to change. */
@@ -406,6 +412,29 @@ void service_osds_tick(struct coord_service *service)
         base_log_write(service->options.log, BASE_LOG_WARN, "osds", "state", "osd=%u to=%s",
                        change.steps[i].osd, proto_osd_state_name(change.steps[i].state));
     }
+}
+
+static struct proto_osd_leaving leaving_of(struct coord_service *service, size_t place)
+{
+    uint64_t silent = service_osd_silent_ms(service, place), needed = service->options.out_ms;
+    const struct proto_osd *first = goes_first(service, place);
+    return (struct proto_osd_leaving){
+        .osd = row_at(service, place)->id,
+        .in_ms = silent < needed ? needed - silent : 0,
+        .waits = first != NULL,
+        .behind = first ? first->id : 0,
+    };
+}
+
+bool service_leaving_status(struct coord_service *service, struct proto_status *ret)
+{
+    size_t count = coord_state_osd_count(service->state);
+    ret->leaving = proto_arena_take(service->arena, (count + 1) * sizeof *ret->leaving);
+    for (size_t i = 0; ret->leaving && i < count && service->leads; i++)
+        if (row_at(service, i)->state == PROTO_OSD_DOWN)
+            ret->leaving[ret->leaving_count++] = leaving_of(service, i);
+    ret->many_away = service->leads && !service_moves_few_away(service);
+    return ret->leaving != NULL;
 }
 
 void service_osds_lead(struct coord_service *service)

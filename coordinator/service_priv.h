@@ -112,7 +112,7 @@ struct repair_failure {
     uint64_t due_ms, work;
     uint32_t tries, osd, walk; /* the walk that met its row last */
     enum lilio_err err;
-    char reason[128];
+    char reason[256];
 };
 
 struct repair {
@@ -158,7 +158,7 @@ struct fill {
     uint32_t good;       /* slots of its partitions that are */
     uint32_t least_good; /* those with less failed last, others have their turn */
     uint32_t tries;
-    char reason[128];
+    char reason[256];
     uint64_t slots, epoch; /* slots of the OSD that fill, at this epoch of the map */
 };
 
@@ -257,6 +257,8 @@ void service_sessions_tick(struct coord_service *service);
 bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
 /* What OSDs told of their scrubs; false: no memory. */
 bool service_scrubs_status(struct coord_service *service, struct proto_status *ret);
+/* When those that are down go out; nothing unless this one leads. False: no memory. */
+bool service_leaving_status(struct coord_service *service, struct proto_status *ret);
 uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
 /* It went down again and again: for so long yet it gets no work. */
 uint64_t service_osd_held_ms(const struct coord_service *service, size_t place);

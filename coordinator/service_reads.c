@@ -142,7 +142,7 @@ static void read_status(struct coord_service *service, const struct coord_reques
     service_repair_status(service, &reply);
     bool made = reply.osd_silent_ms && service_fill_status(service, &reply) &&
                 service_inventory_status(service, &reply) &&
-                service_scrubs_status(service, &reply) &&
+                service_scrubs_status(service, &reply) && service_leaving_status(service, &reply) &&
                 service_map(service, false /* without slots */, &reply.map);
     for (size_t i = 0; i < osds && made; i++)
         reply.osd_silent_ms[i] = service_osd_silent_ms(service, i);

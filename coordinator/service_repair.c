@@ -194,8 +194,8 @@ static void failure_note(struct coord_service *service, size_t place, uint64_t w
     failure->osd = coord_state_osd_at(service->state, place)->id;
     failure->err = result->err;
     failure->walk = repair->walk;
-    (void)snprintf(failure->reason, sizeof failure->reason, "%.*s", (int)result->reason.size,
-                   (const char *)result->reason.data); /* cutting a long one is fine */
+    (void)lilio_text_fit((const char *)result->reason.data, result->reason.size, failure->reason,
+                         sizeof failure->reason);
     base_log_write(service->options.log, BASE_LOG_WARN, "repair", "failed",
                    "osd=%u oid=%016llx%016llx tries=%u err=%s reason=%s", failure->osd,
                    (unsigned long long)result->oid.high, (unsigned long long)result->oid.low,

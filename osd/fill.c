@@ -332,7 +332,7 @@ void osd_fill_fail(struct osd_fill *fill, enum lilio_err err, const char *reason
         fill->state = STATE_RUNNING;
     if (fill->state == STATE_RUNNING && !fill->progress.err) { /* the first one tells most */
         fill->progress.err = err;
-        (void)snprintf(fill->reason, sizeof fill->reason, "%s", reason); /* cutting is fine */
+        (void)lilio_text_fit(reason, strlen(reason), fill->reason, sizeof fill->reason);
     }
     pthread_mutex_unlock(&fill->lock);
 }

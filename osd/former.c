@@ -13,20 +13,34 @@ static struct osd_node *node_of(const struct osd_former *former)
     return former->worker->node;
 }
 
+/* In a slot that moved away from here. */
+static bool has_moved_away(const struct osd_former *former, const struct proto_placement *placement,
+                           const struct base_fragment_key *key)
+{
+    uint32_t self = osd_node_id(node_of(former));
+    return placement && key->index < placement->width &&
+           key->partition >> placement->partition_bits == 0 &&
+           proto_slots_moved(placement, key->partition, 0) >> key->index & 1 &&
+           proto_slot_osd(placement, key->partition, key->index) != self;
+}
+
+/* The partition is full without it. */
+static bool is_filled(const struct osd_former *former, const struct proto_placement *placement,
+                      const struct base_fragment_key *key)
+{
+    return proto_slots_filling(placement, key->partition) == 0 &&
+           proto_slot_previous(placement, key->partition, key->index) !=
+               osd_node_id(node_of(former));
+}
+
 /* In a slot that moved away from here, not later than at the epoch, and is filled. */
 static bool is_former(const struct osd_former *former, const struct proto_cluster_map *map,
                       const struct base_fragment_key *key, uint64_t epoch)
 {
     const struct proto_placement *placement = proto_map_placement(map, key->placement);
-    if (!placement || key->index >= placement->width ||
-        key->partition >> placement->partition_bits != 0)
-        return false;
-    uint32_t self = osd_node_id(node_of(former));
-    return proto_slots_moved(placement, key->partition, 0) >> key->index & 1 &&
+    return has_moved_away(former, placement, key) &&
            proto_slots_moved(placement, key->partition, epoch) == 0 &&
-           proto_slots_filling(placement, key->partition) == 0 &&
-           proto_slot_osd(placement, key->partition, key->index) != self &&
-           proto_slot_previous(placement, key->partition, key->index) != self;
+           is_filled(former, placement, key);
 }
 
 /* Whether all OSDs of the partition are there: else nothing of it is granted, and asking about each
@@ -75,6 +89,18 @@ static enum lilio_err run_list(void *context, struct lilio_errinfo *info)
     return err;
 }
 
+static uint64_t bytes_of(struct osd_store *store, const struct base_fragment_key *keys,
+                         size_t count)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t length, checksum;
+        if (!store->ops->look(store, &keys[i], &length, &checksum, NULL))
+            bytes += length;
+    }
+    return bytes;
+}
+
 /* A fill of a slot that came back begins with the map that says so. */
 static enum lilio_err run_remove(void *context, struct lilio_errinfo *info)
 {
@@ -87,9 +113,11 @@ static enum lilio_err run_remove(void *context, struct lilio_errinfo *info)
         if (is_former(former, proto_map_ref_get(map), &former->found[i], UINT64_MAX))
             former->found[count++] = former->found[i];
     proto_map_ref_drop(&map);
+    uint64_t bytes = err ? 0 : bytes_of(store, former->found, count);
     if (!err && count > 0)
         err = store->ops->remove(store, former->found, count, info);
     former->swept += err ? 0 : count;
+    former->swept_bytes += err ? 0 : bytes;
     return err;
 }
 
@@ -165,12 +193,17 @@ static bool has_moved(const struct proto_cluster_map *map)
     return moved;
 }
 
+static bool is_over(const struct osd_former *former, uint64_t now_ms)
+{
+    return former->epoch > 0 && now_ms - former->seen_ms >= former->retention_ms;
+}
+
 /* The epoch up to which moves are old enough; 0: none is. */
 static uint64_t epoch_of(struct osd_former *former, const struct proto_cluster_map *map, bool now)
 {
     uint64_t now_ms = base_now_ms(osd_node_clock(node_of(former)));
     uint64_t epoch = 0;
-    bool over = former->epoch > 0 && now_ms - former->seen_ms >= former->retention_ms;
+    bool over = is_over(former, now_ms);
     if (over)
         epoch = former->epoch;
     if (over || former->epoch == 0) {
@@ -198,4 +231,20 @@ enum lilio_err osd_former_round(struct osd_former *former, bool now, struct lili
                        "fragments=%" PRIu64, former->swept - before);
     }
     return err;
+}
+
+enum osd_former_why osd_former_why(const struct osd_former *former,
+                                   const struct proto_cluster_map *map,
+                                   const struct base_fragment_key *key)
+{
+    const struct proto_placement *placement = proto_map_placement(map, key->placement);
+    uint64_t epoch =
+        is_over(former, base_now_ms(osd_node_clock(node_of(former)))) ? former->epoch : 0;
+    if (!has_moved_away(former, placement, key))
+        return OSD_FORMER_NONE;
+    if (!is_filled(former, placement, key))
+        return OSD_FORMER_FILLS;
+    if (!is_well(map, key))
+        return OSD_FORMER_AWAY;
+    return proto_slots_moved(placement, key->partition, epoch) ? OSD_FORMER_FRESH : OSD_FORMER_DUE;
 }

@@ -454,7 +454,7 @@ static void show(struct osd_inventory *inventory, enum phase phase, enum lilio_e
         phase = PHASE_WANTED;
     inventory->shown.phase = (uint8_t)phase;
     inventory->shown.err = err;
-    (void)snprintf(inventory->reason, sizeof inventory->reason, "%s", reason); /* may be cut */
+    (void)lilio_text_fit(reason, strlen(reason), inventory->reason, sizeof inventory->reason);
     pthread_mutex_unlock(&inventory->lock);
 }
 

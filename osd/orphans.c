@@ -70,7 +70,8 @@ struct osd_orphans {
     uint64_t cluster_ms;        /* of the newest answer */
     uint32_t incarnation;
     struct base_fragment_key keys[PAGE];
-    uint32_t sizes[PAGE];
+    uint32_t sizes[PAGE], lengths[PAGE]; /* lengths: of those in slots of other OSDs */
+    uint8_t formers[PAGE];               /* enum osd_former_why */
     uint16_t asked_at[PAGE];
     uint8_t verdicts[PAGE];
     size_t key_count, measure_from, measure_to;
@@ -113,6 +114,24 @@ static enum lilio_err store_get(struct osd_orphans *orphans, struct osd_store **
     return LILIO_OK;
 }
 
+/* Which of the page are in slots of other OSDs, and how long they are, as the index says. */
+static void formers_look(struct osd_orphans *orphans, struct osd_store *store)
+{
+    struct proto_map_ref *ref = osd_node_map_take(node_of(orphans));
+    for (size_t i = 0; i < orphans->key_count; i++) {
+        const struct base_fragment_key *key = &orphans->keys[i];
+        uint32_t checksum;
+        orphans->lengths[i] = 0;
+        orphans->formers[i] =
+            ref ? (uint8_t)osd_former_why(&orphans->former, proto_map_ref_get(ref), key)
+                : OSD_FORMER_NONE;
+        if (orphans->formers[i] != OSD_FORMER_NONE &&
+            store->ops->look(store, key, &orphans->lengths[i], &checksum, NULL))
+            orphans->lengths[i] = 0; /* it counts without its bytes */
+    }
+    proto_map_ref_drop(&ref);
+}
+
 static enum lilio_err run_list(void *context, struct lilio_errinfo *info)
 {
     struct osd_orphans *orphans = context;
@@ -125,6 +144,8 @@ static enum lilio_err run_list(void *context, struct lilio_errinfo *info)
     if (!err)
         err = store->ops->list(store, go_on ? &after : NULL, orphans->keys, PAGE,
                                &orphans->key_count, info);
+    if (!err)
+        formers_look(orphans, store);
     return err;
 }
 
@@ -321,12 +342,27 @@ static enum lilio_err page_measure(struct osd_orphans *orphans, struct lilio_err
     return err;
 }
 
+/* What is named, but in a slot that another OSD has now. */
+static void former_count(struct osd_orphans *orphans, size_t i)
+{
+    struct proto_orphans *found = &orphans->found;
+    uint8_t why = orphans->formers[i];
+    if (why == OSD_FORMER_NONE || orphans->verdicts[i] != NAMED)
+        return;
+    found->former_fragments++;
+    found->former_bytes += orphans->lengths[i];
+    found->former_fills += why == OSD_FORMER_FILLS;
+    found->former_away += why == OSD_FORMER_AWAY;
+    found->former_fresh += why == OSD_FORMER_FRESH;
+}
+
 static void page_count(struct osd_orphans *orphans)
 {
     orphans->found.fragments += orphans->key_count;
     for (size_t i = 0; i < orphans->key_count; i++) {
         const struct base_fragment_key *key = &orphans->keys[i];
         orphans->found.open += orphans->verdicts[i] == OPEN;
+        former_count(orphans, i);
         struct osd_orphan *orphan = osd_quarantine_find(&orphans->quarantine, key->oid);
         if (!orphan)
             continue;
@@ -405,7 +441,15 @@ static void sum_up(struct osd_orphans *orphans)
 {
     struct proto_orphans *found = &orphans->found;
     *found = (struct proto_orphans){
-        .index = orphans->quarantine.index, .fragments = found->fragments, .open = found->open};
+        .index = orphans->quarantine.index,
+        .fragments = found->fragments,
+        .open = found->open,
+        .former_fragments = found->former_fragments,
+        .former_bytes = found->former_bytes,
+        .former_fills = found->former_fills,
+        .former_away = found->former_away,
+        .former_fresh = found->former_fresh,
+    };
     for (size_t i = 0; i < orphans->quarantine.count; i++) {
         const struct osd_orphan *orphan = &orphans->quarantine.items[i];
         if (!is_here(orphan))
@@ -611,12 +655,30 @@ static enum lilio_err sweep(struct osd_orphans *orphans, struct lilio_errinfo *i
 
 /* ---- rounds ---- */
 
+static uint64_t less(uint64_t from, uint64_t part)
+{
+    return from > part ? from - part : 0;
+}
+
+/* What the walk counted and is deleted now: due, or with `now' not even that. */
+static void formers_gone(struct proto_orphans *shown, uint64_t fragments, uint64_t bytes)
+{
+    shown->former_fragments = less(shown->former_fragments, fragments);
+    shown->former_bytes = less(shown->former_bytes, bytes);
+    uint64_t held = shown->former_fills + shown->former_away;
+    uint64_t most = less(shown->former_fragments, held);
+    shown->former_fresh = shown->former_fresh < most ? shown->former_fresh : most;
+}
+
 /* What is named, but in a slot that another OSD has now. */
 static enum lilio_err formers(struct osd_orphans *orphans, struct lilio_errinfo *info)
 {
-    enum lilio_err err = osd_former_round(&orphans->former, orphans->now, info);
+    struct osd_former *former = &orphans->former;
+    uint64_t swept = former->swept, bytes = former->swept_bytes;
+    enum lilio_err err = osd_former_round(former, orphans->now, info);
     pthread_mutex_lock(&orphans->lock);
-    orphans->shown.formers = orphans->former.swept;
+    orphans->shown.formers = former->swept;
+    formers_gone(&orphans->shown, former->swept - swept, former->swept_bytes - bytes);
     pthread_mutex_unlock(&orphans->lock);
     return err;
 }

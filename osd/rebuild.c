@@ -7,6 +7,8 @@
 
 #include "base/banned.h"
 
+enum { EXPLAIN_TEXT = 4096 };
+
 struct codec_profile osd_rebuild_profile(const struct proto_data_row *row)
 {
     return (struct codec_profile){
@@ -180,8 +182,8 @@ void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_ma
                       const struct proto_data_row *row, uint32_t stripe, char *ret_text,
                       size_t room)
 {
+    char whole[EXPLAIN_TEXT] = "this stripe has no other fragments to decode it from";
     size_t at = 0;
-    ret_text[0] = '\0';
     for (uint64_t left = mend->failed; left; left &= left - 1) {
         uint32_t index = (uint32_t)__builtin_ctzll(left);
         uint32_t osd = 1ull << index & mend->wanted
@@ -189,14 +191,13 @@ void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_ma
                            : proto_fragment_osd(map, row, stripe, index);
         if (osd == PROTO_OSD_NONE)
             continue; /* the wanted one, and nobody had it before */
-        int wrote = snprintf(ret_text + at, room - at, "%sfragment %u at osd.%u: %s",
+        int wrote = snprintf(whole + at, sizeof whole - at, "%sfragment %u at osd.%u: %s",
                              at ? "; " : "", index, osd, lilio_err_text(mend->errs[index]));
-        if (wrote < 0 || (size_t)wrote >= room - at)
-            return; /* the rest does not fit */
+        if (wrote < 0 || (size_t)wrote >= sizeof whole - at)
+            break; /* more than anybody has room for */
         at += (size_t)wrote;
     }
-    if (at == 0)
-        (void)snprintf(ret_text, room, "this stripe has no other fragments to decode it from");
+    (void)lilio_text_fit(whole, strlen(whole), ret_text, room);
 }
 
 enum lilio_err osd_source_check(const struct proto_fragment *fragment, struct base_slice payload,

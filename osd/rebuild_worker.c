@@ -318,10 +318,10 @@ static enum lilio_err walk_row(struct run *run, const struct pass *pass, struct 
 static void bad_row(struct run *run, const struct pass *pass, const struct osd_task *task,
                     const char *why)
 {
-    char reason[256];
+    char reason[512 + 64];
     if (!pass->counts)
         return;
-    (void)snprintf(reason, sizeof reason, "its row in the maps is unusable: %.200s", why);
+    (void)snprintf(reason, sizeof reason, "its row in the maps is unusable: %s", why);
     run->state->expected++;
     run->state->failed++;
     run->bad_rows++;

@@ -191,7 +191,7 @@ static void fail(struct place *place, enum lilio_err err, const char *reason)
     if (place->result.err)
         return; /* the first one tells most */
     place->result.err = err;
-    (void)snprintf(place->reason, sizeof place->reason, "%s", reason); /* cutting is fine */
+    (void)lilio_text_fit(reason, strlen(reason), place->reason, sizeof place->reason);
 }
 
 static void settle(struct osd_repair *repair, struct place *place)

@@ -65,7 +65,8 @@ struct osd_scrub {
     } orders[OSD_SCRUB_KINDS];
     struct osd_scrub_state shown;
     struct sample from[OSD_SCRUB_KINDS], to[OSD_SCRUB_KINDS];
-    char text[512]; /* why nothing goes on */
+    char text[512];   /* why nothing goes on */
+    bool light_waits; /* it is due, and a run is read for a deep round first */
     struct osd_scrub_findings findings;
 
     /* Worker only. */
@@ -128,6 +129,14 @@ static struct osd_scrub_counts *counts_of(struct osd_scrub *scrub)
 static uint64_t period_of(const struct osd_scrub *scrub, enum osd_scrub_kind kind)
 {
     return scrub->options.period_ms[kind];
+}
+
+static bool is_due(struct osd_scrub *scrub, enum osd_scrub_kind kind)
+{
+    const struct osd_scrub_round *round = &scrub->state.rounds[kind];
+    uint64_t ran = ran_ms(scrub);
+    return osd_scrub_round_due(round, period_of(scrub, kind), ran) &&
+           (round->rounds > 0 || now_ms(scrub) >= scrub->first_ms);
 }
 
 /* ---- on the owner's thread ---- */
@@ -368,11 +377,14 @@ static void clients_look(struct osd_scrub *scrub)
 }
 
 /* A long run must not keep an order waiting: another rate holds at once; for another round what
- * was not settled is given up. Errors: BUSY. */
+ * was not settled is given up. A light round that is only due does wait: a run that takes longer
+ * than the light period would never be read to its end. Errors: BUSY. */
 static enum lilio_err orders_look(struct osd_scrub *scrub, struct lilio_errinfo *info)
 {
     struct osd_scrub_round *round = round_of(scrub);
+    bool light_waits = scrub->kind == OSD_SCRUB_DEEP && is_due(scrub, OSD_SCRUB_LIGHT);
     pthread_mutex_lock(&scrub->lock);
+    scrub->light_waits = light_waits;
     bool wanted = scrub->orders[scrub->kind].wanted;
     bool joins = wanted && round->ordered;
     bool yields = (wanted && !joins) ||
@@ -590,14 +602,6 @@ static bool is_ordered(struct osd_scrub *scrub, enum osd_scrub_kind kind)
     return wanted;
 }
 
-static bool is_due(struct osd_scrub *scrub, enum osd_scrub_kind kind)
-{
-    const struct osd_scrub_round *round = &scrub->state.rounds[kind];
-    uint64_t ran = ran_ms(scrub);
-    return osd_scrub_round_due(round, period_of(scrub, kind), ran) &&
-           (round->rounds > 0 || now_ms(scrub) >= scrub->first_ms);
-}
-
 /* Something may be done for a round of this kind. */
 static bool is_wanted(struct osd_scrub *scrub, enum osd_scrub_kind kind)
 {
@@ -726,6 +730,9 @@ static enum lilio_err page_run(struct osd_scrub *scrub, struct lilio_errinfo *in
         err = rows_run(scrub, &page->page, info);
     scrub->task_count = 0;
     osd_page_drop(&page);
+    pthread_mutex_lock(&scrub->lock);
+    scrub->light_waits = false;
+    pthread_mutex_unlock(&scrub->lock);
     return err;
 }
 
@@ -864,6 +871,8 @@ static void line_fill(struct osd_scrub *scrub, enum osd_scrub_kind kind,
     osd_scrub_line(&round, kind, wall_ms(scrub), ret);
     ret->osd = osd_node_id(node_of(scrub));
     ret->period_ms = period_of(scrub, kind);
+    if (!round.running && kind == OSD_SCRUB_LIGHT && scrub->light_waits)
+        ret->state = OSD_SCRUB_WAITS;
     if (!round.running)
         return;
     if (scrub->text[0])

@@ -94,7 +94,7 @@ LILIO_MUST_USE enum lilio_err osd_scrub_save(const struct osd_scrub_state *state
                                              struct base_disk *disk, struct lilio_errinfo *info);
 
 /* What others are told: RUNS or RESTS, and nothing of periods, rates and times to go. */
-enum { OSD_SCRUB_RESTS = 0, OSD_SCRUB_RUNS = 1, OSD_SCRUB_STUCK = 2 };
+enum { OSD_SCRUB_RESTS = 0, OSD_SCRUB_RUNS = 1, OSD_SCRUB_STUCK = 2, OSD_SCRUB_WAITS = 3 };
 void osd_scrub_line(const struct osd_scrub_round *round, enum osd_scrub_kind kind, uint64_t wall_ms,
                     struct proto_scrub_line *ret);
 

@@ -149,7 +149,11 @@ static enum lilio_err object_delete(struct tools_context *context, const char *b
     (void)unused;
     enum lilio_err err = lilio_delete(context->client, bucket, entry->key,
                                       (struct lilio_version){0}, &context->info);
-    return err == LILIO_E_NO_KEY ? LILIO_OK : err; /* somebody else was faster */
+    if (err == LILIO_E_NO_KEY)
+        return LILIO_OK; /* somebody else was faster */
+    return err && err != LILIO_E_CANCELLED
+               ? lilio_prefix(&context->info, err, "%s/%s", bucket, tools_text_name(entry->key, 0))
+               : err;
 }
 
 int tools_cmd_rb(struct tools_context *context, int argc, char **argv)

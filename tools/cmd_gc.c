@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/formers.h"
+
 #include "base/banned.h"
 
 enum { POLL_MS = 100, ROUND_MS = 600000 };
@@ -55,7 +57,7 @@ static void line_fail(struct tools_context *context, struct line *line, enum lil
 /* ---- what is shown ---- */
 
 struct total {
-    uint64_t runs, fragments, bytes, due, unknown, swept;
+    uint64_t runs, fragments, bytes, due, unknown, swept, formers, former_bytes;
 };
 
 static struct total total_of(const struct report *report)
@@ -69,6 +71,8 @@ static struct total total_of(const struct report *report)
         total.due += orphans->due;
         total.unknown += orphans->unknown_runs;
         total.swept += orphans->swept_bytes;
+        total.formers += orphans->former_fragments;
+        total.former_bytes += orphans->former_bytes;
     }
     return total;
 }
@@ -132,6 +136,8 @@ static void report_print(struct tools_out *out, const struct report *report, boo
                        "unknown       %llu runs of sessions these maps never handed out are kept: "
                        "are the maps older than the disks?",
                        (unsigned long long)total.unknown);
+    for (size_t i = 0; i < report->count; i++)
+        tools_formers_print(out, "moved away    ", &report->lines[i].orphans);
     lines_print(out, report);
     if (with_first)
         first_print(out, report);
@@ -154,7 +160,8 @@ static cJSON *line_json(const struct line *line)
     tools_json_u64(object, "deleted", orphans->swept_runs);
     tools_json_u64(object, "deleted_fragments", orphans->swept_fragments);
     tools_json_u64(object, "deleted_bytes", orphans->swept_bytes);
-    tools_json_u64(object, "deleted_former_fragments", orphans->former_fragments);
+    tools_json_u64(object, "deleted_former_fragments", orphans->former_swept);
+    tools_formers_json(object, orphans);
     tools_json_u64(object, "retention_ms", orphans->retention_ms);
     tools_json_text(object, "error", line->err ? lilio_err_name(line->err) : NULL);
     tools_json_text(object, "reason", line->err ? line->why : NULL);
@@ -181,6 +188,8 @@ static cJSON *report_json(const struct report *report)
     tools_json_u64(object, "orphan_fragments", total.fragments);
     tools_json_u64(object, "orphan_bytes", total.bytes);
     tools_json_u64(object, "deleted_bytes", total.swept);
+    tools_json_u64(object, "former_fragments", total.formers);
+    tools_json_u64(object, "former_bytes", total.former_bytes);
     cJSON *list = tools_json_list(object, "osds");
     for (size_t i = 0; i < report->count; i++)
         tools_json_add(list, line_json(&report->lines[i]));
@@ -221,7 +230,12 @@ static const struct argp status_argp = {
         "What waits to be deleted: objects that were deleted or replaced, until their grace is "
         "over, and orphans, fragments of puts that died before they were committed. Orphans are "
         "marked once their writer's session is over and nothing names them, and deleted after the "
-        "retention (orphan_retention_ms in lilio.yaml), when that is still so."
+        "retention (orphan_retention_ms in lilio.yaml), when that is still so. \"moved away\": "
+        "what "
+        "an OSD has of slots that other OSDs took over; it goes when the stripes are full without "
+        "it and the retention is over. All as each OSD's last look found it, `lilio-ec gc run "
+        "--dry-run' has them look now. Exit codes: 0 all OSDs told, else that of the first one "
+        "which did not, or whose last look was void (5: not up)."
         "\vExamples:\n"
         "  lilio-ec gc status\n"
         "  lilio-ec gc status --json\n",
@@ -241,7 +255,7 @@ int tools_cmd_gc_status(struct tools_context *context, int argc, char **argv)
         struct line *line = &report.lines[i];
         err = lilio_orphans_get(context->client, line->osd, &line->orphans, &context->info);
         if (!err && line->orphans.err)
-            err = lilio_fail(&context->info, line->orphans.err, "the last look was void: %.400s",
+            err = lilio_fail(&context->info, line->orphans.err, "the last look was void: %s",
                              line->orphans.text);
         if (err)
             line_fail(context, line, err);
@@ -257,7 +271,7 @@ struct run {
 enum { OPTION_NOW = 0x300 };
 static const struct argp_option run_options[] = {
     {"dry-run", 'n', NULL, 0, "Tell what would be marked and deleted, and change nothing", 0},
-    {"now", OPTION_NOW, NULL, 0, "Delete orphans without waiting for the retention", 0},
+    {"now", OPTION_NOW, NULL, 0, "Delete without waiting for the retention", 0},
     {"yes", 'y', NULL, 0, "Do not ask before --now", 0},
     {0},
 };
@@ -282,19 +296,23 @@ static const struct argp run_argp = {
     .options = run_options,
     .parser = run_parse,
     .args_doc = "[--dry-run] [--now]",
-    .doc = "Has every OSD look for orphans now: marks what it finds, and deletes what was marked "
-           "long enough. Nothing that an object uses, or that an open session may still commit, is "
-           "ever deleted."
-           "\vExamples:\n"
-           "  lilio-ec gc run --dry-run\n"
-           "  lilio-ec gc run\n"
-           "  lilio-ec gc run --now --yes\n",
+    .doc =
+        "Has every OSD look for orphans now: marks what it finds, and deletes what was marked "
+        "long enough; with it goes what other OSDs took over and nobody needs here any more. "
+        "Nothing that an object uses, or that an open session may still commit, is ever deleted. "
+        "Exit codes: 0 all OSDs looked, else that of the first one which did not (5: not up)."
+        "\vExamples:\n"
+        "  lilio-ec gc run --dry-run\n"
+        "  lilio-ec gc run\n"
+        "  lilio-ec gc run --now --yes\n",
 };
 
 static bool confirmed(void)
 {
     char answer[16];
-    (void)fprintf(stderr, "Delete all orphans without waiting for their retention? [y/N] ");
+    (void)fprintf(stderr,
+                  "Delete all orphans, and what other OSDs took over, without waiting for the "
+                  "retention? [y/N] ");
     (void)fflush(stderr);
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }

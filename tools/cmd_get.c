@@ -239,6 +239,7 @@ static enum lilio_err entry_visit(struct tools_context *context, const char *buc
                       tools_text_name(context->info.text, 3));
     if (!state->first) {
         state->first = err;
+        (void)lilio_prefix(&context->info, err, "%s/%s", bucket, tools_text_name(entry->key, 2));
         state->first_info = context->info;
     }
     /* One bad object does not stop the others; a cluster or a user that is gone does. */

@@ -163,7 +163,9 @@ static enum lilio_err rm_visit(struct tools_context *context, const char *bucket
     if (err == LILIO_E_NO_KEY)
         return LILIO_OK; /* somebody else was faster */
     state->deleted += err == LILIO_OK;
-    return err;
+    return err && err != LILIO_E_CANCELLED
+               ? lilio_prefix(&context->info, err, "%s", tools_text_name(entry->key, 0))
+               : err;
 }
 
 static enum lilio_err rm_do(struct tools_context *context, const struct one *one,
@@ -260,6 +262,14 @@ static const struct argp mv_argp = {
            "  lilio-ec mv inbox/cat.jpg photos/cat.jpg\n",
 };
 
+/* The one of the two names that an error is about; NULL: it is about neither, or says it itself. */
+static const struct tools_name *name_meant(const struct cp *cp, enum lilio_err err)
+{
+    return err == LILIO_E_NO_KEY                                  ? &cp->from
+           : err == LILIO_E_EXISTS || err == LILIO_E_PRECONDITION ? &cp->to
+                                                                  : NULL;
+}
+
 static int copy_run(struct tools_context *context, const struct argp *argp, int argc, char **argv,
                     bool move)
 {
@@ -271,8 +281,9 @@ static int copy_run(struct tools_context *context, const struct argp *argp, int 
     struct lilio_put_result result;
     enum lilio_err err = lilio_copy(context->client, cp.from.bucket, cp.from.key, cp.to.bucket,
                                     cp.to.key, cp.if_absent, move, &result, &context->info);
+    const struct tools_name *name = name_meant(&cp, err);
     if (err)
-        return tools_fail(context, err);
+        return name ? tools_fail_name(context, err, name) : tools_fail(context, err);
     tools_out_line(&context->out, "%s %s/%s to %s/%s, version %llu.%u", move ? "moved" : "copied",
                    cp.from.bucket, tools_text_name(cp.from.key, 0), cp.to.bucket,
                    tools_text_name(cp.to.key, 1), (unsigned long long)result.version.index,

@@ -199,6 +199,7 @@ static bool failure_note(struct tools_context *context, struct folder_state *sta
                       tools_text_name(context->info.text, 3));
     if (!state->first) {
         state->first = err;
+        (void)lilio_prefix(&context->info, err, "%s", tools_text_name(path, 2));
         state->first_info = context->info;
     }
     state->failed++;
@@ -286,9 +287,9 @@ static int folder_put(struct tools_context *context, struct put *put)
     if (state.first) {
         cJSON_Delete(object);
         context->info = state.first_info;
-        return tools_fail_with(context, state.first, "%llu stored, %llu failed, the first: %.300s",
-                               (unsigned long long)state.stored, (unsigned long long)state.failed,
-                               state.first_info.text);
+        (void)lilio_prefix(&context->info, state.first, "%llu stored, %llu failed, the first",
+                           (unsigned long long)state.stored, (unsigned long long)state.failed);
+        return tools_fail(context, state.first);
     }
     char bytes[TOOLS_TEXT];
     tools_out_line(&context->out, "stored %llu files, %s", (unsigned long long)state.stored,

@@ -65,7 +65,9 @@ static const struct argp argp = {
         "Makes an OSD hold every fragment it should, on a blank, a damaged or a living disk, and "
         "proves it: exit code 0 only when all that the object map expects was read back and "
         "verified, 8 with names and reasons otherwise. What verifies is never touched; an "
-        "interrupted rebuild goes on when it is run again."
+        "interrupted rebuild goes on when it is run again. The certificate is kept under "
+        "certificates/ beside the lilio.yaml of `lilio-ec up', elsewhere it is what --json "
+        "answers; `lilio-ec verify-cert' tells whether it still holds."
         "\vExamples:\n"
         "  lilio-ec osd rebuild 3\n"
         "  lilio-ec osd rebuild osd.3 --disk /mnt/new\n",

@@ -89,8 +89,12 @@ static const struct argp argp = {
     .args_doc = "[status]",
     .doc =
         "Fragments that are known to be missing or corrupt are mended without being asked for, the "
-        "most endangered objects first. Tells how many stored runs wait, how fast it goes, and "
-        "which objects could not be mended and why; these are tried again."
+        "most endangered objects first. Tells how many stored runs (an object is one or more) "
+        "wait, how fast it goes, and which objects could not be mended and why; these are tried "
+        "again. What went to other OSDs because one is out comes under the same priority, and "
+        "`lilio-ec status' tells how far that is. An empty or replaced disk is not "
+        "filled by this: `lilio-ec osd rebuild'. Exit code: 0 when it could be told, whatever it "
+        "is; `lilio-ec damage' judges."
         "\vExamples:\n"
         "  lilio-ec repair\n"
         "  lilio-ec repair --watch\n"

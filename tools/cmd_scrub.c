@@ -84,12 +84,15 @@ static void lines_ask(struct tools_context *context, struct lines *lines)
 
 /* ---- what is shown ---- */
 
-static void round_cells(struct tools_table *table, const struct lilio_scrub *scrub)
+static void round_cells(struct tools_table *table, const struct lilio_scrub *scrub,
+                        const struct lilio_scrub *deep)
 {
     char rate[TOOLS_TEXT], left[TOOLS_TEXT];
-    bool runs = scrub->state != LILIO_SCRUB_RESTS;
+    bool runs = tools_scrub_runs(scrub);
     if (!scrub->known)
         tools_table_add(table, "not known");
+    else if (scrub->state == LILIO_SCRUB_WAITS)
+        tools_table_add(table, "due, waits for deep (%u %%)", tools_scrub_permille(deep) / 10);
     else if (!runs)
         tools_table_add(table, "rests");
     else
@@ -126,7 +129,7 @@ static void table_print(struct tools_out *out, const struct lines *lines)
             const struct lilio_scrub *scrub = &lines->list[i].report.scrubs[k];
             tools_table_add(table, "osd.%u", lines->list[i].osd);
             tools_table_add(table, "%s", tools_scrub_name(scrub->kind));
-            round_cells(table, scrub);
+            round_cells(table, scrub, &lines->list[i].report.scrubs[LILIO_SCRUB_DEEP - 1]);
         }
     tools_table_print(&table, out);
 }
@@ -249,8 +252,10 @@ static const struct argp status_argp = {
         "themselves (scrub_light_ms and scrub_deep_ms in lilio.yaml: a day, 14 days). OLDEST: no "
         "fragment that was there then was looked at longer ago. UNREAD: known to be bad already, "
         "or "
-        "in a slot that fills. What is found missing or corrupt is reported and mended "
-        "(`lilio-ec repair')."
+        "in a slot that fills. A light scrub that is due waits for a deep one that reads a large "
+        "object. What is found missing or corrupt is reported and mended "
+        "(`lilio-ec repair'). Exit codes: 0 all OSDs told, whatever was found, 5 one is not up or "
+        "did not answer: what the leader knows of it is shown."
         "\vExamples:\n"
         "  lilio-ec scrub status\n"
         "  lilio-ec scrub status --watch\n"
@@ -353,7 +358,7 @@ static const struct argp_option start_options[] = {
     {"light", OPTION_LIGHT, NULL, 0, "Ask the index for every fragment (the default)", 0},
     {"osd", OPTION_OSD, "ID", 0, "Only this OSD", 0},
     {"rate", OPTION_RATE, "BYTES", 0,
-     "An OSD reads at most so many bytes of its disk a second, like 50M", 0},
+     "With --deep: an OSD reads at most so many bytes of its disk a second, like 50M", 0},
     {0},
 };
 
@@ -396,13 +401,15 @@ static const struct argp start_argp = {
     .options = start_options,
     .parser = start_parse,
     .args_doc = "[--deep|--light] [--osd ID] [--rate BYTES]",
-    .doc = "Has the OSDs look for damage now, from the start; a round that was asked for and runs "
-           "goes on, at the new rate. It goes on without this command: `lilio-ec scrub status "
-           "--watch' shows how far it is."
-           "\vExamples:\n"
-           "  lilio-ec scrub start\n"
-           "  lilio-ec scrub start --deep\n"
-           "  lilio-ec scrub start --deep --osd 3 --rate 50M\n",
+    .doc =
+        "Has the OSDs look for damage now, from the start; a round that was asked for and runs "
+        "goes on, at the new rate. It goes on without this command: `lilio-ec scrub status "
+        "--watch' shows how far it is. Exit codes: 0 all of them took it, 5 one is not up or did "
+        "not answer; it was asked of the others all the same."
+        "\vExamples:\n"
+        "  lilio-ec scrub start\n"
+        "  lilio-ec scrub start --deep\n"
+        "  lilio-ec scrub start --deep --osd 3 --rate 50M\n",
 };
 
 static enum lilio_err start_one(struct tools_context *context, const struct start *start,

@@ -12,13 +12,14 @@
 #include "proto/cluster_file.h"
 #include "tools/capacity.h"
 #include "tools/config_path.h"
+#include "tools/formers.h"
 #include "tools/quorum.h"
 #include "tools/redundancy.h"
 #include "tools/scrub.h"
 
 #include "base/banned.h"
 
-enum { PING_MS = 300 };
+enum { PING_MS = 300, OUT_TEXT = 128 };
 
 static error_t no_words_parse(int key, char *arg, struct argp_state *state)
 {
@@ -124,6 +125,16 @@ static cJSON *osd_json(const struct lilio_osd *osd)
         tools_json_text(fill, "reason", osd->fill_reason[0] ? osd->fill_reason : NULL);
     }
     tools_json_u64(object, "held_ms", osd->held_ms);
+    if (osd->goes_out) {
+        cJSON *out = tools_json_object(object, "goes_out");
+        tools_json_u64(out, "in_ms", osd->out_in_ms);
+        if (osd->out_waits)
+            tools_json_u64(out, "behind_osd", osd->out_behind);
+        else
+            tools_json_text(out, "behind_osd", NULL);
+    } else {
+        tools_json_text(object, "goes_out", NULL);
+    }
     cJSON *inventory = tools_json_object(object, "inventory");
     tools_json_text(inventory, "phase", osd->inventory[0] ? osd->inventory : NULL);
     tools_json_u64(inventory, "index", osd->inventory_index);
@@ -141,6 +152,15 @@ static void osds_json(cJSON *object, const struct lilio_status *status)
     cJSON *list = tools_json_list(object, "osds");
     for (size_t i = 0; i < status->osd_count; i++)
         tools_json_add(list, osd_json(&status->osds[i]));
+}
+
+/* What an OSD that is up has of slots that went to others; all zeros where it does not say. */
+static struct lilio_orphans formers_ask(struct tools_context *context, const struct lilio_osd *osd)
+{
+    struct lilio_orphans orphans = {0};
+    if (is_up(osd) && lilio_orphans_get(context->client, osd->id, &orphans, NULL) != LILIO_OK)
+        orphans = (struct lilio_orphans){0};
+    return orphans;
 }
 
 /* What an OSD that is not up says itself, if it says anything. */
@@ -191,7 +211,9 @@ static const struct argp osd_ls_argp = {
     .parser = no_words_parse,
     .doc =
         "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should. "
-        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself."
+        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself. "
+        "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
+        "below."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"
         "  lilio-ec osd ls --json\n",
@@ -215,8 +237,14 @@ int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv)
     if (code)
         return code;
     osds_print(context, &status);
-    cJSON *object = tools_json_new();
-    osds_json(object, &status);
+    cJSON *object = tools_json_new(), *list = tools_json_list(object, "osds");
+    for (size_t i = 0; i < status.osd_count; i++) {
+        struct lilio_orphans orphans = formers_ask(context, &status.osds[i]);
+        cJSON *osd = osd_json(&status.osds[i]);
+        tools_formers_print(&context->out, "", &orphans);
+        tools_formers_json(osd, &orphans);
+        tools_json_add(list, osd);
+    }
     tools_out_object(&context->out, object);
     lilio_status_release(&status);
     return TOOLS_EXIT_OK;
@@ -226,7 +254,9 @@ int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv)
 
 static const struct argp status_argp = {
     .parser = no_words_parse,
-    .doc = "Tells what is up, what is known to be missing, and when everything was last verified."
+    .doc = "Tells what is up, what is known to be missing, and when everything was last verified. "
+           "Exit codes: 0 it could be told, whatever it is (`lilio-ec damage' and `lilio-ec "
+           "verify' judge), 5 no coordinator answers."
            "\vExamples:\n"
            "  lilio-ec status\n"
            "  lilio-ec status --json\n",
@@ -245,6 +275,7 @@ static cJSON *status_json(const struct lilio_status *status,
     for (size_t i = 0; i < status->coordinator_count; i++)
         tools_json_add(list, tools_quorum_json(&status->coordinators[i]));
     osds_json(object, status);
+    tools_json_bool(object, "many_osds_away", status->many_away);
     tools_json_u64(object, "buckets", status->bucket_count);
     tools_json_u64(object, "objects", status->object_count);
     tools_json_u64(object, "object_bytes", status->object_bytes);
@@ -324,6 +355,25 @@ static void held_print(struct tools_out *out, const struct lilio_osd *osd)
                        osd->id, tools_text_duration(osd->held_ms, time));
 }
 
+/* ", goes out in 9 min 18 s". Said of all at once while too many are away. */
+static const char *out_text(const struct lilio_status *status, const struct lilio_osd *osd,
+                            char ret[OUT_TEXT])
+{
+    char time[TOOLS_TEXT];
+    ret[0] = '\0';
+    if (!osd->goes_out || status->many_away)
+        return ret;
+    if (osd->out_in_ms)
+        (void)snprintf(ret, OUT_TEXT, ", goes out in %s",
+                       tools_text_duration(osd->out_in_ms, time));
+    else if (osd->out_waits)
+        (void)snprintf(ret, OUT_TEXT, ", goes out when the slots of osd.%u have moved",
+                       osd->out_behind);
+    else
+        (void)snprintf(ret, OUT_TEXT, ", goes out now");
+    return ret;
+}
+
 static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
 {
     struct tools_out *out = &context->out;
@@ -335,11 +385,12 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
     tools_out_line(out, "OSDs          %zu of %zu up", up, status->osd_count);
     for (size_t i = 0; i < status->osd_count; i++) {
         const struct lilio_osd *osd = &status->osds[i];
-        char detail[600];
+        char detail[600], leaves[OUT_TEXT];
         if (!is_up(osd)) {
             osd_detail(context, osd, detail);
-            tools_out_line(out, "              osd.%u is %s, %s", osd->id,
-                           tools_text_name(osd->state, 0), tools_text_name(detail, 1));
+            tools_out_line(out, "              osd.%u is %s, %s%s", osd->id,
+                           tools_text_name(osd->state, 0), tools_text_name(detail, 1),
+                           out_text(status, osd, leaves));
         } else if (!is_complete(osd)) {
             tools_out_line(out, "              osd.%u is up, but no rebuild has proven its content",
                            osd->id);
@@ -350,6 +401,10 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
         inventory_print(out, osd);
         fills |= osd->filling > 0;
     }
+    if (status->many_away)
+        tools_out_line(out,
+                       "              over a third of the OSDs are away: no other goes out, and "
+                       "nothing moves to others, until some are back");
     if (fills)
         tools_out_line(out, "              until all slots are filled: %s",
                        tools_text_eta(status->fill_eta_ms, status->fill_eta_low_ms,

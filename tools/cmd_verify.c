@@ -237,7 +237,8 @@ static const struct argp explain_argp = {
     .parser = explain_parse,
     .args_doc = "BUCKET/KEY",
     .doc = "Shows where each fragment of an object is, reads and checks each one, and says which "
-           "further losses the object survives."
+           "further losses the object survives. Exit codes: 0 it can be read, 7 it cannot until "
+           "OSDs come back, 8 it is lost."
            "\vExamples:\n"
            "  lilio-ec explain photos/cat.jpg\n"
            "  lilio-ec explain photos/cat.jpg --json\n",
@@ -334,6 +335,14 @@ static cJSON *explain_json(const struct lilio_explain *explain, bool checked)
     return json;
 }
 
+/* The judgement of `damage'. */
+static int explain_code(const struct lilio_explain *explain)
+{
+    return explain->lost           ? TOOLS_EXIT_LOST
+           : explain->readable_now ? TOOLS_EXIT_OK
+                                   : TOOLS_EXIT_DAMAGED;
+}
+
 int tools_cmd_explain(struct tools_context *context, int argc, char **argv)
 {
     struct explain wish = {0};
@@ -345,10 +354,11 @@ int tools_cmd_explain(struct tools_context *context, int argc, char **argv)
     enum lilio_err err = lilio_explain_get(context->client, wish.name.bucket, wish.name.key,
                                            !wish.maps_only, &explain, &context->info);
     if (err)
-        return tools_fail(context, err);
+        return tools_fail_name(context, err, &wish.name);
     explain_print(context, &explain, !wish.maps_only);
     if (context->out.json)
         tools_out_object(&context->out, explain_json(&explain, !wish.maps_only));
+    code = explain_code(&explain);
     lilio_explain_release(&explain);
-    return TOOLS_EXIT_OK;
+    return code;
 }

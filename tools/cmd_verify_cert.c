@@ -37,13 +37,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .parser = parse,
     .args_doc = "FILE",
-    .doc = "Checks a certificate of `osd rebuild' against the cluster as it is now: that the file "
-           "was not changed, that it speaks of this cluster and of the disk this OSD has, and that "
-           "every fragment it speaks for and that was not deleted since can be read and verified. "
-           "Exit codes: 0 it holds, 4 it is about another cluster or disk, 7 it was changed, does "
-           "not prove anything, or fragments are not good now."
-           "\vExamples:\n"
-           "  lilio-ec verify-cert ~/lilio/certificates/osd.3-1812.json\n",
+    .doc =
+        "Checks a certificate of `osd rebuild' against the cluster as it is now: that the file "
+        "was not changed, that it speaks of this cluster and of the disk this OSD has, and that "
+        "every fragment it speaks for and that was not deleted since can be read and verified. "
+        "Exit codes: 0 it holds, 3 there is no such file, 4 it is about another cluster or disk, "
+        "or the maps are older than it, 7 it was changed, does not prove anything, or fragments "
+        "are not good or not readable now."
+        "\vExamples:\n"
+        "  lilio-ec verify-cert ~/lilio/certificates/osd.3-1812.json\n",
 };
 
 static const struct lilio_osd *osd_find(const struct lilio_status *status, uint32_t id)

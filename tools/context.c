@@ -11,6 +11,8 @@
 
 #include "base/banned.h"
 
+enum { NAME_TEXT = sizeof(((struct lilio_errinfo *)NULL)->text) / 2 };
+
 int tools_fail(struct tools_context *context, enum lilio_err err)
 {
     tools_out_error(&context->out, context->bytes_on_stdout, err,
@@ -21,9 +23,9 @@ int tools_fail(struct tools_context *context, enum lilio_err err)
 int tools_fail_name(struct tools_context *context, enum lilio_err err,
                     const struct tools_name *name)
 {
-    char text[TOOLS_BUCKET_MAX + 104];
-    (void)snprintf(text, sizeof text, "%s%s%.100s", name->bucket, name->key[0] ? "/" : "",
-                   name->key);
+    char whole[TOOLS_BUCKET_MAX + TOOLS_KEY_MAX + 2], text[NAME_TEXT];
+    (void)snprintf(whole, sizeof whole, "%s%s%s", name->bucket, name->key[0] ? "/" : "", name->key);
+    (void)lilio_text_fit(whole, strlen(whole), text, sizeof text); /* room for what went wrong */
     /* The cluster's own words may begin with it already, or end with the bucket. */
     size_t size = strlen(text), said = strlen(context->info.text);
     bool named =

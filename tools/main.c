@@ -42,7 +42,7 @@ static const struct tools_command commands[] = {
      tools_cmd_scrub_status},
     {"gc status", "", "what waits to be deleted, and orphans of puts that died",
      tools_cmd_gc_status},
-    {"gc run", "[--dry-run] [--now]", "look for orphans now", tools_cmd_gc_run},
+    {"gc run", "[--dry-run] [--now]", "look for what may be deleted now", tools_cmd_gc_run},
     {"verify", "[BUCKET[/KEY]]", "read and check every fragment", tools_cmd_verify},
     {"verify-cert", "FILE", "does a certificate of osd rebuild still hold", tools_cmd_verify_cert},
     {"damage", "[--if-lost OSD,...]", "which objects are at risk, by name", tools_cmd_damage},

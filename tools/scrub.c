@@ -10,9 +10,9 @@ const char *tools_scrub_name(enum lilio_scrub_kind kind)
     return kind == LILIO_SCRUB_DEEP ? "deep" : "light";
 }
 
-static bool runs(const struct lilio_scrub *scrub)
+bool tools_scrub_runs(const struct lilio_scrub *scrub)
 {
-    return scrub->known && scrub->state != LILIO_SCRUB_RESTS;
+    return scrub->known && (scrub->state == LILIO_SCRUB_RUNS || scrub->state == LILIO_SCRUB_STUCK);
 }
 
 static uint32_t permille(uint64_t part, uint64_t whole)
@@ -29,7 +29,7 @@ uint32_t tools_scrub_permille(const struct lilio_scrub *scrub)
 /* ---- all OSDs together ---- */
 
 struct total {
-    size_t members, unknown, running, never;
+    size_t members, unknown, running, waiting, never;
     uint64_t looked_at, expected; /* of the rounds under way */
     uint64_t bad, unread, stripes_bad;
     uint64_t oldest_ms;
@@ -37,13 +37,14 @@ struct total {
 
 static void total_add(struct total *total, const struct lilio_scrub *scrub)
 {
-    bool running = runs(scrub);
+    bool running = tools_scrub_runs(scrub);
     total->members++;
     total->unknown += !scrub->known;
     if (!scrub->known)
         return;
     total->never += scrub->rounds == 0;
     total->running += running;
+    total->waiting += scrub->state == LILIO_SCRUB_WAITS;
     if (running) {
         total->looked_at += scrub->good + scrub->bad;
         total->expected += scrub->expected;
@@ -99,6 +100,8 @@ static void line_print(struct tools_out *out, enum lilio_scrub_kind kind, const 
 {
     struct text text = {.used = 0};
     coverage_add(&text, kind, total);
+    if (total->waiting)
+        add(&text, "; due on %zu OSDs that read for a deep scrub first", total->waiting);
     if (total->bad)
         add(&text, "; %llu bad, reported", (unsigned long long)total->bad);
     if (total->unread)
@@ -126,7 +129,7 @@ void tools_scrub_summary(struct tools_out *out, const struct lilio_osd *osds, si
 
 static void scrub_json(cJSON *parent, const struct lilio_scrub *scrub)
 {
-    static const char *const states[] = {"rests", "runs", "stuck"};
+    static const char *const states[] = {"rests", "runs", "stuck", "waits"};
     if (!scrub->known) {
         tools_json_text(parent, tools_scrub_name(scrub->kind), NULL);
         return;
@@ -135,7 +138,7 @@ static void scrub_json(cJSON *parent, const struct lilio_scrub *scrub)
     tools_json_text(object, "state", states[scrub->state]);
     tools_json_u64(object, "period_ms", scrub->period_ms);
     tools_json_u64(object, "rounds", scrub->rounds);
-    if (runs(scrub)) {
+    if (tools_scrub_runs(scrub)) {
         cJSON *round = tools_json_object(object, "round");
         tools_json_bool(round, "ordered", scrub->ordered);
         tools_json_u64(round, "age_ms", scrub->round_ms);

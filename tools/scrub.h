@@ -6,6 +6,8 @@
 
 /* "light" or "deep". */
 const char *tools_scrub_name(enum lilio_scrub_kind kind);
+/* A round is under way. */
+bool tools_scrub_runs(const struct lilio_scrub *scrub);
 /* Fragments looked at in the round under way, per thousand of those it will meet; 1000 only if it
  * is all of them. */
 uint32_t tools_scrub_permille(const struct lilio_scrub *scrub);

@@ -10,7 +10,7 @@ import unittest
 BIN = os.path.abspath(os.path.join(os.environ.get("LILIO_BIN", "build/release/bin"), "lilio-ec"))
 COMPLETION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "completion", "lilio-ec.bash")
 COMMANDS = ["up", "down", "mb", "rb", "put", "get", "ls", "stat", "rm", "cp", "mv", "status", "df", "osd ls", "osd rebuild", "verify",
-            "explain", "bench", "coordinator ls", "coordinator add", "coordinator rm", "coordinator replace", "coordinator transfer"]
+            "explain", "bench", "repair", "scrub start", "scrub status", "gc status", "gc run", "damage", "verify-cert", "coordinator ls", "coordinator add", "coordinator rm", "coordinator replace", "coordinator transfer"]
 
 
 def run(*args, **kw):
@@ -37,6 +37,11 @@ class Commands(unittest.TestCase):
             self.assertRegex(help_text.stdout, rf"Examples?:\n  .*lilio-ec {command}")
             self.assertEqual(run("help", *command.split()).stdout, help_text.stdout)
         self.assertRegex(run("--version").stdout, r"^lilio-ec \d+\.\d+\.\d+\n$")
+
+    def test_help_says_what_the_exit_code_means(self):
+        for command in ("status", "verify", "verify-cert", "damage", "explain", "osd rebuild", "repair", "scrub start", "scrub status", "gc status",
+                        "gc run"):
+            self.assertRegex(" ".join(run(*command.split(), "--help").stdout.split()), r"[Ee]xit codes?:? .*\b0 ", command)
 
     def test_completion_knows_every_command_and_option(self):
         self.assertTrue(set(c.split()[0] for c in COMMANDS) <= set(complete("")))

@@ -228,6 +228,38 @@ class Moves(ClusterTest):
         self.verified()
         self.check_all()
 
+    def test_says_who_goes_out_when(self):
+        c = self.cluster
+
+        def are(*states):
+            return [o["state"] for o in c.status()["osds"]] == list(states)
+
+        def lines():
+            return [line for line in c.run("status").out.splitlines() if "osd." in line or "over a third" in line]
+
+        wait_until(lambda: are(*["up"] * 5), 30, "all OSDs")
+        c.kill_osds(4)
+        wait_until(lambda: are(*["up"] * 4, "down"), 30, "osd.4 to be down")
+        status = c.status()
+        self.assertEqual((status["osds"][4]["goes_out"]["behind_osd"], status["osds"][3]["goes_out"], status["many_osds_away"]),
+                         (None, None, False))
+        self.assertTrue(0 < status["osds"][4]["goes_out"]["in_ms"] <= 2000, status["osds"][4])
+        said = lines()
+        if are(*["up"] * 4, "down"):  # it is for two seconds
+            self.assertRegex("".join(said), r"osd\.4 is down, silent for .*, goes out (in|now)")
+        c.up()
+        wait_until(lambda: all(o["state"] in ("up", "suspect") for o in c.status()["osds"]), 30, "all OSDs")
+        c.kill_osds(2, 3)
+        wait_until(lambda: [o["state"] for o in c.status()["osds"]].count("down") == 2, 30, "two of five to be down")
+        wait_until(lambda: c.status()["osds"][2]["silent_ms"] > 5000, 30, "the time after which they would be out")
+        said = "".join(lines())
+        self.assertIn("over a third of the OSDs are away: no other goes out", said)
+        self.assertNotIn("goes out in", said)
+        self.assertNotIn("goes out now", said)
+        status = c.status()
+        self.assertEqual([o["state"] for o in status["osds"]].count("down"), 2)
+        self.assertTrue(status["many_osds_away"])
+
     def test_nowhere_to_go(self):
         """Two disks that die one after the other are healed; what is as wide as the cluster needs a replacement, and that is said."""
         c = self.cluster

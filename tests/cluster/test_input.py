@@ -35,6 +35,30 @@ class Arguments(ClusterTest):
         self.assertIn("11", wide.err)
         self.assertIn("6", wide.err)
 
+    def test_errors_name_what_they_are_about(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(b"x", "b/k")
+        long = "b/" + "k" * 1000
+        cases = [(NOT_FOUND, "b/nope", command, "b/nope", *more) for command, *more in
+                 (["get", "f"], ["stat"], ["rm"], ["explain"], ["verify"], ["cp", "b/to"], ["mv", "b/to"])]
+        cases += [(NOT_FOUND, "no bucket nope", command, "nope/k", *more) for command, *more in
+                  (["get", "f"], ["stat"], ["rm"], ["explain"], ["verify"], ["cp", "b/to"])]
+        cases += [(NOT_FOUND, "no bucket nope", "cp", "b/k", "nope/to"), (NOT_FOUND, "no bucket nope", "rb", "nope"),
+                  (NOT_FOUND, "b/nope", "get", "-r", "b/nope", "f"), (NOT_FOUND, "b/nope", "rm", "-r", "b/nope"),
+                  (EXISTS, "b/k", "cp", "b/k", "b/k", "--if-absent"), (NOT_FOUND, "b/" + "k" * 200, "explain", long)]
+        c.put_bytes(b"x", "b/other")
+        cases += [(EXISTS, "b/other", command, "b/k", "b/other", "--if-absent") for command in ("cp", "mv")]
+        for code, name, *args in cases:
+            with self.subTest(args=args):
+                said = c.run(*args, code=code).err
+                self.assertEqual(said.count(name), 1, said)
+                self.assertIn(name, c.run(*args, "--json", code=code).json["error"]["message"])
+        self.assertIn("kkk...: no such key", c.run("explain", long, code=NOT_FOUND).err)
+        c.put_bytes(b"x", "b/odd/../name")
+        message = c.run("get", "-r", "b/odd", os.path.join(c.home, "folder"), "--json", code=USAGE).json["error"]["message"]
+        self.assertIn("1 failed, the first: b/odd/../name: ", message)
+
     def test_answers_that_are_one_thing_only(self):
         c = self.cluster
         self.assertEqual(list(c.run("ls", "nosuch", "--json", code=NOT_FOUND).json), ["error"])

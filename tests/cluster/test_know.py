@@ -84,15 +84,16 @@ class Know(ClusterTest):
                          [["b/0"], 6])
 
         # The same judgement everywhere.
-        self.assertIn("LOST: a stripe has 3 of 4", c.run("explain", "b/0").out)
-        self.assertIn("3 of 4 needed fragments within reach", c.run("explain", "b/1").out)
+        self.assertIn("LOST: a stripe has 3 of 4", c.run("explain", "b/0", code=LOST).out)
+        c.run("explain", "b/0", "--maps-only", "--json", code=LOST)
+        self.assertIn("3 of 4 needed fragments within reach", c.run("explain", "b/1", code=DAMAGED).out)
         self.assertIn("any 1 more", c.run("explain", "b/3").out)
         self.assertIn("any 1 more", c.run("explain", "b/3", "--maps-only").out)
         self.assertEqual(self.levels("b"), {5: 4, "unreadable": 1, "lost": 1})
         self.assertEqual(c.status()["state"], "lost")
 
         # What if more were lost.
-        up = [f["osd"] for f in c.run("explain", "b/1", "--json").json["fragments"] if f["state"] == "good"]
+        up = [f["osd"] for f in c.run("explain", "b/1", "--json", code=DAMAGED).json["fragments"] if f["state"] == "good"]
         listed, result = self.damage("--if-lost", f"osd.{up[0]}", "--bucket", "b", code=LOST)
         self.assertEqual((listed["b/3"]["state"], listed["b/3"]["survives"], result["objects_lost"]), ("degraded", 0, 2))
         listed, _ = self.damage("--if-lost", f"osd.{up[0]},{up[1]}", "--bucket", "b", code=LOST)

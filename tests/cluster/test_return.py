@@ -126,9 +126,16 @@ class Former(ClusterTest):
         c.up()
         wait_until(lambda: c.status()["osds"][self.victim]["state"] == "up", 30, "it to be up")
         self.assertEqual(self.fragments()[self.victim], had)
-        c.run("gc", "run", "--dry-run")
+        dry = c.run("gc", "run", "--dry-run")
+        self.assertRegex(dry.out, rf"moved away +osd\.{self.victim} has {had} fragments, .* {had} are kept for the retention of ")
         c.run("gc", "run")  # the retention is a day
         self.assertEqual(self.fragments()[self.victim], had)
+        for command in ("gc", "status"), ("osd", "ls"):
+            told = [o["former"] for o in c.run(*command, "--json").json["osds"]]
+            self.assertEqual([f["fragments"] for f in told], [had if i == self.victim else 0 for i in range(5)], command)
+            self.assertEqual(told[self.victim]["retention"], had)
+            self.assertTrue(had * 15 * KIB <= told[self.victim]["bytes"] <= had * 16 * KIB, told[self.victim])
+        self.assertEqual(c.run("osd", "ls").out.count("of slots that other OSDs have now"), 1)
         # A stripe that is not full keeps all that is left of it.
         other = 1 if self.victim != 1 else 0
         c.kill_osds(other)
@@ -142,6 +149,7 @@ class Former(ClusterTest):
         swept = c.run("gc", "run", "--now", "--yes", "--json").json
         self.assertEqual(sum(o["deleted_former_fragments"] for o in swept["osds"]), total - 90)
         self.assertEqual(sum(o["deleted_fragments"] for o in swept["osds"]), 0)
+        self.assertEqual((swept["former_fragments"], swept["former_bytes"]), (0, 0))
         wait_until(lambda: sum(self.fragments()) == 90, 20, "heartbeats to tell that it is gone")
         verify = c.run("verify", "--json").json
         self.assertEqual((verify["fragments"], verify["fragments_good"]), (90, 90))

@@ -354,7 +354,7 @@ class Storm:
         lost, known = set(), {}
         for key in self.load.keys:
             code, found, why = self.rack.cli("explain", f"{BUCKET}/{key.name}", "--maps-only")
-            if code != OK:
+            if code not in (OK, DAMAGED, LOST):
                 continue
             known[key.name] = True
             stripes = collections.Counter(f["stripe"] for f in found["fragments"] if f["osd"] in osds)

@@ -17,7 +17,8 @@ _lilio_ec() {
     case $previous in
     --config) COMPREPLY=($(compgen -f -- "$current")) && return ;;
     --dir | -d | --disk) COMPREPLY=($(compgen -d -- "$current")) && return ;;
-    --timeout | --profile | --quorum | --listen | --size | --seconds | --concurrency | --range | --meta | --type | --osd | --rate) return ;;
+    --timeout | --profile | --quorum | --listen | --size | --seconds | --concurrency | --range | --meta | --type | --osd | --rate | --deadline) return ;;
+    --priority) COMPREPLY=($(compgen -W 'low normal high max' -- "$current")) && return ;;
     esac
     local options= words=
     case $command in
@@ -43,7 +44,10 @@ _lilio_ec() {
         words='put get mixed'
         options='--size --concurrency --seconds --keep --bucket --profile --set-bytes --objects --drop-caches --seed'
         ;;
-    repair) options='--priority --watch' ;;
+    repair)
+        words='status'
+        options='--priority --deadline --watch'
+        ;;
     'osd rebuild') options='--disk' ;;
     'coordinator add') options='--dir' ;;
     'coordinator rm') options='--force' ;;

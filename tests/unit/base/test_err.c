@@ -126,6 +126,37 @@ static void test_fail_and_prefix(void **state)
     assert_int_equal(lilio_prefix(NULL, LILIO_E_IO, "nobody listens"), LILIO_E_IO);
 }
 
+static void fits(const char *text, size_t room, const char *expected)
+{
+    char ret[64];
+    memset(ret, '#', sizeof ret);
+    assert_int_equal(lilio_text_fit(text, strlen(text), ret, room), strlen(expected));
+    assert_string_equal(ret, expected);
+    assert_int_equal(ret[room], '#');
+}
+
+static void test_texts_are_cut_behind_a_word(void **state)
+{
+    (void)state;
+    fits("", 8, "");
+    fits("seven 7", 8, "seven 7");
+    fits("fragment 1 at osd.2", 20, "fragment 1 at osd.2");
+    fits("fragment 1 at osd.2", 19, "fragment 1 at ...");
+    fits("fragment 1 at osd.2", 18, "fragment 1 at ...");
+    fits("fragment 1 at osd.2", 17, "fragment 1 ...");
+    fits("missing; fragment 2", 15, "missing ...");
+    fits("a_key_of_one_word_only", 12, "a_key_of...");
+    fits("a key_of_one_word_only", 12, "a key_of..."); /* the one word would be most of it */
+    fits("\u00e4\u00e4\u00e4\u00e4\u00e4", 9, "\u00e4\u00e4...");
+    struct lilio_errinfo info = {0};
+    char words[700];
+    for (size_t i = 0; i < sizeof words; i++)
+        words[i] = i % 7 == 6 ? ' ' : 'w';
+    words[sizeof words - 1] = '\0';
+    lilio_fail(&info, LILIO_E_IO, "%s", words);
+    assert_string_equal(info.text + strlen(info.text) - 10, "wwwwww ...");
+}
+
 static void test_long_texts_are_cut(void **state)
 {
     (void)state;
@@ -146,9 +177,13 @@ static void test_long_texts_are_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers_are_pinned), cmocka_unit_test(test_classes_are_pinned),
-        cmocka_unit_test(test_foreign_numbers),    cmocka_unit_test(test_errno),
-        cmocka_unit_test(test_fail_and_prefix),    cmocka_unit_test(test_long_texts_are_cut),
+        cmocka_unit_test(test_numbers_are_pinned),
+        cmocka_unit_test(test_classes_are_pinned),
+        cmocka_unit_test(test_foreign_numbers),
+        cmocka_unit_test(test_errno),
+        cmocka_unit_test(test_fail_and_prefix),
+        cmocka_unit_test(test_texts_are_cut_behind_a_word),
+        cmocka_unit_test(test_long_texts_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,55 @@ static struct proto_status status_of(struct svc *svc)
     return status;
 }
 
+static const struct proto_osd_leaving *leaving_of(const struct proto_status *status, uint32_t osd)
+{
+    for (size_t i = 0; i < status->leaving_count; i++)
+        if (status->leaving[i].osd == osd)
+            return &status->leaving[i];
+    return NULL;
+}
+
+/* As in mass_failure_marks_little_out. What was told is what happens. */
+static void who_goes_out_is_told(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 1000, true);
+    (void)fx_narrow_bucket(svc->fx, "b");
+    all_alive(svc, true);
+    svc_pass(svc, 3000);
+    svc->alive[1] = svc->alive[2] = false;
+    svc_pass(svc, 9000);
+    assert_int_equal(status_of(svc).leaving_count, 0);
+    svc_pass(svc, 91000);
+    struct proto_status status = status_of(svc);
+    assert_int_equal(status.leaving_count, 2);
+    uint64_t in_ms = leaving_of(&status, 2)->in_ms;
+    assert_in_range(in_ms, 499000, 501000);
+    assert_false(leaving_of(&status, 2)->waits);
+    assert_false(status.many_away);
+    svc_pass(svc, (uint32_t)in_ms - 1000);
+    assert_int_equal(svc_row(svc, 1), DOWN);
+    svc_pass(svc, 2000);
+    uint32_t out = svc_row(svc, 1) == OUT ? 1 : 2, other = 3 - out;
+    assert_int_equal(svc_row(svc, out), OUT);
+    status = status_of(svc);
+    assert_null(leaving_of(&status, out));
+    assert_int_equal(leaving_of(&status, other)->in_ms, 0);
+    assert_true(leaving_of(&status, other)->waits);
+    assert_int_equal(leaving_of(&status, other)->behind, out);
+    svc->alive[0] = false;
+    svc_pass(svc, 15000);
+    status = status_of(svc);
+    assert_true(status.many_away);
+    assert_non_null(leaving_of(&status, 0));
+    all_alive(svc, true);
+    svc_pass(svc, 3000);
+    status = status_of(svc);
+    assert_int_equal(status.leaving_count, 0);
+    assert_false(status.many_away);
+    svc_free(svc);
+}
+FX_BOTH(who_goes_out_is_told)
+
 /* What an OSD told of its scrubs is kept and gets older; another disk has nothing of it. */
 static void scrubs_are_told(bool rocksdb)
 {
@@ -385,6 +434,7 @@ int main(void)
         FX_TESTS(blank_disk_takes_over_only_when_the_other_is_gone),
         FX_TESTS(wiped_disk_at_the_same_address_is_blank_at_once),
         FX_TESTS(map_travels_when_it_is_newer),
+        FX_TESTS(who_goes_out_is_told),
         FX_TESTS(scrubs_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,10 @@
 #include "base/banned.h"
 
 enum { KIND_GOOD = 0, KIND_MISSING = 1, BUCKET_TOTAL = 6 };
+/* As an OSD tells it that tried all sources; it is kept whole. */
+static const char reason[] =
+    "fragment 0 at osd.4: a fragment is missing; fragment 1 at osd.2: a fragment is missing; "
+    "fragment 2 at osd.0: checksum mismatch; fragment 5 at osd.1: not reachable or not ready";
 
 /* What the test plays of each OSD's repair. */
 struct osd {
@@ -158,7 +162,7 @@ static void end_job(struct fixture *f, uint32_t osd, size_t at, enum lilio_err e
         .mended = err ? 0 : 1,
         .bytes = err ? 0 : 4096,
         .failed = err ? 1 : 0,
-        .reason = base_slice_str(err ? "no sources" : ""),
+        .reason = base_slice_str(err ? reason : ""),
     };
     mine->jobs[at] = mine->jobs[--mine->count];
     mine->bytes += result.bytes;
@@ -414,7 +418,7 @@ static void failed_runs_wait(bool rocksdb)
         assert_int_equal(repair.failures[0].err, LILIO_E_LOST);
         assert_int_equal(repair.failures[0].osd, osd);
         assert_int_equal(repair.failures[0].tries, i + 1);
-        assert_true(base_slice_equal(repair.failures[0].reason, base_slice_str("no sources")));
+        assert_true(base_slice_equal(repair.failures[0].reason, base_slice_str(reason)));
         assert_int_equal(repair.failures[0].names_count, 1);
         assert_true(base_slice_equal(repair.failures[0].names[0].key, base_slice_str("k1")));
         proto_arena_clear(f.fx->arena);

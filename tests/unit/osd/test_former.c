@@ -180,6 +180,46 @@ static void not_before_the_retention(void **state)
     fixture_release(&f);
 }
 
+/* All fragments here are of osd.0's slots. */
+static void each_is(struct fixture *f, enum osd_former_why why)
+{
+    struct proto_map_ref *map = osd_node_map_take(f->osd.node);
+    for (uint64_t i = 1; i <= ROWS; i++)
+        for (uint32_t stripe = 0; stripe < STRIPES; stripe++) {
+            struct base_oid oid = base_oid_make(0, 7, i);
+            struct base_fragment_key key = parts_key(oid, stripe, own_index(oid, stripe));
+            assert_int_equal(osd_former_why(&f->former, proto_map_ref_get(map), &key), why);
+        }
+    proto_map_ref_drop(&map);
+}
+
+static void why_they_are_here_is_told(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, HOUR_MS);
+    each_is(&f, OSD_FORMER_NONE);
+    slots_moved(&f, 6, /* filled */ false, false);
+    each_is(&f, OSD_FORMER_FILLS);
+    f.away = 3;
+    slots_moved(&f, 7, true, false);
+    each_is(&f, OSD_FORMER_AWAY);
+    f.away = 0;
+    slots_moved(&f, 8, true, false);
+    each_is(&f, OSD_FORMER_FRESH);
+    round_of(&f, false);
+    each_is(&f, OSD_FORMER_FRESH);
+    f.former.retention_ms = 0; /* as if it were over */
+    each_is(&f, OSD_FORMER_DUE);
+    round_of(&f, false);
+    assert_int_equal(here(&f), 0);
+    assert_int_equal(f.former.swept, ROWS * STRIPES);
+    assert_true(f.former.swept_bytes > 0);
+    slots_moved(&f, 9, true, true);
+    each_is(&f, OSD_FORMER_NONE);
+    fixture_release(&f);
+}
+
 static void comes_back(void *context)
 {
     slots_moved(context, 7, true, true);
@@ -204,6 +244,7 @@ int main(void)
         cmocka_unit_test(only_what_moved_away_and_was_granted),
         cmocka_unit_test(nobody_is_asked_while_an_osd_is_away),
         cmocka_unit_test(not_before_the_retention),
+        cmocka_unit_test(why_they_are_here_is_told),
         cmocka_unit_test(slot_that_came_back_keeps_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

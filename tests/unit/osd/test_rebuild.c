@@ -149,7 +149,9 @@ static void test_every_pattern_of_failures(void **state)
                     assert_int_equal(strstr(text, name) != NULL,
                                      (failing & ~(1ull << index)) >> i & 1);
                 }
-                osd_mend_explain(&mend, &f.map, &f.row, 0, text, 20); /* cut, not overrun */
+                osd_mend_explain(&mend, &f.map, &f.row, 0, text, 20); /* cut, behind a word */
+                assert_in_range(strlen(text), 4, 19);
+                assert_string_equal(text + strlen(text) - 4, " ...");
             }
     fixture_release(&f);
 }

@@ -409,6 +409,26 @@ static void orders_do_not_wait(void **state)
     fixture_release(&f);
 }
 
+/* A fragment takes two minutes, and a row has several: the light round that is due says it waits,
+ * and comes when the row is over. */
+static void what_is_due_says_that_it_waits(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 500);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 1000);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_RUNS, 1);
+    struct proto_scrub_line line = await(f.scrub, OSD_SCRUB_LIGHT, 0, OSD_SCRUB_WAITS, 0);
+    assert_false(line.ordered);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).state, OSD_SCRUB_RUNS);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    line = await(f.scrub, OSD_SCRUB_LIGHT, line.rounds + 1, OSD_SCRUB_RESTS, 0);
+    assert_int_equal(line.last_good, ALL);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
+    fixture_release(&f);
+}
+
 static void rounds_come_by_themselves(void **state)
 {
     struct fixture f;
@@ -460,6 +480,7 @@ int main(void)
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
         cmocka_unit_test(orders_do_not_wait),
+        cmocka_unit_test(what_is_due_says_that_it_waits),
         cmocka_unit_test(rounds_come_by_themselves),
         cmocka_unit_test(a_disk_that_is_not_proven_is_let_be),
     };

@@ -56,10 +56,25 @@ static void parity_is_told_until_it_was_looked_at_again(void **state)
     assert_null(strstr(summary(osds, 2), "parity"));
 }
 
+/* It is no round that runs, so it says nothing of coverage. */
+static void light_that_waits_for_deep_is_told(void **state)
+{
+    (void)state;
+    struct lilio_osd osd = {.incarnation = 1};
+    osd.scrubs[0] = (struct lilio_scrub){
+        .kind = LILIO_SCRUB_LIGHT, .known = true, .rounds = 1, .state = LILIO_SCRUB_WAITS};
+    assert_non_null(strstr(summary(&osd, 1), "; due on 1 OSDs that read for a deep scrub first"));
+    assert_null(strstr(summary(&osd, 1), "in this round"));
+    assert_false(tools_scrub_runs(&osd.scrubs[0]));
+    osd.scrubs[0].state = LILIO_SCRUB_RESTS;
+    assert_null(strstr(summary(&osd, 1), "due on"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(parity_is_told_until_it_was_looked_at_again),
+        cmocka_unit_test(light_that_waits_for_deep_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
