@@ -575,7 +575,7 @@ void service_repair_tick(struct coord_service *service)
 
 /* ---- the dial ---- */
 
-static uint32_t held_count(const struct coord_service *service)
+uint32_t service_repair_held(const struct coord_service *service)
 {
     uint32_t held = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
@@ -586,16 +586,16 @@ static uint32_t held_count(const struct coord_service *service)
 /* Faults and slots that fill are mended side by side: both have to be done. */
 static struct base_eta_told eta_of_all(struct coord_service *service, bool *ret_work)
 {
-    bool fills, faults = work_left(service) > 0;
+    bool faults = work_left(service) > 0;
     struct base_eta_told eta = base_eta_tell(&service->repair.eta, work_left(service));
-    struct base_eta_told fill = service_fill_eta(service, &fills);
-    *ret_work = faults || fills;
-    if (!fills)
+    struct fills_told fills = service_fills_tell(service);
+    *ret_work = faults || fills.slots > 0;
+    if (fills.slots == 0)
         return eta;
     if (!faults)
-        return fill;
-    struct base_eta_told later = eta.ms > fill.ms ? eta : fill;
-    later.known = eta.known && fill.known;
+        return fills.eta;
+    struct base_eta_told later = eta.ms > fills.eta.ms ? eta : fills.eta;
+    later.known = eta.known && fills.eta.known;
     return later;
 }
 
@@ -606,7 +606,7 @@ void service_repair_dial(struct coord_service *service)
         .least = share_of(service),
         .has_deadline = coord_state_dial(service->state)->deadline_ms > 0,
         .left_ms = deadline_left(service),
-        .held = held_count(service) > 0,
+        .held = service_repair_held(service) > 0,
     };
     if (seen.has_deadline && seen.left_ms > 0)
         service_time_go_on(service, seen.left_ms);
@@ -704,7 +704,7 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .eta_high_ms = eta.high_ms,
         .fragments = row->repair_fragments,
         .bytes = row->repair_bytes,
-        .held = held_count(service),
+        .held = service_repair_held(service),
         .share = service_repair_share(service),
         .deadline_ms = deadline_left(service),
         .deadline = deadline_told(service),
