@@ -135,7 +135,8 @@ struct repair {
     uint64_t failed_work, stuck_work, walk_stuck_work;
     struct base_eta eta, rate; /* of that work; of mended_bytes */
     struct coord_dial dial;
-    uint64_t dial_ms; /* before it the share is too new to measure by */
+    uint64_t dial_ms;     /* before it the share is too new to measure by */
+    uint64_t clear_round; /* of the entry that takes back a deadline */
 };
 
 /* Moves of slots are planned when the map changed. */
