@@ -7,7 +7,8 @@
 static const double chance = 5.0;      /* standard errors that are no chance any more */
 static const double change = 0.2;      /* a rate that differs less is the same rate */
 static const double floor_error = 0.1; /* what the past never tells about the future */
-static const double worth = 0.75;      /* a greater relative error is no answer */
+static const double worth = 0.75;      /* a greater relative error is no answer yet */
+static const double tenth = 1.0 / 9;   /* of all: done, of what is left */
 
 struct sum {
     size_t count;
@@ -87,6 +88,7 @@ void base_eta_note(struct base_eta *eta, uint64_t now_ms, uint64_t done)
             .seen = true,
             .ms = now_ms,
             .done = done,
+            .first = done,
             .span_ms = eta->least_ms ? eta->least_ms : BASE_ETA_SPAN_MS,
         };
         return;
@@ -94,7 +96,7 @@ void base_eta_note(struct base_eta *eta, uint64_t now_ms, uint64_t done)
     if (!eta->begun) {
         eta->begun = done > eta->done;
         eta->ms = now_ms;
-        eta->done = done;
+        eta->done = eta->first = done;
         return;
     }
     if (now_ms - eta->ms < eta->span_ms)
@@ -115,8 +117,8 @@ static uint64_t whole(double value)
 
 struct base_eta_told base_eta_tell(const struct base_eta *eta, uint64_t left)
 {
-    struct base_eta_told told = {.known = left == 0};
     struct sum sum = sum_of(eta, 0, eta->count);
+    struct base_eta_told told = {.known = left == 0, .seen_ms = (uint64_t)sum.ms};
     if (sum.work <= 0)
         return told;
     told.per_s = whole(sum.work / sum.ms * 1000);
@@ -125,11 +127,11 @@ struct base_eta_told base_eta_tell(const struct base_eta *eta, uint64_t left)
     /* Two standard errors of what was measured and of what is to come. */
     double ms = (double)left * sum.ms / sum.work;
     double error = 2 * sqrt(sum.variance * ms * (1 + ms / sum.ms)) / (double)left + floor_error;
-    if (error > worth)
+    if (error > worth && (double)(eta->done - eta->first) < tenth * (double)left)
         return told;
     told.known = true;
     told.ms = whole(ms);
     told.low_ms = whole(ms / (1 + error));
-    told.high_ms = whole(ms / (1 - error));
+    told.high_ms = whole(ms / (1 - (error < worth ? error : worth)));
     return told;
 }

@@ -3,8 +3,8 @@
  * Progress is cut into intervals. The rate is that of all of them, since the first progress was
  * seen: what came before is preparation. When the newest ones are too far from the others to be
  * chance, the work goes at another rate now and the others are forgotten. The band follows from how
- * much the rates of the intervals vary: it is narrow when work goes evenly, and nothing is known
- * while it is wider than the answer is worth.
+ * much the rates of the intervals vary: it is narrow when work goes evenly. While it is wider than
+ * the answer is worth nothing is known, but no longer than until a tenth of the work is done.
  */
 #ifndef BASE_ETA_H
 #define BASE_ETA_H
@@ -30,6 +30,7 @@ struct base_eta {
     uint64_t least_ms; /* of an interval; 0 = BASE_ETA_SPAN_MS. What comes in lumps, as heartbeats
                           do, is best cut at least as coarse */
     bool seen, begun;  /* there was a note; there was progress */
+    uint64_t first;    /* done when there was */
     uint64_t ms, done, span_ms; /* end of the newest interval; least length of the next */
     size_t count;
     struct base_eta_interval intervals[BASE_ETA_INTERVALS]; /* oldest first */
@@ -41,6 +42,7 @@ void base_eta_note(struct base_eta *eta, uint64_t now_ms, uint64_t done);
 struct base_eta_told {
     bool known;
     uint64_t ms, low_ms, high_ms; /* until the rest is done */
+    uint64_t seen_ms;             /* it follows from so much time */
     uint64_t per_s;               /* rate; also while the rest is not known, 0 = no idea */
 };
 /* left is in the unit of done. */

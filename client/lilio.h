@@ -540,6 +540,7 @@ enum lilio_repair_deadline {
     LILIO_DEADLINE_RAISED, /* at a higher share, which is being found */
     LILIO_DEADLINE_FAILS,  /* it cannot be kept, even if nothing is held back */
     LILIO_DEADLINE_PASSED,
+    LILIO_DEADLINE_MET, /* likewise, and nothing was left when it did */
 };
 /* How much repair may take from clients, and until when all shall be mended: where the priority's
  * share does not do, it is raised. */
@@ -568,14 +569,20 @@ struct lilio_repair {
     struct lilio_repair_failure *failures; /* the first 64 */
     size_t failure_count;
     enum lilio_repair_priority priority;
-    uint64_t fragments, bytes;                /* known missing or corrupt */
-    uint64_t bytes_per_s, eta_ms;             /* of late; 0 = not known */
-    uint64_t eta_low_ms, eta_high_ms;         /* band of eta_ms */
-    uint64_t mended, mended_bytes, runs_done; /* since this coordinator leads */
-    uint32_t held;                            /* OSDs that hold back because they serve clients */
+    uint64_t fragments, bytes;        /* known missing or corrupt */
+    uint64_t bytes_per_s, eta_ms;     /* of late; 0 = not known */
+    uint64_t eta_low_ms, eta_high_ms; /* band of eta_ms */
+    /* Since this coordinator leads: fragments, bytes written for these and for slots that fill. */
+    uint64_t mended, written_bytes, runs_done;
+    /* Slots that fill; of these, of OSDs that are away or wait after a failure; work of the others,
+     * about 1000 for a fragment; until these are filled, 0 = not known, and its band. */
+    uint64_t fill_slots, fill_waiting, fill_left;
+    uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms;
+    uint32_t held;        /* OSDs that hold back because they serve clients */
     uint32_t share;       /* percent of its idle rate that repair may take beside clients now */
     uint64_t deadline_ms; /* until the deadline; 0 = there is none, or it has passed */
     enum lilio_repair_deadline deadline;
+    uint64_t deadline_ago_ms; /* since it came */
 };
 void lilio_repair_release(struct lilio_repair *repair);
 LILIO_MUST_USE enum lilio_err lilio_repair_get(struct lilio_client *client,

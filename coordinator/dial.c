@@ -25,12 +25,16 @@ static uint64_t share_for(uint32_t share, uint64_t ms, uint64_t left_ms)
 struct coord_dial coord_dial_turn(struct coord_dial dial, const struct coord_dial_seen *seen)
 {
     const struct base_eta_told *eta = &seen->eta;
+    bool met =
+        dial.deadline == COORD_DEADLINE_MET || (dial.deadline == COORD_DEADLINE_KEPT && dial.idle);
+    dial.idle = !seen->work;
     if (!seen->has_deadline)
-        return (struct coord_dial){seen->least, COORD_DEADLINE_NONE};
+        return (struct coord_dial){seen->least, COORD_DEADLINE_NONE, dial.idle};
     if (seen->left_ms == 0)
-        return (struct coord_dial){seen->least, COORD_DEADLINE_PASSED};
+        return (struct coord_dial){seen->least, met ? COORD_DEADLINE_MET : COORD_DEADLINE_PASSED,
+                                   dial.idle};
     if (!seen->work)
-        return (struct coord_dial){seen->least, COORD_DEADLINE_KEPT};
+        return (struct coord_dial){seen->least, COORD_DEADLINE_KEPT, dial.idle};
     dial.share = between(seen->least, dial.share);
     if (!eta->known) {
         bool raised = dial.share > seen->least && dial.share < FULL;

@@ -14,10 +14,11 @@
 enum coord_deadline {
     COORD_DEADLINE_NONE,
     COORD_DEADLINE_OPEN,   /* nothing is known yet, or it is too close to call */
-    COORD_DEADLINE_KEPT,   /* will be */
+    COORD_DEADLINE_KEPT,   /* will be, or is: there is nothing to be done */
     COORD_DEADLINE_RAISED, /* a higher share is being tried */
     COORD_DEADLINE_FAILS,  /* even if nothing is held back */
     COORD_DEADLINE_PASSED,
+    COORD_DEADLINE_MET, /* likewise, and nothing was left when it did */
 };
 
 struct coord_dial_seen {
@@ -32,6 +33,7 @@ struct coord_dial_seen {
 struct coord_dial {
     uint32_t share; /* percent of the idle rate; 100 = nothing is held back */
     enum coord_deadline deadline;
+    bool idle; /* there was nothing to be mended */
 };
 /* The next share, and whether the deadline will be kept. */
 struct coord_dial coord_dial_turn(struct coord_dial dial, const struct coord_dial_seen *seen);

@@ -69,9 +69,10 @@ enum {
     /* slots that move */
     COORD_MOVES_MAX = 1024, /* in one entry */
     COORD_FILL_MAX = 1024,  /* partitions in one job of an OSD */
-    COORD_FILLS_MAX = 8,    /* OSDs with a job at a time: each of them walks over the maps */
+    COORD_FILLS_MAX = 12,   /* OSDs with a job at a time: each of them walks over the maps */
 };
 
-#define COORD_DEADLINE_MS_MAX (UINT64_C(366) * 86400000) /* of repair, from when it is set */
+#define COORD_DEADLINE_TOLD_MS UINT64_C(3600000) /* a deadline that has come is spoken of */
+#define COORD_DEADLINE_MS_MAX  (UINT64_C(366) * 86400000) /* of repair, from when it is set */
 
 #endif

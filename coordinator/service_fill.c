@@ -19,7 +19,7 @@
 
 #include "base/banned.h"
 
-enum { SHIFT_MAX = 6, SPAN_MS = 500 /* many heartbeats, where many OSDs fill */ };
+enum { SHIFT_MAX = 6 };
 
 enum lilio_err service_fill_init(struct coord_service *service)
 {
@@ -37,54 +37,23 @@ void service_fill_release(struct coord_service *service)
 void service_fill_lead(struct coord_service *service)
 {
     memset(service->fills, 0, COORD_OSDS_MAX * sizeof *service->fills);
-    service->fills_done = 0;
-    service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
+    service_fill_eta_lead(service);
     service->fill_id = coord_state_row(service->state)->applied_index << 20 | 1;
+}
+
+static void job_end(struct fill *fill)
+{
+    fill->id = fill->job_slots = 0;
+    fill->bytes = fill->bytes_done = 0;
+    fill->handed = false;
 }
 
 void service_fill_forget(struct coord_service *service, size_t place)
 {
-    service->fills[place].id = 0;
-    service->fills[place].handed = false; /* it will be given anew */
+    job_end(&service->fills[place]); /* it will be given anew */
 }
 
 /* ---- which slots ---- */
-
-/* The OSD's slot of the partition that fills; the placement's width if there is none. */
-static uint32_t filling_slot(const struct proto_placement *placement, uint32_t partition,
-                             uint32_t osd)
-{
-    for (uint64_t left = proto_slots_filling(placement, partition); left; left &= left - 1) {
-        uint32_t slot = (uint32_t)__builtin_ctzll(left);
-        if (proto_slot_osd(placement, partition, slot) == osd)
-            return slot;
-    }
-    return placement->width;
-}
-
-static uint64_t filling_count(const struct coord_service *service, uint32_t osd)
-{
-    uint64_t count = 0;
-    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
-        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
-        for (uint32_t partition = 0;
-             placement->filling.size > 0 && partition >> placement->partition_bits == 0;
-             partition++)
-            count += filling_slot(placement, partition, osd) < placement->width;
-    }
-    return count;
-}
-
-/* Counted again when the map has changed. */
-static uint64_t slots_of(struct coord_service *service, size_t place)
-{
-    struct fill *fill = &service->fills[place];
-    uint64_t epoch = coord_state_row(service->state)->epoch;
-    if (fill->epoch != epoch)
-        fill->slots = filling_count(service, coord_state_osd_at(service->state, place)->id);
-    fill->epoch = epoch;
-    return fill->slots;
-}
 
 /* The job at hand: partitions of a placement that are endangered alike. */
 struct choice {
@@ -100,7 +69,7 @@ static void placement_look(const struct coord_service *service, const struct pro
 {
     uint32_t osd = coord_state_osd_at(service->state, place)->id;
     for (uint32_t partition = 0; partition >> placement->partition_bits == 0; partition++) {
-        if (filling_slot(placement, partition, osd) == placement->width)
+        if (service_fill_slot(placement, partition, osd) == placement->width)
             continue;
         struct proto_standing standing = proto_stripe_standing(trusts, placement, partition, 0);
         uint32_t good = (uint32_t)__builtin_popcountll(standing.good);
@@ -149,8 +118,9 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
     struct fill *fill = &service->fills[place];
     uint64_t now = service_now_ms(service);
     struct choice choice;
-    if (slots_of(service, place) == 0) {
-        *fill = (struct fill){.epoch = fill->epoch};
+    service_fill_look(service, place);
+    if (fill->slots == 0) {
+        *fill = (struct fill){.epoch = fill->epoch, .weighed = fill->weighed};
         return 0;
     }
     if (fill->handed || now < fill->due_ms || (!fill->id && is_crowded(service)))
@@ -162,11 +132,11 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
     if (!fill->id) {
         fill->id = service->fill_id++;
         fill->heard_ms = now;
-        fill->bytes = fill->bytes_done = 0;
         fill->eta = (struct base_eta){0};
     }
     fill->good = choice.good;
     fill->job_slots = choice.count;
+    fill->job_placement = choice.placement->id;
     fill->handed = true;
     *ret = (struct proto_fill_job){
         .id = fill->id,
@@ -182,8 +152,7 @@ static void job_ended(struct coord_service *service, size_t place,
                       const struct proto_fill_report *report)
 {
     struct fill *fill = &service->fills[place];
-    fill->id = 0;
-    fill->handed = false;
+    job_end(fill);
     if (!report->err) {
         fill->tries = 0;
         fill->reason[0] = '\0';
@@ -215,12 +184,7 @@ void service_fill_note(struct coord_service *service, size_t place,
             continue; /* of the leader before us, or it ran out */
         named = true;
         fill->heard_ms = service_now_ms(service);
-        if (fill->bytes > 0 && report->bytes_done > fill->bytes_done)
-            service->fills_done += report->bytes_done - fill->bytes_done;
-        fill->bytes = report->bytes;
-        fill->bytes_done = report->bytes_done;
-        if (service_now_ms(service) >= service->repair.dial_ms)
-            base_eta_note(&fill->eta, fill->heard_ms, fill->bytes_done);
+        service_fill_progress(service, place, report);
         if (report->ended)
             job_ended(service, place, report);
     }
@@ -228,61 +192,7 @@ void service_fill_note(struct coord_service *service, size_t place,
         fill->handed = false; /* our answer was lost, or it has another one to end first */
 }
 
-/* ---- what is told ---- */
-
-static uint64_t bytes_left(const struct fill *fill)
-{
-    return fill->bytes > fill->bytes_done ? fill->bytes - fill->bytes_done : 0;
-}
-
-/* Of the job; nothing is known before the walk has begun. */
-static struct base_eta_told job_eta(const struct fill *fill)
-{
-    return fill->id && fill->bytes > 0 ? base_eta_tell(&fill->eta, bytes_left(fill))
-                                       : (struct base_eta_told){0};
-}
-
-/* What is left of all jobs, and of slots that are in none yet: these take as long as the others,
- * for the same maps are walked for as many fragments each. UINT64_MAX: nobody knows. */
-static uint64_t all_left(struct coord_service *service)
-{
-    double slots = 0, job_slots = 0, bytes = 0, left = 0;
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
-        const struct fill *fill = &service->fills[i];
-        slots += (double)slots_of(service, i);
-        if (!fill->id || fill->bytes == 0)
-            continue;
-        job_slots += (double)fill->job_slots;
-        bytes += (double)fill->bytes;
-        left += (double)bytes_left(fill);
-    }
-    if (job_slots <= 0)
-        return slots > 0 ? UINT64_MAX : 0;
-    left += slots > job_slots ? (slots - job_slots) * bytes / job_slots : 0;
-    return left < 1e19 ? (uint64_t)left : UINT64_MAX;
-}
-
-struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any)
-{
-    uint64_t left = all_left(service);
-    struct base_eta_told latest = base_eta_tell(&service->fills_eta, left);
-    *ret_any = left > 0;
-    latest.known &= left < UINT64_MAX;
-    for (size_t i = 0; i < coord_state_osd_count(service->state) && latest.known; i++) {
-        struct base_eta_told eta = job_eta(&service->fills[i]);
-        if (eta.known && eta.ms > latest.ms)
-            latest = eta; /* it has more to do than the others */
-    }
-    return latest;
-}
-
-static void progress_note(struct coord_service *service)
-{
-    if (all_left(service) == 0 || service_now_ms(service) < service->repair.dial_ms)
-        service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
-    else
-        base_eta_note(&service->fills_eta, service_now_ms(service), service->fills_done);
-}
+/* ---- time ---- */
 
 /* What was out of reach when a job failed may not be any more. */
 static void retry(struct coord_service *service)
@@ -301,55 +211,11 @@ void service_fill_tick(struct coord_service *service)
         struct fill *fill = &service->fills[i];
         uint8_t state = coord_state_osd_at(service->state, i)->state;
         states = states * 31 + state;
-        if (fill->id && (state != PROTO_OSD_UP || now - fill->heard_ms >= COORD_REPAIR_LEASE_MS)) {
-            fill->id = 0;
-            fill->handed = false;
-        }
+        if (fill->id && (state != PROTO_OSD_UP || now - fill->heard_ms >= COORD_REPAIR_LEASE_MS))
+            job_end(fill);
     }
     if (states != service->fill_states)
         retry(service);
     service->fill_states = states;
-    progress_note(service);
-}
-
-void service_fill_pace(struct coord_service *service)
-{
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
-        service->fills[i].eta = (struct base_eta){0};
-    service->fills_eta = (struct base_eta){.least_ms = SPAN_MS};
-}
-
-bool service_fill_status(struct coord_service *service, struct proto_status *ret)
-{
-    size_t count = coord_state_osd_count(service->state);
-    ret->fills = proto_arena_take(service->arena, (count + 1) * sizeof *ret->fills);
-    for (size_t i = 0; ret->fills && i < count; i++) {
-        const struct fill *fill = &service->fills[i];
-        if (slots_of(service, i) == 0)
-            continue;
-        struct proto_fill_line *line = &ret->fills[ret->fills_count++];
-        *line = (struct proto_fill_line){.osd = coord_state_osd_at(service->state, i)->id,
-                                         .slots = fill->slots};
-        if (!service->leads)
-            continue;
-        struct base_eta_told eta = job_eta(fill);
-        line->running = fill->id != 0;
-        line->tries = fill->tries;
-        line->reason = base_slice_str(proto_utf8_valid(base_slice_str(fill->reason))
-                                          ? fill->reason
-                                          : "a reason that is no text");
-        if (fill->id && fill->bytes > 0)
-            line->permille =
-                (uint32_t)(1000 * ((double)(fill->bytes - bytes_left(fill)) / (double)fill->bytes));
-        line->eta_ms = eta.known ? eta.ms : 0;
-        line->eta_low_ms = eta.low_ms;
-        line->eta_high_ms = eta.high_ms;
-    }
-    bool any;
-    struct base_eta_told eta =
-        service->leads ? service_fill_eta(service, &any) : (struct base_eta_told){0};
-    ret->fill_eta_ms = eta.known ? eta.ms : 0;
-    ret->fill_eta_low_ms = eta.low_ms;
-    ret->fill_eta_high_ms = eta.high_ms;
-    return ret->fills != NULL;
+    service_fill_eta_tick(service);
 }

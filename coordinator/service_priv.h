@@ -135,7 +135,8 @@ struct repair {
     uint64_t failed_work, stuck_work, walk_stuck_work;
     struct base_eta eta, rate; /* of that work; of mended_bytes */
     struct coord_dial dial;
-    uint64_t dial_ms; /* before it the share is too new to measure by */
+    uint64_t dial_ms;     /* before it the share is too new to measure by */
+    uint64_t clear_round; /* of the entry that takes back a deadline */
 };
 
 /* Moves of slots are planned when the map changed. */
@@ -146,20 +147,31 @@ struct moves {
     uint8_t holdings[PROTO_OSD_NONE + 1]; /* at that one, by OSD: what it has in slot tables */
 };
 
-/* The job an OSD fills slots by; same place as in the state. */
+/* The job an OSD fills slots by; same place as in the state. Work: see service_fill_eta.c. */
 struct fill {
     uint64_t id;                /* 0 = none */
     bool handed;                /* it is in the OSD's orders */
     uint64_t due_ms;            /* before it there is none, the last one failed */
     uint64_t heard_ms;          /* when it was given, or a heartbeat last named it */
-    uint64_t bytes, bytes_done; /* stored, of the maps it walks over */
-    uint64_t job_slots;         /* of the job, of those below */
-    struct base_eta eta;
+    uint64_t bytes, bytes_done; /* stored, of the maps it walks over; 0: it has not begun */
+    uint64_t job_slots;         /* of the job, that fill yet */
+    uint32_t job_placement;
+    struct base_eta eta; /* of bytes_done */
     uint32_t good;       /* slots of its partitions that are */
     uint32_t least_good; /* those with less failed last, others have their turn */
     uint32_t tries;
     char reason[256];
-    uint64_t slots, epoch; /* slots of the OSD that fill, at this epoch of the map */
+    uint64_t slots, work, left; /* of the OSD that fill; in work; of that, not done yet */
+    uint64_t epoch, weighed;    /* counted at this epoch of the map, by these weights */
+};
+
+/* How much work a slot is, by placement: stripes are counted page by page while slots fill. */
+struct fill_weights {
+    uint64_t stripes[COORD_PLACEMENTS_MAX]; /* by place in the state */
+    uint64_t gathering[COORD_PLACEMENTS_MAX];
+    struct coord_key after; /* of the counters, as far as they are read */
+    uint64_t due_ms;        /* the next page */
+    uint64_t weighed;       /* how often all were counted; 0 = nothing is known yet */
 };
 
 struct coord_service {
@@ -194,9 +206,10 @@ struct coord_service {
     struct gc gc;
     struct repair repair;
     struct moves moves;
-    struct fill *fills;            /* COORD_OSDS_MAX */
-    struct base_eta fills_eta;     /* of all of them, in bytes of fills_done */
-    uint64_t fills_done;           /* since we lead */
+    struct fill *fills; /* COORD_OSDS_MAX */
+    struct fill_weights weights;
+    struct base_eta pace;          /* of paced */
+    uint64_t paced;                /* work an OSD with a job has done, on average */
     uint64_t fill_id, fill_states; /* states of all OSDs when they were last looked at */
     uint64_t space_ms;             /* when space was last looked at */
     bool space_left;
@@ -321,6 +334,8 @@ size_t service_repair_hand(struct coord_service *service, size_t place,
                            struct proto_repair_job *ret);
 /* Percent of its idle rate that an OSD may take for repair while it serves clients. */
 uint32_t service_repair_share(const struct coord_service *service);
+/* OSDs that hold back because they serve clients. */
+uint32_t service_repair_held(const struct coord_service *service);
 /* Looks at the deadline, after all other ticks. */
 void service_repair_dial(struct coord_service *service);
 /* The OSD began anew: it has no jobs. */
@@ -356,12 +371,30 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
 /* The OSD began anew: it has no job. */
 void service_fill_forget(struct coord_service *service, size_t place);
 void service_fill_tick(struct coord_service *service);
-/* OSDs with slots that fill; false: no memory. */
-bool service_fill_status(struct coord_service *service, struct proto_status *ret);
-/* How long all of them take on, and whether there is any. */
-struct base_eta_told service_fill_eta(struct coord_service *service, bool *ret_any);
+/* The OSD's slot of the partition that fills; the placement's width if there is none. */
+uint32_t service_fill_slot(const struct proto_placement *placement, uint32_t partition,
+                           uint32_t osd);
+
+/* ---- how far they are (service_fill_eta.c) ---- */
+
+void service_fill_eta_lead(struct coord_service *service);
+void service_fill_eta_tick(struct coord_service *service);
+/* Counts the OSD's slots again if the map has changed, and notes what is done. */
+void service_fill_look(struct coord_service *service, size_t place);
+/* Its job is so far. */
+void service_fill_progress(struct coord_service *service, size_t place,
+                           const struct proto_fill_report *report);
 /* The pace has changed: rates are measured anew. */
 void service_fill_pace(struct coord_service *service);
+/* All of them. */
+struct fills_told {
+    uint64_t slots, waiting;  /* of these, of OSDs that are away, or wait after a failure */
+    uint64_t left;            /* work of the others */
+    struct base_eta_told eta; /* of that work */
+};
+struct fills_told service_fills_tell(const struct coord_service *service);
+/* OSDs with slots that fill; false: no memory. */
+bool service_fill_status(struct coord_service *service, struct proto_status *ret);
 
 /* ---- reads (service_reads.c) ---- */
 

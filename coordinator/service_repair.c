@@ -99,7 +99,7 @@ void service_repair_lead(struct coord_service *service)
     repair->failed_work = repair->stuck_work = repair->walk_stuck_work = 0;
     repair->eta = repair->rate = (struct base_eta){.least_ms = BEAT_MS};
     repair->dial = (struct coord_dial){.share = share_of(service)};
-    repair->dial_ms = 0;
+    repair->dial_ms = repair->clear_round = 0;
     memset(repair->levels, 0, sizeof repair->levels);
 }
 
@@ -512,6 +512,13 @@ size_t service_repair_hand(struct coord_service *service, size_t place,
     return count;
 }
 
+/* Since the deadline came; 0 while there is none, or it lies ahead. */
+static uint64_t deadline_ago(const struct coord_service *service)
+{
+    uint64_t at = coord_state_dial(service->state)->deadline_ms, now = service_cluster_ms(service);
+    return at > 0 && now > at ? now - at : 0;
+}
+
 static uint64_t deadline_left(const struct coord_service *service)
 {
     uint64_t at = coord_state_dial(service->state)->deadline_ms, now = service_cluster_ms(service);
@@ -575,7 +582,7 @@ void service_repair_tick(struct coord_service *service)
 
 /* ---- the dial ---- */
 
-static uint32_t held_count(const struct coord_service *service)
+uint32_t service_repair_held(const struct coord_service *service)
 {
     uint32_t held = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
@@ -586,27 +593,50 @@ static uint32_t held_count(const struct coord_service *service)
 /* Faults and slots that fill are mended side by side: both have to be done. */
 static struct base_eta_told eta_of_all(struct coord_service *service, bool *ret_work)
 {
-    bool fills, faults = work_left(service) > 0;
+    bool faults = work_left(service) > 0;
     struct base_eta_told eta = base_eta_tell(&service->repair.eta, work_left(service));
-    struct base_eta_told fill = service_fill_eta(service, &fills);
-    *ret_work = faults || fills;
-    if (!fills)
+    struct fills_told fills = service_fills_tell(service);
+    *ret_work = coord_state_row(service->state)->repair_count > 0 || fills.slots > 0;
+    eta.known &= faults; /* else it waits, and nobody knows how long */
+    if (fills.left == 0)
         return eta;
     if (!faults)
-        return fill;
-    struct base_eta_told later = eta.ms > fill.ms ? eta : fill;
-    later.known = eta.known && fill.known;
+        return fills.eta;
+    struct base_eta_told later = eta.ms > fills.eta.ms ? eta : fills.eta;
+    later.known = eta.known && fills.eta.known;
     return later;
+}
+
+/* One that has come says nothing any more an hour after that, once all is mended, and when other
+ * work begins: that was not meant. */
+static void deadline_clear(struct coord_service *service, bool was_idle)
+{
+    struct repair *repair = &service->repair;
+    uint64_t ago = deadline_ago(service);
+    bool other = was_idle && !repair->dial.idle;
+    if (ago == 0 || repair->clear_round > service->done_round || !(was_idle || repair->dial.idle))
+        return;
+    if (!other && ago < COORD_DEADLINE_TOLD_MS) {
+        service_time_go_on(service, COORD_DEADLINE_TOLD_MS - ago);
+        return;
+    }
+    struct proto_repair_set set = {
+        .set_deadline = true,
+        .deadline_was_ms = coord_state_dial(service->state)->deadline_ms,
+    };
+    if (service_propose(service, &proto_type_repair_set, &set))
+        repair->clear_round = service->round;
 }
 
 void service_repair_dial(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
+    bool was_idle = repair->dial.idle;
     struct coord_dial_seen seen = {
         .least = share_of(service),
         .has_deadline = coord_state_dial(service->state)->deadline_ms > 0,
         .left_ms = deadline_left(service),
-        .held = held_count(service) > 0,
+        .held = service_repair_held(service) > 0,
     };
     if (seen.has_deadline && seen.left_ms > 0)
         service_time_go_on(service, seen.left_ms);
@@ -614,6 +644,7 @@ void service_repair_dial(struct coord_service *service)
         seen.eta = eta_of_all(service, &seen.work);
     uint32_t before = repair->dial.share;
     repair->dial = coord_dial_turn(repair->dial, &seen);
+    deadline_clear(service, was_idle);
     if (repair->dial.share == before)
         return;
     base_log_write(service->options.log, BASE_LOG_INFO, "repair", "share",
@@ -632,9 +663,24 @@ static uint8_t deadline_told(const struct coord_service *service)
     if (coord_state_dial(service->state)->deadline_ms == 0)
         return COORD_DEADLINE_NONE;
     if (deadline_left(service) == 0)
-        return COORD_DEADLINE_PASSED;
-    bool is_new = deadline == COORD_DEADLINE_NONE || deadline == COORD_DEADLINE_PASSED;
+        return deadline == COORD_DEADLINE_MET ? COORD_DEADLINE_MET : COORD_DEADLINE_PASSED;
+    bool is_new = deadline == COORD_DEADLINE_NONE || deadline >= COORD_DEADLINE_PASSED;
     return (uint8_t)(is_new ? COORD_DEADLINE_OPEN : deadline);
+}
+
+static bool is_leased(const struct repair *repair, struct coord_table_key key)
+{
+    return coord_table_find(&repair->leased, key) != NULL;
+}
+
+/* Those that are tried again now are under way. */
+static uint64_t failed_count(const struct repair *repair)
+{
+    struct coord_table_key key;
+    uint64_t count = 0;
+    for (size_t cursor = 0; coord_table_next(&repair->failures, &cursor, &key);)
+        count += !is_leased(repair, key);
+    return count;
 }
 
 void service_repair_status(const struct coord_service *service, struct proto_status *ret)
@@ -644,7 +690,7 @@ void service_repair_status(const struct coord_service *service, struct proto_sta
         return;
     struct base_eta_told eta = base_eta_tell(&repair->eta, work_left(service));
     ret->repair_running = repair->leased.count;
-    ret->repair_failed = repair->failures.count;
+    ret->repair_failed = failed_count(repair);
     ret->repair_eta_ms = eta.known ? eta.ms : 0;
     ret->repair_eta_low_ms = eta.low_ms;
     ret->repair_eta_high_ms = eta.high_ms;
@@ -660,6 +706,8 @@ static bool failures_list(struct coord_service *service, struct proto_repair *re
     ret->failures = proto_arena_take(service->arena, FAILURES_TOLD * sizeof *ret->failures);
     for (size_t cursor = 0; ret->failures && ret->failures_count < FAILURES_TOLD &&
                             (failure = coord_table_next(&repair->failures, &cursor, &key));) {
+        if (is_leased(repair, key))
+            continue;
         struct proto_repair_failure *told = &ret->failures[ret->failures_count++];
         *told = (struct proto_repair_failure){
             .oid = {key.a, key.b},
@@ -687,12 +735,13 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
     struct repair *repair = &service->repair;
     const struct proto_state_row *row = coord_state_row(service->state);
     struct base_eta_told eta = base_eta_tell(&repair->eta, work_left(service));
+    struct fills_told fills = service_fills_tell(service);
     struct proto_repair reply = {
         .rows = row->repair_count,
         .levels = row->repair_levels,
         .levels_count = row->repair_levels_count,
         .running = repair->leased.count,
-        .failed = repair->failures.count,
+        .failed = failed_count(repair),
         .away = repair->stuck < row->repair_count ? repair->stuck : row->repair_count,
         .priority = coord_state_dial(service->state)->priority,
         .mended = repair->mended,
@@ -704,10 +753,17 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
         .eta_high_ms = eta.high_ms,
         .fragments = row->repair_fragments,
         .bytes = row->repair_bytes,
-        .held = held_count(service),
+        .held = service_repair_held(service),
         .share = service_repair_share(service),
         .deadline_ms = deadline_left(service),
         .deadline = deadline_told(service),
+        .deadline_ago_ms = deadline_ago(service),
+        .fill_slots = fills.slots,
+        .fill_waiting = fills.waiting,
+        .fill_left = fills.left,
+        .fill_eta_ms = fills.eta.known ? fills.eta.ms : 0,
+        .fill_eta_low_ms = fills.eta.low_ms,
+        .fill_eta_high_ms = fills.eta.high_ms,
     };
     if (failures_list(service, &reply))
         service_reply(service, request, &proto_type_repair, &reply);

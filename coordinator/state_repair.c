@@ -197,7 +197,7 @@ enum lilio_err coord_apply_repair_set(struct coord_command *command)
     struct proto_dial_row *dial = &command->state->dial;
     if (set.priority)
         dial->priority = set.priority;
-    if (set.set_deadline)
+    if (set.set_deadline && (set.deadline_was_ms == 0 || set.deadline_was_ms == dial->deadline_ms))
         dial->deadline_ms = set.deadline_ms ? command->state->row.cluster_ms + set.deadline_ms : 0;
     coord_put(command->state, COORD_META, &key, &proto_type_dial_row, dial);
     return coord_reply_ok(command);

@@ -1,5 +1,5 @@
-/* repair: how far the mending of known faults is, what it could not mend, and how much it may take
- * from clients. */
+/* repair: how far the mending of known faults and the filling of moved slots is, what could not be
+ * mended, what is left and waits for whom, and how much all that may take from clients. */
 #include "tools/cmd.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 #include "base/banned.h"
 
-enum { BAR = 24, POLL_MS = 500 };
+enum { BAR = 24, POLL_MS = 500, QUIET = 6 /* looks at which nothing went on */ };
 
 struct repair {
     bool watch;
@@ -29,6 +29,7 @@ static const char *const deadlines[] = {
     [LILIO_DEADLINE_NONE] = "none",      [LILIO_DEADLINE_OPEN] = "open",
     [LILIO_DEADLINE_KEPT] = "kept",      [LILIO_DEADLINE_RAISED] = "raised",
     [LILIO_DEADLINE_FAILS] = "not_kept", [LILIO_DEADLINE_PASSED] = "passed",
+    [LILIO_DEADLINE_MET] = "met",
 };
 
 static const char *priority_name(enum lilio_repair_priority priority)
@@ -48,7 +49,10 @@ static const struct argp_option options[] = {
      "takes "
      "more than the priority says, up to everything, while it would take longer. none: no deadline",
      0},
-    {"watch", 'w', NULL, 0, "Show how it goes on until nothing more can be done", 0},
+    {"watch", 'w', NULL, 0,
+     "Show how it goes on until nothing more can be done now; the exit code says whether anything "
+     "is left: 5 it waits for OSDs, 7 it could not be mended and is tried again, 8 it is lost",
+     0},
     {0},
 };
 
@@ -89,12 +93,14 @@ static const struct argp argp = {
     .args_doc = "[status]",
     .doc =
         "Fragments that are known to be missing or corrupt are mended without being asked for, the "
-        "most endangered objects first. Tells how many stored runs (an object is one or more) "
-        "wait, how fast it goes, and which objects could not be mended and why; these are tried "
-        "again. What went to other OSDs because one is out comes under the same priority, and "
-        "`lilio-ec status' tells how far that is. An empty or replaced disk is not "
-        "filled by this: `lilio-ec osd rebuild'. Exit code: 0 when it could be told, whatever it "
-        "is; `lilio-ec damage' judges."
+        "most endangered objects first, and slots that moved from an OSD that is out fill. Tells "
+        "how many stored runs (an object is one or more) and slots wait, how fast it goes, which "
+        "objects could not be mended and why (these are tried again), and what is left. An empty "
+        "or replaced disk is not filled by this: `lilio-ec osd rebuild'. Exit code without "
+        "--watch: "
+        "0 when it could be told, whatever it is; `lilio-ec damage' judges. With --watch: 0 when "
+        "nothing is left, 5 when it waits for OSDs, 7 when something failed and is tried again, 8 "
+        "when objects are lost."
         "\vExamples:\n"
         "  lilio-ec repair\n"
         "  lilio-ec repair --watch\n"
@@ -105,7 +111,51 @@ static const struct argp argp = {
 /* Nothing waits but for its next attempt or for OSDs. */
 static bool is_over(const struct lilio_repair *repair)
 {
-    return repair->rows <= repair->failed + repair->away && repair->running == 0;
+    return repair->rows <= repair->failed + repair->away && repair->running == 0 &&
+           repair->fill_slots <= repair->fill_waiting;
+}
+
+/* What is not whole, as the maps and the OSDs say. */
+struct left {
+    struct lilio_repair repair;
+    struct lilio_redundancy redundancy;
+    struct lilio_status status;
+    bool known; /* the last two were had */
+};
+
+static void left_release(struct left *left)
+{
+    lilio_repair_release(&left->repair);
+    lilio_redundancy_release(&left->redundancy);
+    lilio_status_release(&left->status);
+    *left = (struct left){0};
+}
+
+static enum lilio_err left_get(struct tools_context *context, struct left *ret)
+{
+    left_release(ret);
+    enum lilio_err err = lilio_repair_get(context->client, &ret->repair, &context->info);
+    if (err)
+        return err;
+    ret->known = lilio_redundancy_get(context->client, &ret->redundancy, NULL) == LILIO_OK &&
+                 lilio_status_get(context->client, &ret->status, NULL) == LILIO_OK;
+    return LILIO_OK;
+}
+
+static bool is_whole(const struct left *left)
+{
+    return left->known && left->repair.rows == 0 && left->repair.fill_slots == 0 &&
+           tools_redundancy_short(&left->redundancy) == 0;
+}
+
+/* The worst that is left, for those who waited until nothing more could be done. */
+static int left_code(const struct left *left)
+{
+    if (is_whole(left))
+        return TOOLS_EXIT_OK;
+    if (left->known && left->redundancy.lost)
+        return TOOLS_EXIT_LOST;
+    return left->repair.failed ? TOOLS_EXIT_DAMAGED : TOOLS_EXIT_UNAVAILABLE;
 }
 
 /* ---- what is shown ---- */
@@ -147,14 +197,33 @@ static void deadline_print(struct tools_out *out, const struct lilio_repair *rep
         [LILIO_DEADLINE_FAILS] = "; it cannot be kept, though repair holds nothing back",
     };
     char time[TOOLS_TEXT];
+    bool any = repair->rows || repair->fill_slots;
     if (repair->deadline == LILIO_DEADLINE_NONE)
         return;
-    if (repair->deadline == LILIO_DEADLINE_PASSED)
-        tools_out_line(out, "deadline      has passed%s",
-                       repair->rows ? "; what is left goes at the priority" : "");
+    tools_text_duration(repair->deadline < LILIO_DEADLINE_PASSED ? repair->deadline_ms
+                                                                 : repair->deadline_ago_ms,
+                        time);
+    if (repair->deadline == LILIO_DEADLINE_MET)
+        tools_out_line(out, "deadline      was kept; it was %s ago", time);
+    else if (repair->deadline == LILIO_DEADLINE_PASSED)
+        tools_out_line(out, "deadline      passed %s ago; %s", time,
+                       any ? "what is left goes at the priority" : "nothing is left now");
     else
-        tools_out_line(out, "deadline      in %s%s", tools_text_duration(repair->deadline_ms, time),
+        tools_out_line(out, "deadline      in %s%s", time,
                        repair->deadline <= LILIO_DEADLINE_FAILS ? texts[repair->deadline] : "");
+}
+
+static void fills_print(struct tools_out *out, const struct lilio_repair *repair)
+{
+    char time[TOOLS_ETA];
+    if (repair->fill_slots > repair->fill_waiting)
+        tools_out_line(out, "filling       %llu slots that moved from OSDs that are out; to go: %s",
+                       (unsigned long long)(repair->fill_slots - repair->fill_waiting),
+                       tools_text_eta(repair->fill_eta_ms, repair->fill_eta_low_ms,
+                                      repair->fill_eta_high_ms, time));
+    if (repair->fill_waiting)
+        tools_out_line(out, "waiting       %llu slots to fill, for OSDs or another attempt",
+                       (unsigned long long)repair->fill_waiting);
 }
 
 static void repair_print(struct tools_out *out, const struct lilio_repair *repair)
@@ -170,33 +239,99 @@ static void repair_print(struct tools_out *out, const struct lilio_repair *repai
     if (repair->away)
         tools_out_line(out, "waiting       %llu for OSDs that are not up",
                        (unsigned long long)repair->away);
+    if (repair->rows > repair->failed + repair->away || repair->running)
+        tools_out_line(
+            out, "to go         %s",
+            tools_text_eta(repair->eta_ms, repair->eta_low_ms, repair->eta_high_ms, time));
+    fills_print(out, repair);
     tools_out_line(out,
                    "priority      %s: %u %% of the idle rate beside clients; %u OSDs serve some",
                    priority_name(repair->priority), repair->share, repair->held);
     deadline_print(out, repair);
-    tools_out_line(out, "mended        %llu fragments, %s, since this coordinator leads; now %s",
-                   (unsigned long long)repair->mended,
-                   tools_text_bytes(repair->mended_bytes, bytes),
+    tools_out_line(out, "mended        %llu fragments, since this coordinator leads",
+                   (unsigned long long)repair->mended);
+    tools_out_line(out, "written       %s, for these and for slots that fill; now %s",
+                   tools_text_bytes(repair->written_bytes, bytes),
                    tools_text_rate(repair->bytes_per_s, 1000, rate));
-    if (!is_over(repair))
-        tools_out_line(
-            out, "to go         %s",
-            tools_text_eta(repair->eta_ms, repair->eta_low_ms, repair->eta_high_ms, time));
+}
+
+/* ---- what is left ---- */
+
+/* Why an OSD is waited for; NULL: it is not. */
+static const char *waits_for(const struct lilio_osd *osd)
+{
+    if (strcmp(osd->state, "up") != 0)
+        return osd->state;
+    if (!osd->complete)
+        return "not proven";
+    return osd->filling && osd->fill_tries ? "could not fill its slots yet" : NULL;
+}
+
+static void waits_print(struct tools_out *out, const struct left *left)
+{
+    for (size_t i = 0; i < left->status.osd_count; i++) {
+        const struct lilio_osd *osd = &left->status.osds[i];
+        const char *why = waits_for(osd);
+        bool blank = why && strcmp(why, "blank") == 0;
+        if (why && blank)
+            tools_out_line(out, "              for osd.%u: blank; `lilio-ec osd rebuild %u'",
+                           osd->id, osd->id);
+        else if (why)
+            tools_out_line(out, "              for osd.%u: %s", osd->id, tools_text_name(why, 0));
+    }
 }
 
 /* An empty queue is not to be taken for whole stripes. */
-static void hurt_print(struct tools_context *context)
+static void left_print(struct tools_out *out, const struct left *left)
 {
-    struct lilio_redundancy redundancy = {0};
-    uint64_t short_of = 0;
-    if (lilio_redundancy_get(context->client, &redundancy, NULL) == LILIO_OK)
-        short_of = tools_redundancy_short(&redundancy);
-    if (short_of)
-        tools_out_line(&context->out,
-                       "away          %llu stripes lack fragments of OSDs that are away, not "
-                       "proven or being filled: `lilio-ec status' tells which",
+    const struct lilio_redundancy *redundancy = &left->redundancy;
+    uint64_t short_of = left->known ? tools_redundancy_short(redundancy) : 0;
+    if (!left->known)
+        tools_out_line(out, "left          not known: no coordinator could say it");
+    else if (is_whole(left))
+        tools_out_line(out, "left          nothing: no stripe is known to lack a fragment");
+    if (!left->known || is_whole(left))
+        return;
+    if (redundancy->lost)
+        tools_out_line(
+            out, "left          %llu stripes cannot be restored; `lilio-ec damage' names them",
+            (unsigned long long)redundancy->lost);
+    if (redundancy->stranded)
+        tools_out_line(out,
+                       "left          %llu stripes have no OSD to go to: add or replace an OSD",
+                       (unsigned long long)redundancy->stranded);
+    if (!is_over(&left->repair)) {
+        tools_out_line(out, "left          %llu stripes lack fragments now",
                        (unsigned long long)short_of);
-    lilio_redundancy_release(&redundancy);
+        return;
+    }
+    tools_out_line(out, "left          %llu stripes lack fragments, and nothing goes on; they wait",
+                   (unsigned long long)short_of);
+    if (left->repair.failed)
+        tools_out_line(out, "              for another attempt: %llu stored runs, see above",
+                       (unsigned long long)left->repair.failed);
+    waits_print(out, left);
+}
+
+static void left_json(cJSON *object, const struct left *left)
+{
+    if (!left->known)
+        return;
+    cJSON *json = tools_json_object(object, "left");
+    tools_json_u64(json, "stripes", tools_redundancy_short(&left->redundancy));
+    tools_json_u64(json, "lost", left->redundancy.lost);
+    tools_json_u64(json, "stranded", left->redundancy.stranded);
+    tools_json_bool(json, "goes_on", !is_over(&left->repair));
+    cJSON *list = tools_json_list(json, "waits_for");
+    for (size_t i = 0; i < left->status.osd_count && !is_whole(left); i++) {
+        const char *why = waits_for(&left->status.osds[i]);
+        if (!why)
+            continue;
+        cJSON *osd = tools_json_new();
+        tools_json_u64(osd, "osd", left->status.osds[i].id);
+        tools_json_text(osd, "reason", why);
+        tools_json_add(list, osd);
+    }
 }
 
 static cJSON *repair_json(const struct lilio_repair *repair)
@@ -215,13 +350,21 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_u64(object, "bytes", repair->bytes);
     tools_json_u64(object, "share", repair->share);
     tools_json_text(object, "deadline",
-                    repair->deadline <= LILIO_DEADLINE_PASSED ? deadlines[repair->deadline]
-                                                              : "unknown");
+                    repair->deadline <= LILIO_DEADLINE_MET ? deadlines[repair->deadline]
+                                                           : "unknown");
     tools_json_u64(object, "deadline_ms", repair->deadline_ms);
+    tools_json_u64(object, "deadline_ago_ms", repair->deadline_ago_ms);
     tools_json_u64(object, "mended", repair->mended);
-    tools_json_u64(object, "mended_bytes", repair->mended_bytes);
+    tools_json_u64(object, "written_bytes", repair->written_bytes);
     tools_json_u64(object, "runs_done", repair->runs_done);
     tools_json_u64(object, "held", repair->held);
+    cJSON *fill = tools_json_object(object, "fill");
+    tools_json_u64(fill, "slots", repair->fill_slots);
+    tools_json_u64(fill, "waiting", repair->fill_waiting);
+    tools_json_u64(fill, "work_left", repair->fill_left);
+    tools_json_u64(fill, "eta_ms", repair->fill_eta_ms);
+    tools_json_u64(fill, "eta_low_ms", repair->fill_eta_low_ms);
+    tools_json_u64(fill, "eta_high_ms", repair->fill_eta_high_ms);
     cJSON *list = tools_json_list(object, "levels");
     for (size_t i = 0; i < LILIO_REPAIR_LEVELS; i++) {
         if (!repair->levels[i])
@@ -250,41 +393,80 @@ static cJSON *repair_json(const struct lilio_repair *repair)
 
 /* ---- watching ---- */
 
-/* Of the most there ever was. Only on a terminal. */
-static void watch_draw(const struct lilio_repair *repair, uint64_t most)
+/* The most there ever was. */
+struct most {
+    uint64_t rows, slots, work;
+};
+
+static void most_note(struct most *most, const struct lilio_repair *repair)
+{
+    most->rows = repair->rows > most->rows ? repair->rows : most->rows;
+    most->slots = repair->fill_slots > most->slots ? repair->fill_slots : most->slots;
+    most->work = repair->fill_left > most->work ? repair->fill_left : most->work;
+}
+
+/* Runs and slots count alike, where there are both. */
+static size_t bar_filled(const struct lilio_repair *repair, const struct most *most)
+{
+    double part = 0;
+    int kinds = (most->rows > 0) + (most->work > 0);
+    if (most->rows)
+        part += (double)(most->rows - repair->rows) / (double)most->rows;
+    if (most->work)
+        part += (double)(most->work - repair->fill_left) / (double)most->work;
+    return kinds ? (size_t)(part * BAR / kinds) : BAR;
+}
+
+/* Of what ends last; 0 = not known. */
+static uint64_t eta_of_both(const struct lilio_repair *repair)
+{
+    bool runs = repair->rows > repair->failed + repair->away || repair->running;
+    bool fills = repair->fill_slots > repair->fill_waiting;
+    if ((runs && !repair->eta_ms) || (fills && !repair->fill_eta_ms))
+        return 0;
+    return repair->eta_ms > repair->fill_eta_ms ? repair->eta_ms : repair->fill_eta_ms;
+}
+
+/* Only on a terminal. */
+static void watch_draw(const struct lilio_repair *repair, const struct most *most)
 {
     char bar[BAR + 1], rate[TOOLS_TEXT], time[TOOLS_TEXT];
-    uint64_t done = most - repair->rows;
-    size_t filled = most ? (size_t)(done * BAR / most) : BAR;
+    size_t filled = bar_filled(repair, most);
+    uint64_t eta = eta_of_both(repair);
     memset(bar, ' ', BAR);
     memset(bar, '=', filled);
     if (filled < BAR)
         bar[filled] = '>';
     bar[BAR] = '\0';
-    (void)fprintf(stderr, "\r\033[Krepair [%s] %llu of %llu runs, %llu not mended  %s  %s to go",
-                  bar, (unsigned long long)done, (unsigned long long)most,
-                  (unsigned long long)repair->failed,
-                  tools_text_rate(repair->bytes_per_s, 1000, rate),
-                  repair->eta_ms ? tools_text_duration(repair->eta_ms, time) : "?");
+    (void)fprintf(
+        stderr,
+        "\r\033[Krepair [%s] %llu of %llu runs, %llu of %llu slots, %llu not mended  %s  "
+        "%s to go",
+        bar, (unsigned long long)(most->rows - repair->rows), (unsigned long long)most->rows,
+        (unsigned long long)(most->slots - repair->fill_slots), (unsigned long long)most->slots,
+        (unsigned long long)repair->failed, tools_text_rate(repair->bytes_per_s, 1000, rate),
+        eta ? tools_text_duration(eta, time) : "?");
     (void)fflush(stderr);
 }
 
-/* Until nothing more can be done now. *ret is the last state, to be released. */
-static enum lilio_err watch(struct tools_context *context, struct lilio_repair *ret)
+/* Until nothing more can be done now: an OSD that has just gone or come is given the time to be
+ * noticed. *ret is the last state, to be released. */
+static enum lilio_err watch(struct tools_context *context, struct left *ret)
 {
     bool draws = !context->out.json && isatty(STDERR_FILENO) == 1;
-    uint64_t most = 0;
+    struct most most = {0};
+    unsigned quiet = 0;
     enum lilio_err err = LILIO_OK;
     tools_cancel_catch();
     for (bool over = false; !over;) {
-        lilio_repair_release(ret);
-        err = lilio_repair_get(context->client, ret, &context->info);
+        err = left_get(context, ret);
         if (err)
             break;
-        most = ret->rows > most ? ret->rows : most;
+        most_note(&most, &ret->repair);
         if (draws)
-            watch_draw(ret, most);
-        over = is_over(ret) || tools_cancelled();
+            watch_draw(&ret->repair, &most);
+        quiet = is_over(&ret->repair) ? quiet + 1 : 0;
+        over = is_whole(ret) || quiet >= QUIET || tools_cancelled();
         if (!over)
             (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
     }
@@ -296,7 +478,7 @@ static enum lilio_err watch(struct tools_context *context, struct lilio_repair *
 int tools_cmd_repair(struct tools_context *context, int argc, char **argv)
 {
     struct repair wanted = {0};
-    struct lilio_repair repair = {0};
+    struct left left = {0};
     tools_args_parse(context, &argp, argc, argv, &wanted);
     int code = tools_open(context);
     if (code)
@@ -305,14 +487,19 @@ int tools_cmd_repair(struct tools_context *context, int argc, char **argv)
     if (wanted.dial.priority || wanted.dial.set_deadline)
         err = lilio_repair_set(context->client, &wanted.dial, &context->info);
     if (!err)
-        err = wanted.watch ? watch(context, &repair)
-                           : lilio_repair_get(context->client, &repair, &context->info);
-    if (err)
+        err = wanted.watch ? watch(context, &left) : left_get(context, &left);
+    if (err) {
+        left_release(&left);
         return tools_fail(context, err);
-    repair_print(&context->out, &repair);
-    if (repair.rows == 0)
-        hurt_print(context);
-    tools_out_object(&context->out, repair_json(&repair));
-    lilio_repair_release(&repair);
-    return TOOLS_EXIT_OK;
+    }
+    repair_print(&context->out, &left.repair);
+    left_print(&context->out, &left);
+    cJSON *object = repair_json(&left.repair);
+    left_json(object, &left);
+    tools_out_object(&context->out, object);
+    code = !wanted.watch       ? TOOLS_EXIT_OK
+           : tools_cancelled() ? TOOLS_EXIT_INTERRUPTED
+                               : left_code(&left);
+    left_release(&left);
+    return code;
 }

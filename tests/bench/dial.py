@@ -55,7 +55,7 @@ def clients(cluster, what, seconds, bucket):
 
 
 def mended(cluster):
-    return cluster.run("repair", "--json").json["mended_bytes"]
+    return cluster.run("repair", "--json").json["written_bytes"]
 
 
 def filling(status):
@@ -151,9 +151,10 @@ def spoken(status):
 def eta_round(cluster, bucket, osd, load):
     """Kills an OSD and writes down what is said until its slots are full elsewhere."""
     cluster.run("repair", "--priority", "normal" if load else "max")
+    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--seconds", "600", "--json")
+    time.sleep(3)  # until every OSD has seen that there are clients
     cluster.kill_osds(osd)
     lilio.wait_until(lambda: filling(cluster.status()) > 0, 60, "slots to move")
-    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--seconds", "600", "--json")
     said, start = [], mended(cluster)
     while True:
         status = cluster.status()

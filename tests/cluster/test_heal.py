@@ -4,7 +4,7 @@ beyond saving is named and holds up nothing else."""
 import os
 import time
 
-from lilio import KIB, LOST, MIB, OK, USAGE, ClusterTest, content, main, wait_until
+from lilio import KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -57,9 +57,12 @@ class Heal(ClusterTest):
         objects |= self.fill(2, 9 * MIB + 5, SEED + 1)
         self.assertEqual(c.status()["repair_rows"], 14)
         self.assertEqual(c.run("explain", next(iter(objects)), "--json").json["worst_kept"], 5)  # the maps know what is not there
-        self.assertIn("14 for OSDs that are not up", c.run("repair", "--watch").out)
+        watch = c.run("repair", "--watch", code=UNAVAILABLE)
+        self.assertIn("14 for OSDs that are not up", watch.out)
+        self.assertRegex(watch.out, "they wait\n +for osd.2: (suspect|down)\n$")
         c.up()
         self.healed()
+        self.assertRegex(c.run("repair", "--watch").out, "left +nothing: .*\n$")
         self.verified()
         self.check_all(objects)
 
@@ -123,7 +126,7 @@ class Heal(ClusterTest):
         repair = c.run("repair", "--json").json
         self.assertEqual([f["objects"] for f in repair["failures"]], ["b/lost"])
         self.assertEqual(repair["levels"], [{"readable": False, "margin": 0, "runs": 1}])
-        self.assertIn("b/lost", c.run("repair", "--watch").out)
+        self.assertIn("b/lost", c.run("repair", "--watch", code=LOST).out)
         verify = c.run("verify", "--json", code=LOST).json
         self.assertEqual(verify["fragments"] - verify["fragments_good"], 3)
         self.check_all(objects)
@@ -150,6 +153,9 @@ class Heal(ClusterTest):
         self.assertTrue(3.9 * 3600e3 < repair["deadline_ms"] <= 4 * 3600e3, repair)
         wait_until(lambda: c.run("repair", "--json").json["deadline"] == "kept", 10, "the deadline to be kept, as nothing is to be done")
         self.assertIn("it will be kept", c.run("repair").out)
+        c.run("repair", "--deadline", "2s")
+        wait_until(lambda: c.run("repair", "--json").json["deadline"] == "met", 10, "the deadline to have been kept")
+        self.assertRegex(c.run("repair").out, "deadline +was kept; it was .* ago")
         c.run("repair", "--deadline", "none")
         wait_until(lambda: c.run("repair", "--json").json["deadline"] == "none", 10, "no deadline")
 
@@ -266,7 +272,10 @@ class Moves(ClusterTest):
         for i in range(10):
             self.put(f"o.{i}", 60 * KIB + i, SEED + i)
         c.kill_osds(4)
-        self.gone_and_full(4)
+        wait_until(lambda: c.status()["osds"][4]["state"] == "out", 30, "osd.4 to be out")
+        left = c.run("repair", "--watch", "--json").json["left"]  # the slots of osd.4 fill elsewhere before it ends
+        self.assertEqual((left["stripes"], left["goes_on"], left["waits_for"]), (0, False, []))
+        self.gone_and_full(4, seconds=1)
         c.run("explain", "b/o.1")
         c.kill_osds(3)
         self.gone_and_full(3)  # one after the other, though nobody replaced the first one

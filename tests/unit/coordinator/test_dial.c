@@ -10,7 +10,7 @@
 
 static struct base_eta_told told(uint64_t ms)
 {
-    return (struct base_eta_told){true, ms, ms * 10 / 11, ms * 10 / 9, 1};
+    return (struct base_eta_told){true, ms, ms * 10 / 11, ms * 10 / 9, ms, 1};
 }
 
 static void priority_alone(void **unused)

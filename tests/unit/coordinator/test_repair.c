@@ -424,6 +424,9 @@ static void failed_runs_wait(bool rocksdb)
         proto_arena_clear(f.fx->arena);
         unsigned passed = seconds_until(&f, 1, 2000);
         assert_in_range(passed, waits[i] - 1, waits[i] + 32); /* the idle walk's step */
+        repair = told(&f);
+        assert_int_equal(repair.running, 1); /* it is tried again, and counted once */
+        assert_int_equal(repair.failed + repair.failures_count, 0);
     }
     mend_all(&f);
     seconds(&f, 2);
@@ -632,6 +635,49 @@ static void deadline(bool rocksdb)
 }
 FX_BOTH(deadline)
 
+/* When it comes with nothing left it was kept; it is spoken of for an hour, and no longer than
+ * until something else is to be mended. */
+static void a_deadline_goes_by_itself(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    damaged(&f, 1, 0); /* whole */
+    assert_int_equal(dial_set(&f, 0, 10000), LILIO_OK);
+    seconds(&f, 5);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_KEPT);
+    seconds(&f, 60);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_MET);
+    assert_in_range(told(&f).deadline_ago_ms, 50000, 60000);
+    if (rocksdb) {
+        svc_restart(f.svc); /* the next leader has not seen it, and says no more than that */
+        seconds(&f, 5);
+        assert_int_equal(told(&f).deadline, COORD_DEADLINE_PASSED);
+    }
+    for (unsigned i = 0; i < COORD_DEADLINE_TOLD_MS / 1000 - 120; i++)
+        second(&f);
+    assert_int_not_equal(told(&f).deadline, COORD_DEADLINE_NONE);
+    seconds(&f, 90);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_NONE);
+    assert_int_equal(coord_state_dial(f.fx->state)->deadline_ms, 0);
+    assert_int_equal(dial_set(&f, 0, 2000), LILIO_OK);
+    seconds(&f, 5);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_MET);
+    report(&f, 1, 0, KIND_MISSING);
+    seconds(&f, 2);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_NONE);
+    /* One that passed stays while what it was meant for is not mended, however long. */
+    assert_int_equal(dial_set(&f, 0, 2000), LILIO_OK);
+    for (unsigned i = 0; i < COORD_DEADLINE_TOLD_MS / 1000 + 60; i++)
+        second(&f);
+    assert_int_equal(told(&f).deadline, COORD_DEADLINE_PASSED);
+    /* And it takes back none but the one it means. */
+    struct proto_repair_set other = {.set_deadline = true, .deadline_was_ms = 1};
+    assert_int_equal(svc_call(f.svc, 0, 0, &proto_type_repair_set, &other), LILIO_OK);
+    assert_int_not_equal(coord_state_dial(f.fx->state)->deadline_ms, 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_deadline_goes_by_itself)
+
 /* Maps from before there was a queue. */
 static void older_maps_get_a_queue(void **unused)
 {
@@ -680,6 +726,7 @@ int main(void)
         FX_TESTS(time_to_go),
         FX_TESTS(dial),
         FX_TESTS(deadline),
+        FX_TESTS(a_deadline_goes_by_itself),
         cmocka_unit_test(older_maps_get_a_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
