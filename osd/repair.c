@@ -269,9 +269,9 @@ static void on_done(void *context, const struct osd_task *task, enum osd_task_ou
     struct osd_repair *repair = context;
     const struct proto_cluster_map *map = proto_map_ref_get(repair->map);
     const struct proto_data_row *row = &task->row->data;
-    osd_throttle_end(&repair->throttle, task_bytes(task));
     if (outcome == OSD_TASK_REBUILT)
         rebuilt(repair, bytes);
+    osd_throttle_end(&repair->throttle, task_bytes(task));
     if (task->fill) {
         osd_fill_closed(repair->fill, map, task, outcome);
         return;

@@ -34,6 +34,8 @@ bool osd_throttle_has_room(const struct osd_throttle *throttle, uint64_t bytes)
 void osd_throttle_end(struct osd_throttle *throttle, uint64_t bytes)
 {
     throttle->open_bytes -= bytes;
+    if (throttle->open_bytes == 0)
+        osd_throttle_dry(throttle);
 }
 
 void osd_throttle_begin(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns)

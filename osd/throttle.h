@@ -20,7 +20,7 @@ enum {
     OSD_THROTTLE_CREDIT_MS = 1000,        /* so late a task may be without losing its turn */
     OSD_THROTTLE_WINDOW_MS = 500,         /* of one measurement */
     OSD_THROTTLE_IDLE_DEFAULT = 64 << 20, /* bytes a second, before anything was measured */
-    OSD_THROTTLE_IDLE_MIN = 1 << 20,      /* a slower measurement is not believed */
+    OSD_THROTTLE_IDLE_MIN = 8 << 20,      /* a slower measurement is not believed */
     OSD_THROTTLE_OPEN_BYTES = 16 << 20,   /* of fragments under way at a time */
 };
 
@@ -46,11 +46,12 @@ uint64_t osd_throttle_wait_ns(const struct osd_throttle *throttle, uint64_t now_
 bool osd_throttle_has_room(const struct osd_throttle *throttle, uint64_t bytes);
 /* A task of so many bytes begins. */
 void osd_throttle_begin(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
-/* It ended, in whatever way. */
+/* It ended, in whatever way; after osd_throttle_done if it was mended. The last one leaves the
+ * engine dry. */
 void osd_throttle_end(struct osd_throttle *throttle, uint64_t bytes);
 /* So much was mended by one. */
 void osd_throttle_done(struct osd_throttle *throttle, uint64_t bytes, uint64_t now_ns);
-/* There is nothing to do: what is under way measures no rate. */
+/* There is nothing to do, or it is held back: no rate is measured. */
 void osd_throttle_dry(struct osd_throttle *throttle);
 
 #endif
