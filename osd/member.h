@@ -7,7 +7,8 @@
  * coordinator gone: keep serving with the last map, try again with backoff
  *
  * Threads: one of its own. What concerns the disk runs on the owner thread (osd_node_call).
- * Does not guarantee: that the coordinator knows the latest numbers; they are a heartbeat old.
+ * Does not guarantee: that the coordinator knows the latest numbers. The owner publishes them every
+ * one or two seconds, and when it has collected something; then they wait for a heartbeat.
  */
 #ifndef OSD_MEMBER_H
 #define OSD_MEMBER_H

@@ -693,6 +693,7 @@ static void collect(struct osd_service *service)
     service->collected |= result == OSD_COLLECT_DONE;
     if (service->collected && !service->collect_more) {
         service->collected = false;
+        osd_home_publish(service->options.home); /* what is left is told with what was deleted */
         osd_node_member_wake(service->options.node, /* again */ false); /* to confirm them */
     }
 }

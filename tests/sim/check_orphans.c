@@ -12,6 +12,10 @@
 
 enum { SESSIONS_S = 200, SWEEP_S = 240, TRIES = 40, SHORT_MS = 10000, STAY_MS = 600000 };
 
+/* An OSD counts what it has every one or two seconds, since its owner may sleep for one, and tells
+ * it every second: what it told may be three seconds old (osd/member.h), and be on its way. */
+enum { TOLD_S = 4 };
+
 static bool status_get(struct lilio_status *ret)
 {
     struct lilio_errinfo info = {0};
@@ -111,8 +115,8 @@ void check_end_orphans(void)
         open += orphans.open;
     }
     if (plot.swarm.out_ms < STAY_MS)
-        return;           /* where slots move, former owners keep what is named */
-    sim_sleep(2 * SIM_S); /* heartbeats tell what is there now */
+        return; /* where slots move, former owners keep what is named */
+    sim_sleep(TOLD_S * SIM_S);
     struct lilio_verify_result named = {0};
     struct lilio_errinfo info = {0};
     uint64_t stored = fragments_stored();

@@ -3,6 +3,7 @@
  * asked over inproc by a channel of the same thread, so that each round is the test's. */
 #include "osd/service.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -579,6 +580,36 @@ static void test_put_of_a_collected_run(void **state)
     fixture_release(&f);
 }
 
+static bool member_is_woken(const struct fixture *f)
+{
+    struct pollfd item = {.fd = osd_node_member_fd(f->parts.node), .events = POLLIN};
+    return poll(&item, 1, 0) == 1;
+}
+
+/* The heartbeat that a collection asks for tells what is left. */
+static void test_collected_is_not_counted(void **state)
+{
+    struct fixture f;
+    struct osd_node_view view;
+    struct proto_collect_job job = {.oid = run, .placement = PARTS_PLACEMENT, .stripe_count = 1};
+    bool again;
+    (void)state;
+    fixture_init(&f, true);
+    put_own(&f, LILIO_OK);
+    osd_home_publish(f.parts.home);
+    osd_node_view(f.parts.node, &view);
+    assert_int_equal(view.space.fragment_count, 1);
+    osd_node_member_woken(f.parts.node, &again);
+    osd_collector_add(f.parts.collector, &job);
+    for (int i = 0; i < 100 && !member_is_woken(&f); i++)
+        osd_service_round(f.parts.service, 0);
+    assert_true(member_is_woken(&f));
+    osd_node_view(f.parts.node, &view);
+    assert_int_equal(view.space.fragment_count, 0);
+    assert_int_equal(view.space.used_bytes, 0);
+    fixture_release(&f);
+}
+
 /* ---- housekeeping that fails ---- */
 
 /* Runs rounds until the store was asked to tidy up once more. */
@@ -639,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_bodies_of_another_type),
         cmocka_unit_test(test_payload_that_does_not_match),
         cmocka_unit_test(test_put_of_a_collected_run),
+        cmocka_unit_test(test_collected_is_not_counted),
         cmocka_unit_test(test_failed_tick_is_not_repeated_at_once),
         cmocka_unit_test(test_failed_store_lets_the_loop_wait),
     };
