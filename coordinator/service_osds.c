@@ -178,8 +178,8 @@ void service_bound(struct coord_service *service, const struct coord_request *re
         service->osds[place].scrub_count = 0;                     /* that was the disk before */
         service_gc_again(service, place);
     }
-    base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound", "osd=%u rebuild=%d",
-                   bind.osd, bind.rebuild);
+    base_log_write(service->options.log, BASE_LOG_INFO, "osds", "bound",
+                   "osd=%u rebuild=%d afresh=%d", bind.osd, bind.rebuild, bind.afresh);
     welcome(service, request, bind.osd, COORD_VERDICT_SERVE, "");
 }
 

@@ -48,7 +48,7 @@ enum lilio_err coord_faults_load(struct coord_command *command, const struct pro
     return err;
 }
 
-/* OSDs bound after the epoch, as a bit per id; NULL when there is none. */
+/* OSDs bound, or whose rebuild began, after the epoch, as a bit per id; NULL when there is none. */
 static uint8_t *young_osds(struct coord_state *state, uint64_t epoch)
 {
     uint8_t *young = NULL;

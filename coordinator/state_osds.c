@@ -334,6 +334,16 @@ static enum lilio_err bind_check(struct coord_command *command, const struct pro
     return LILIO_OK;
 }
 
+/* The rebuild of a disk that is bound walks what is committed by now. What is committed later must
+ * not count on what the disk acknowledged before: that may be what made the rebuild necessary. */
+static void begin_afresh(struct coord_command *command, size_t place)
+{
+    struct coord_state *state = command->state;
+    struct proto_osd row = state->osds[place].row;
+    row.since_epoch = state->row.epoch + 1;
+    osd_put(command, &state->osds[place], &row);
+}
+
 /* The first disk of an id holds all it should while nothing is stored; any other has to prove it by
  * a rebuild. Binding what is bound already answers OK: the answer may have been lost. */
 enum lilio_err coord_apply_osd_bind(struct coord_command *command)
@@ -347,8 +357,11 @@ enum lilio_err coord_apply_osd_bind(struct coord_command *command)
     if (err)
         return err;
     struct proto_osd row = state->osds[place].row;
-    if (row.incarnation > 0 && base_uuid_equal(row.disk_uuid, bind.disk_uuid))
+    if (row.incarnation > 0 && base_uuid_equal(row.disk_uuid, bind.disk_uuid)) {
+        if (bind.afresh)
+            begin_afresh(command, place);
         return coord_reply_ok(command);
+    }
     err = bind_check(command, &bind, &row);
     if (err)
         return err;

@@ -2,7 +2,9 @@
  *
  *   1. Join, if the disk has no identity: superblock JOINING, store, osd_bind(rebuild), and the
  *      heartbeat is asked to introduce us again, which makes the disk a MEMBER. From here on new
- *      puts come here by themselves.
+ *      puts come here by themselves. A disk that has its identity is bound afresh: puts that are
+ *      under way do not count on what it acknowledged before, because it may be gone and no walk
+ *      shows them.
  *   2. Pin the maps at the coordinator's applied index. Everything committed up to it is what must
  *      be here; what is deleted meanwhile is taken off, what is newer is counted apart.
  *   3. First walk: count the fragments that belong here, and how endangered their stripes are.
@@ -215,21 +217,30 @@ static enum lilio_err run_join(void *context, struct lilio_errinfo *info)
     return osd_home_join(join->home, &join->uuid, info);
 }
 
-static enum lilio_err bind_disk(struct run *run, struct lilio_errinfo *info)
+static enum lilio_err bind(struct run *run, struct base_uuid disk_uuid, bool replaces,
+                           struct lilio_errinfo *info)
+{
+    struct proto_osd_bind bind = {
+        .osd = osd_node_id(node_of(run)),
+        .disk_uuid = disk_uuid,
+        .rebuild = replaces,
+        .afresh = true,
+    };
+    enum lilio_err err =
+        call(run, &proto_type_osd_bind, &bind, NULL, run->worker.arena, NULL, info);
+    return err ? lilio_prefix(info, err, "binding the disk") : LILIO_OK;
+}
+
+static enum lilio_err join_disk(struct run *run, bool *ret_bound, struct lilio_errinfo *info)
 {
     struct join_call join = {.home = run->options->home};
     enum lilio_err err = osd_node_call(node_of(run), run_join, &join, info);
     if (err == LILIO_E_EXISTS)
         return LILIO_OK; /* a member came back; it has only to be welcomed */
-    if (err)
-        return err;
-    struct proto_osd_bind bind = {
-        .osd = osd_node_id(node_of(run)),
-        .disk_uuid = join.uuid,
-        .rebuild = true,
-    };
-    err = call(run, &proto_type_osd_bind, &bind, NULL, run->worker.arena, NULL, info);
-    return err ? lilio_prefix(info, err, "binding the disk") : LILIO_OK;
+    if (!err)
+        err = bind(run, join.uuid, /* replaces */ true, info);
+    *ret_bound = !err;
+    return err;
 }
 
 /* Waits until the heartbeat brought us a welcome. */
@@ -261,6 +272,7 @@ static enum lilio_err run_look(void *context, struct lilio_errinfo *info)
 static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
 {
     struct osd_node_view view;
+    bool bound = false;
     enum lilio_err err = osd_node_call(node_of(run), run_look, run->options->home, info);
     if (err)
         return err;
@@ -270,9 +282,9 @@ static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
     if (view.state == OSD_NODE_REFUSED && !view.gone && !view.broken)
         return lilio_fail(info, LILIO_E_FOREIGN, "%s", view.detail);
     if (view.state != OSD_NODE_SERVING && view.disk != OSD_DISK_MEMBER)
-        err = bind_disk(run, info);
+        err = join_disk(run, &bound, info);
     else if (view.gone || view.broken)
-        err = bind_disk(run, info);
+        err = join_disk(run, &bound, info);
     if (!err && view.state != OSD_NODE_SERVING)
         err = wait_serving(run, info);
     if (err)
@@ -280,7 +292,7 @@ static enum lilio_err get_ready(struct run *run, struct lilio_errinfo *info)
     osd_node_view(node_of(run), &view);
     run->state->incarnation = view.incarnation;
     run->state->disk_uuid = view.disk_uuid;
-    return LILIO_OK;
+    return bound ? LILIO_OK : bind(run, view.disk_uuid, /* replaces */ false, info);
 }
 
 /* ---- walks ---- */

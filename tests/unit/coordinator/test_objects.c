@@ -231,6 +231,30 @@ static void replaced_disk_is_missing(bool rocksdb)
 }
 FX_BOTH(replaced_disk_is_missing)
 
+/* An OSD came back with less than it had acknowledged, and was rebuilt before the COMMIT: the
+ * rebuild did not see the run, so what was acknowledged before it began does not count. */
+static void rebuilt_disk_counts_afresh(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_bucket(fx, "b");
+    struct proto_commit commit = fx_commit(fx, &bucket, "k", 1, 100000);
+    struct proto_osd_bind bind = {.osd = 3, .disk_uuid = fx_uuid(3), .afresh = true};
+    assert_int_equal(fx_internal(fx, &proto_type_osd_bind, &bind), LILIO_OK);
+    commit.quorum = 6;
+    assert_int_equal(fx_do(fx, &proto_type_commit, &commit), LILIO_E_NO_QUORUM);
+    commit.quorum = 5;
+    assert_int_equal(fx_do(fx, &proto_type_commit, &commit), LILIO_OK);
+    struct proto_committed committed;
+    fx_reply(fx, &proto_type_committed, &committed);
+    assert_int_equal(committed.durable, 5);
+    assert_int_equal(fx_row(fx)->repair_count, 1); /* what is here after all is found by it */
+    commit = fx_commit(fx, &bucket, "fresh", 2, 100000);
+    commit.quorum = 6;
+    assert_int_equal(fx_do(fx, &proto_type_commit, &commit), LILIO_OK);
+    fx_free(fx);
+}
+FX_BOTH(rebuilt_disk_counts_afresh)
+
 /* ---- staging ---- */
 
 static struct proto_commit commit_of_two(struct fx *fx, const struct proto_bucket *bucket,
@@ -557,6 +581,7 @@ int main(void)
         FX_TESTS(missing_fragments_enter_the_repair_queue),
         FX_TESTS(below_the_quorum_nothing_appears),
         FX_TESTS(replaced_disk_is_missing),
+        FX_TESTS(rebuilt_disk_counts_afresh),
         FX_TESTS(staged_runs_make_one_object),
         FX_TESTS(other_sessions_runs_are_refused),
         FX_TESTS(discarded_runs_are_collected_at_once),

@@ -97,6 +97,32 @@ static void first_disk_binds_once(bool rocksdb)
 }
 FX_BOTH(first_disk_binds_once)
 
+/* The rebuild of a disk that is bound: nothing about it changes but since when it counts. */
+static void a_rebuild_begins_afresh(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_osd was = *coord_state_osd_at(fx->state, 2);
+    uint64_t epoch = fx_row(fx)->epoch;
+    struct proto_osd_bind bind = {.osd = 2, .disk_uuid = was.disk_uuid, .afresh = true};
+    for (uint64_t n = 1; n <= 2; n++) {
+        assert_int_equal(fx_internal(fx, &proto_type_osd_bind, &bind), LILIO_OK);
+        assert_int_equal(coord_state_osd_at(fx->state, 2)->since_epoch, epoch + n);
+        assert_int_equal(fx_row(fx)->epoch, epoch + n);
+    }
+    if (rocksdb)
+        fx_reopen(fx);
+    const struct proto_osd *row = coord_state_osd_at(fx->state, 2);
+    assert_int_equal(row->since_epoch, epoch + 2);
+    assert_int_equal(row->incarnation, was.incarnation);
+    assert_int_equal(row->state, was.state);
+    assert_int_equal(row->complete, was.complete);
+    bind.disk_uuid = fx_uuid(77); /* it came in the place of this one meanwhile */
+    assert_int_equal(fx_internal(fx, &proto_type_osd_bind, &bind), LILIO_E_FOREIGN);
+    assert_int_equal(fx_row(fx)->epoch, epoch + 2);
+    fx_free(fx);
+}
+FX_BOTH(a_rebuild_begins_afresh)
+
 static void one_disk_is_one_osd(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
@@ -423,6 +449,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FX_TESTS(hello_tells_who_may_serve),
         FX_TESTS(first_disk_binds_once),
+        FX_TESTS(a_rebuild_begins_afresh),
         FX_TESTS(one_disk_is_one_osd),
         FX_TESTS(a_rebuild_makes_complete),
         FX_TESTS(hello_changes_address_and_completeness),

@@ -82,6 +82,8 @@ static void on_bind(struct fake *fake, struct proto_request **request, struct pr
         }
         fake->disk_uuid = bind.disk_uuid;
         fake->incarnation++;
+    } else {
+        fake->afresh += bind.afresh;
     }
     reply_ok(fake, request);
 }
@@ -380,6 +382,7 @@ static void dispatch(struct fake *fake, struct proto_request *request, struct pr
     case PROTO_MSG_osd_heartbeat: on_heartbeat(fake, &request, arena); break;
     case PROTO_MSG_scan_open:
         fake->pinned = fake->index;
+        fake->pinned_afresh = fake->afresh;
         if (fake->busy_scans)
             refuse(fake, &request, LILIO_E_BUSY);
         else

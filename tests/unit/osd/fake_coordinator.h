@@ -55,6 +55,7 @@ struct fake {
     struct base_uuid disk_uuid;
     bool had_disk; /* another disk than any that introduces itself */
     unsigned hellos, beats, binds;
+    unsigned afresh, pinned_afresh; /* binds of the disk it has; those before the last scan_open */
     struct base_uuid last_hello_uuid;
     uint8_t last_state;
     bool forget; /* the next heartbeat is answered with known = false */

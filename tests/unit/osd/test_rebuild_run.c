@@ -236,10 +236,13 @@ static void test_blank_disk(void **state)
     assert_int_equal(f.fake.complete.fragments, 21);
     assert_int_equal(f.fake.complete.index, 100);
     assert_int_equal(f.fake.complete.incarnation, 1);
+    assert_int_equal(f.fake.afresh, 0); /* a new disk is that by itself */
     expect_all_here(&f);
 
     rebuild(&f); /* once more: nothing is left to do */
     assert_int_equal(f.state.phase, PHASE_PROVEN);
+    assert_int_equal(f.fake.afresh, 1); /* before it looks at what is committed */
+    assert_int_equal(f.fake.pinned_afresh, 1);
     assert_int_equal(f.state.present, 21);
     assert_int_equal(f.state.rebuilt, 0);
     assert_int_equal(f.state.source_bytes, 0);
