@@ -154,7 +154,7 @@ static void report_print(struct tools_out *out, const struct report *report, boo
     char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
     tools_out_line(out,
                    "deleted       %llu runs, %s of deleted and replaced objects wait for the "
-                   "grace of %s",
+                   "grace of %s, then for the OSDs they are on",
                    (unsigned long long)status->gc_rows, tools_text_bytes(status->gc_bytes, bytes),
                    tools_text_duration(status->gc_grace_ms, time));
     if (first)

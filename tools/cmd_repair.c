@@ -165,9 +165,11 @@ static void levels_print(struct tools_out *out, const struct lilio_repair *repai
     const size_t below = LILIO_REPAIR_LEVELS - 1;
     for (size_t i = 0; i < below; i++)
         if (repair->levels[i])
-            tools_out_line(
-                out, "  %8llu with %zu %s to lose%s", (unsigned long long)repair->levels[i], i,
-                i == 1 ? "fragment" : "fragments", i == 0 ? ": the next loss loses bytes" : "");
+            tools_out_line(out, "  %8llu with %zu %s to lose%s",
+                           (unsigned long long)repair->levels[i], i,
+                           i == 1 ? "fragment" : "fragments",
+                           i == 0 ? " once all OSDs are back: the next loss loses bytes"
+                                  : " once all OSDs are back");
     if (repair->levels[below])
         tools_out_line(out, "  %8llu with too few fragments known good to be read",
                        (unsigned long long)repair->levels[below]);
@@ -293,10 +295,16 @@ static void waits_print(struct tools_out *out, const struct left *left)
     }
 }
 
+/* Those that are lost wait for nothing. */
+static uint64_t mendable(const struct left *left)
+{
+    return tools_redundancy_short(&left->redundancy) - left->redundancy.lost;
+}
+
 /* "12 stripes lack fragments". */
 static const char *short_text(const struct left *left, char ret[TOOLS_ETA])
 {
-    uint64_t count = tools_redundancy_short(&left->redundancy);
+    uint64_t count = mendable(left);
     if (count == 0)
         (void)snprintf(ret, TOOLS_ETA, "only slots without stripes are to be filled");
     else
@@ -323,6 +331,8 @@ static void left_print(struct tools_out *out, const struct left *left)
         tools_out_line(out,
                        "left          %llu stripes have no OSD to go to: add or replace an OSD",
                        (unsigned long long)redundancy->stranded);
+    if (mendable(left) == 0 && left->repair.fill_slots == 0)
+        return;
     if (!is_over(&left->repair)) {
         tools_out_line(out, "left          %s now", short_text(left, text));
         return;

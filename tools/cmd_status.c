@@ -481,7 +481,8 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         (unsigned long long)status->bucket_count, tools_text_bytes(status->object_bytes, bytes));
     if (status->gc_rows)
         tools_out_line(out,
-                       "collection    %s of deleted and replaced objects wait for the grace of %s",
+                       "collection    %s of deleted and replaced objects wait for the grace of %s, "
+                       "then for the OSDs they are on",
                        tools_text_bytes(status->gc_bytes, bytes),
                        tools_text_duration(status->gc_grace_ms, time));
     if (redundancy)
