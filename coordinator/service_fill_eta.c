@@ -263,17 +263,24 @@ static struct lanes lanes_plan(const struct coord_service *service, double pace)
     return lanes;
 }
 
+static uint64_t whole(double ms)
+{
+    return ms < 1e15 ? (uint64_t)ms : UINT64_MAX;
+}
+
 /* The pace is known: from everything at once to the last one. */
 static struct base_eta_told last_told(const struct coord_service *service,
                                       const struct lanes *lanes, struct base_eta_told told)
 {
+    told.ms += told.ms == 0; /* which would say that it is not known */
+    told.high_ms += told.high_ms == 0;
     double last = 0, all = (double)told.ms;
     for (size_t i = 0; i < lanes->count; i++)
         last = lanes->ms[i] > last ? lanes->ms[i] : last;
     if (last <= all)
         return told;
-    told.high_ms = (uint64_t)((double)told.high_ms * last / all);
-    told.ms = (uint64_t)(service_repair_held(service) ? last : (all + last) / 2);
+    told.high_ms = whole((double)told.high_ms * last / all);
+    told.ms = whole(service_repair_held(service) ? last : (all + last) / 2);
     return told;
 }
 

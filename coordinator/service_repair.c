@@ -564,12 +564,15 @@ static void progress_note(struct coord_service *service)
 {
     struct repair *repair = &service->repair;
     uint64_t now = service_now_ms(service);
-    if (now < repair->dial_ms || (work_left(service) == 0 && repair->lease_count == 0)) {
-        repair->eta = repair->rate = (struct base_eta){.least_ms = BEAT_MS};
-        return;
-    }
-    base_eta_note(&repair->eta, now, coord_bad_work(coord_state_mended(service->state)));
-    base_eta_note(&repair->rate, now, repair->mended_bytes);
+    bool faults = work_left(service) > 0 || repair->lease_count > 0;
+    if (now < repair->dial_ms || !faults)
+        repair->eta = (struct base_eta){.least_ms = BEAT_MS};
+    else
+        base_eta_note(&repair->eta, now, coord_bad_work(coord_state_mended(service->state)));
+    if (now < repair->dial_ms || !(faults || service_fills_tell(service).left > 0))
+        repair->rate = (struct base_eta){.least_ms = BEAT_MS};
+    else
+        base_eta_note(&repair->rate, now, repair->mended_bytes);
 }
 
 void service_repair_tick(struct coord_service *service)

@@ -17,6 +17,7 @@ enum { POLL_MS = 100, ROUND_MS = 600000 };
 struct line {
     uint32_t osd;
     enum lilio_err err; /* it was not asked, or its round was void */
+    bool told;          /* what follows, if only that its round was void */
     char why[512];
     struct lilio_orphans orphans;
 };
@@ -32,6 +33,23 @@ static void report_release(struct report *report)
     free(report->lines);
 }
 
+static void line_fail(struct tools_context *context, struct line *line, enum lilio_err err)
+{
+    line->err = err;
+    (void)snprintf(line->why, sizeof line->why, "%s", context->info.text); /* cutting is fine */
+    context->info = (struct lilio_errinfo){0};
+}
+
+/* Those that are known to be gone are not asked: each would be waited for. */
+static void line_begin(struct tools_context *context, struct line *line,
+                       const struct lilio_osd *osd)
+{
+    line->osd = osd->id;
+    if (strcmp(osd->state, "down") == 0 || strcmp(osd->state, "out") == 0)
+        line_fail(context, line,
+                  lilio_fail(&context->info, LILIO_E_UNAVAILABLE, "it is %s", osd->state));
+}
+
 static enum lilio_err report_begin(struct tools_context *context, struct report *report)
 {
     *report = (struct report){0};
@@ -43,15 +61,8 @@ static enum lilio_err report_begin(struct tools_context *context, struct report 
         return tools_no_memory(&context->info);
     for (size_t i = 0; i < report->status.osd_count; i++)
         if (report->status.osds[i].incarnation > 0)
-            report->lines[report->count++].osd = report->status.osds[i].id;
+            line_begin(context, &report->lines[report->count++], &report->status.osds[i]);
     return LILIO_OK;
-}
-
-static void line_fail(struct tools_context *context, struct line *line, enum lilio_err err)
-{
-    line->err = err;
-    (void)snprintf(line->why, sizeof line->why, "%s", context->info.text); /* cutting is fine */
-    context->info = (struct lilio_errinfo){0};
 }
 
 /* ---- what is shown ---- */
@@ -77,22 +88,31 @@ static struct total total_of(const struct report *report)
     return total;
 }
 
+static void numbers_add(struct tools_table *table, const struct lilio_orphans *orphans)
+{
+    char bytes[TOOLS_TEXT], swept[TOOLS_TEXT];
+    tools_table_add(table, "%llu", (unsigned long long)orphans->runs);
+    tools_table_add(table, "%llu", (unsigned long long)orphans->run_fragments);
+    tools_table_add(table, "%s", tools_text_bytes(orphans->run_bytes, bytes));
+    tools_table_add(table, "%llu", (unsigned long long)orphans->due);
+    tools_table_add(table, "%llu", (unsigned long long)orphans->unknown_runs);
+    tools_table_add(table, "%s", tools_text_bytes(orphans->swept_bytes, swept));
+}
+
 static void lines_print(struct tools_out *out, const struct report *report)
 {
+    enum { NUMBERS = 6 };
     static const char *const columns[] = {"OSD",      ">ORPHANS", ">FRAGMENTS", ">BYTES", ">DUE",
                                           ">UNKNOWN", ">DELETED", "LAST LOOK",  NULL};
     struct tools_table *table = tools_table_new(columns);
     for (size_t i = 0; i < report->count; i++) {
         const struct line *line = &report->lines[i];
         const struct lilio_orphans *orphans = &line->orphans;
-        char bytes[TOOLS_TEXT], swept[TOOLS_TEXT];
         tools_table_add(table, "osd.%u", line->osd);
-        tools_table_add(table, "%llu", (unsigned long long)orphans->runs);
-        tools_table_add(table, "%llu", (unsigned long long)orphans->run_fragments);
-        tools_table_add(table, "%s", tools_text_bytes(orphans->run_bytes, bytes));
-        tools_table_add(table, "%llu", (unsigned long long)orphans->due);
-        tools_table_add(table, "%llu", (unsigned long long)orphans->unknown_runs);
-        tools_table_add(table, "%s", tools_text_bytes(orphans->swept_bytes, swept));
+        if (line->told)
+            numbers_add(table, orphans);
+        for (int k = 0; k < NUMBERS && !line->told; k++)
+            tools_table_add(table, "-");
         if (line->err)
             tools_table_add(table, "%s", tools_text_name(line->why, 0));
         else if (orphans->index == 0)
@@ -117,20 +137,33 @@ static void first_print(struct tools_out *out, const struct report *report)
         }
 }
 
+/* The first one that told; all OSDs have the same retention. NULL: none did. */
+static const struct lilio_orphans *first_told(const struct report *report)
+{
+    for (size_t i = 0; i < report->count; i++)
+        if (report->lines[i].told)
+            return &report->lines[i].orphans;
+    return NULL;
+}
+
 static void report_print(struct tools_out *out, const struct report *report, bool with_first)
 {
     const struct lilio_status *status = &report->status;
     struct total total = total_of(report);
+    const struct lilio_orphans *first = first_told(report);
     char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
     tools_out_line(out,
                    "deleted       %llu runs, %s of deleted and replaced objects wait for the "
-                   "grace of %s",
+                   "grace of %s, then for the OSDs they are on",
                    (unsigned long long)status->gc_rows, tools_text_bytes(status->gc_bytes, bytes),
                    tools_text_duration(status->gc_grace_ms, time));
-    tools_out_line(
-        out, "orphans       %llu fragments, %s of puts that died, in quarantine for %s",
-        (unsigned long long)total.fragments, tools_text_bytes(total.bytes, bytes),
-        tools_text_duration(report->count ? report->lines[0].orphans.retention_ms : 0, time));
+    if (first)
+        tools_out_line(out,
+                       "orphans       %llu fragments, %s of puts that died, in quarantine for %s",
+                       (unsigned long long)total.fragments, tools_text_bytes(total.bytes, bytes),
+                       tools_text_duration(first->retention_ms, time));
+    else
+        tools_out_line(out, "orphans       not known: no OSD told");
     if (total.unknown)
         tools_out_line(out,
                        "unknown       %llu runs of sessions these maps never handed out are kept: "
@@ -253,7 +286,10 @@ int tools_cmd_gc_status(struct tools_context *context, int argc, char **argv)
         return report_fail(context, &report, err);
     for (size_t i = 0; i < report.count; i++) {
         struct line *line = &report.lines[i];
+        if (line->err)
+            continue;
         err = lilio_orphans_get(context->client, line->osd, &line->orphans, &context->info);
+        line->told = !err;
         if (!err && line->orphans.err)
             err = lilio_fail(&context->info, line->orphans.err, "the last look was void: %s",
                              line->orphans.text);
@@ -356,8 +392,11 @@ int tools_cmd_gc_run(struct tools_context *context, int argc, char **argv)
     tools_cancel_catch();
     for (size_t i = 0; i < report.count; i++) {
         struct line *line = &report.lines[i];
+        if (line->err)
+            continue;
         err = lilio_orphans_run(context->client, line->osd, run.dry, run.now, &line->orphans,
                                 &context->info);
+        line->told = !err;
         if (err)
             line_fail(context, line, err);
     }

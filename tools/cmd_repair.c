@@ -165,9 +165,11 @@ static void levels_print(struct tools_out *out, const struct lilio_repair *repai
     const size_t below = LILIO_REPAIR_LEVELS - 1;
     for (size_t i = 0; i < below; i++)
         if (repair->levels[i])
-            tools_out_line(
-                out, "  %8llu with %zu %s to lose%s", (unsigned long long)repair->levels[i], i,
-                i == 1 ? "fragment" : "fragments", i == 0 ? ": the next loss loses bytes" : "");
+            tools_out_line(out, "  %8llu with %zu %s to lose%s",
+                           (unsigned long long)repair->levels[i], i,
+                           i == 1 ? "fragment" : "fragments",
+                           i == 0 ? " once all OSDs are back: the next loss loses bytes"
+                                  : " once all OSDs are back");
     if (repair->levels[below])
         tools_out_line(out, "  %8llu with too few fragments known good to be read",
                        (unsigned long long)repair->levels[below]);
@@ -257,9 +259,21 @@ static void repair_print(struct tools_out *out, const struct lilio_repair *repai
 
 /* ---- what is left ---- */
 
-/* Why an OSD is waited for; NULL: it is not. */
-static const char *waits_for(const struct lilio_osd *osd)
+/* It has slots with something in them; those of an OSD that is out may have gone to others. */
+static bool is_needed(const struct left *left, uint32_t osd)
 {
+    uint64_t stripes = 0;
+    for (size_t i = 0; i < left->redundancy.osd_count; i++)
+        for (size_t k = 0; k < LILIO_LEVELS && left->redundancy.osds[i].id == osd; k++)
+            stripes += left->redundancy.osds[i].levels[k];
+    return stripes > 0;
+}
+
+/* Why an OSD is waited for; NULL: it is not. */
+static const char *waits_for(const struct left *left, const struct lilio_osd *osd)
+{
+    if (!osd->filling && !is_needed(left, osd->id))
+        return NULL;
     if (strcmp(osd->state, "up") != 0)
         return osd->state;
     if (!osd->complete)
@@ -271,7 +285,7 @@ static void waits_print(struct tools_out *out, const struct left *left)
 {
     for (size_t i = 0; i < left->status.osd_count; i++) {
         const struct lilio_osd *osd = &left->status.osds[i];
-        const char *why = waits_for(osd);
+        const char *why = waits_for(left, osd);
         bool blank = why && strcmp(why, "blank") == 0;
         if (why && blank)
             tools_out_line(out, "              for osd.%u: blank; `lilio-ec osd rebuild %u'",
@@ -281,11 +295,28 @@ static void waits_print(struct tools_out *out, const struct left *left)
     }
 }
 
+/* Those that are lost wait for nothing. */
+static uint64_t mendable(const struct left *left)
+{
+    return tools_redundancy_short(&left->redundancy) - left->redundancy.lost;
+}
+
+/* "12 stripes lack fragments". */
+static const char *short_text(const struct left *left, char ret[TOOLS_ETA])
+{
+    uint64_t count = mendable(left);
+    if (count == 0)
+        (void)snprintf(ret, TOOLS_ETA, "only slots without stripes are to be filled");
+    else
+        (void)snprintf(ret, TOOLS_ETA, "%llu stripes lack fragments", (unsigned long long)count);
+    return ret;
+}
+
 /* An empty queue is not to be taken for whole stripes. */
 static void left_print(struct tools_out *out, const struct left *left)
 {
     const struct lilio_redundancy *redundancy = &left->redundancy;
-    uint64_t short_of = left->known ? tools_redundancy_short(redundancy) : 0;
+    char text[TOOLS_ETA];
     if (!left->known)
         tools_out_line(out, "left          not known: no coordinator could say it");
     else if (is_whole(left))
@@ -300,13 +331,13 @@ static void left_print(struct tools_out *out, const struct left *left)
         tools_out_line(out,
                        "left          %llu stripes have no OSD to go to: add or replace an OSD",
                        (unsigned long long)redundancy->stranded);
+    if (mendable(left) == 0 && left->repair.fill_slots == 0)
+        return;
     if (!is_over(&left->repair)) {
-        tools_out_line(out, "left          %llu stripes lack fragments now",
-                       (unsigned long long)short_of);
+        tools_out_line(out, "left          %s now", short_text(left, text));
         return;
     }
-    tools_out_line(out, "left          %llu stripes lack fragments, and nothing goes on; they wait",
-                   (unsigned long long)short_of);
+    tools_out_line(out, "left          %s, and nothing goes on; they wait", short_text(left, text));
     if (left->repair.failed)
         tools_out_line(out, "              for another attempt: %llu stored runs, see above",
                        (unsigned long long)left->repair.failed);
@@ -324,7 +355,7 @@ static void left_json(cJSON *object, const struct left *left)
     tools_json_bool(json, "goes_on", !is_over(&left->repair));
     cJSON *list = tools_json_list(json, "waits_for");
     for (size_t i = 0; i < left->status.osd_count && !is_whole(left); i++) {
-        const char *why = waits_for(&left->status.osds[i]);
+        const char *why = waits_for(left, &left->status.osds[i]);
         if (!why)
             continue;
         cJSON *osd = tools_json_new();

@@ -198,9 +198,13 @@ static void osds_print(struct tools_context *context, const struct lilio_status 
         tools_table_add(table, "osd.%u", osd->id);
         tools_table_add(table, "%s", tools_text_name(osd->state, 0));
         tools_table_add(table, "%s", content_of(osd, content));
-        tools_table_add(table, "%llu", (unsigned long long)osd->fragment_count);
-        tools_table_add(table, "%s", tools_text_bytes(osd->used_bytes, used));
-        tools_table_add(table, "%s", tools_text_bytes(osd->free_bytes, left));
+        bool told = osd->capacity_bytes > 0; /* no heartbeat has reached this leader otherwise */
+        if (told)
+            tools_table_add(table, "%llu", (unsigned long long)osd->fragment_count);
+        else
+            tools_table_add(table, "-");
+        tools_table_add(table, "%s", told ? tools_text_bytes(osd->used_bytes, used) : "-");
+        tools_table_add(table, "%s", told ? tools_text_bytes(osd->free_bytes, left) : "-");
         tools_table_add(table, "%.8s", osd->disk_uuid);
         tools_table_add(table, "%s", tools_text_name(osd->address, 0));
     }
@@ -213,7 +217,7 @@ static const struct argp osd_ls_argp = {
         "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should. "
         "\"fills\": it took over slots of an OSD that is out, and their content comes by itself. "
         "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
-        "below."
+        "below. \"-\": it has told this leader nothing yet."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"
         "  lilio-ec osd ls --json\n",
@@ -477,7 +481,8 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         (unsigned long long)status->bucket_count, tools_text_bytes(status->object_bytes, bytes));
     if (status->gc_rows)
         tools_out_line(out,
-                       "collection    %s of deleted and replaced objects wait for the grace of %s",
+                       "collection    %s of deleted and replaced objects wait for the grace of %s, "
+                       "then for the OSDs they are on",
                        tools_text_bytes(status->gc_bytes, bytes),
                        tools_text_duration(status->gc_grace_ms, time));
     if (redundancy)

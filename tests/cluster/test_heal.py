@@ -196,6 +196,9 @@ class Moves(ClusterTest):
     def gone_and_full(self, osd, seconds=60):
         wait_until(lambda: self.cluster.status()["osds"][osd]["state"] == "out" and self.is_full(), seconds, "redundancy without it")
 
+    def waited_for(self):
+        return [o["osd"] for o in self.cluster.run("repair", "--json").json["left"]["waits_for"]]
+
     def verified(self):
         verify = self.cluster.run("verify", "--json").json
         self.assertEqual(verify["fragments"], verify["fragments_good"])
@@ -231,6 +234,8 @@ class Moves(ClusterTest):
         leader = next(x["id"] for x in c.status()["coordinators"] if x["role"] == "leader")
         c.kill(f"coordinator.{leader}")
         self.gone_and_full(osd)
+        said = next(line for line in c.run("osd", "ls").out.splitlines() if line.startswith(f"osd.{osd} "))
+        self.assertRegex(said, r"out +complete +- +- +- ")  # this leader never heard it: that is not 0 B
         self.verified()
         self.check_all()
 
@@ -277,7 +282,13 @@ class Moves(ClusterTest):
         self.assertEqual((left["stripes"], left["goes_on"], left["waits_for"]), (0, False, []))
         self.gone_and_full(4, seconds=1)
         c.run("explain", "b/o.1")
+        looks = c.run("gc", "status", "--json", code=UNAVAILABLE).json["osds"]
+        self.assertEqual([o["reason"] for o in looks], [None] * 4 + ["it is out"])  # it was not waited for
+        said = c.run("gc", "status", code=UNAVAILABLE).out
+        self.assertRegex(said, r"osd\.4 +- .*it is out")
         c.kill_osds(3)
+        wait_until(lambda: c.run("repair", "--json").json["left"]["stripes"], 30, "osd.3 to be missed")
+        self.assertNotIn(4, self.waited_for())  # it is away as well, but has nothing that others wait for
         self.gone_and_full(3)  # one after the other, though nobody replaced the first one
         self.check_all()
         c.up()
@@ -289,6 +300,7 @@ class Moves(ClusterTest):
         c.kill_osds(4)
         wait_until(lambda: c.status().get("redundancy", {}).get("stranded") == 1, 60, "the stripe that has nowhere to go")
         self.assertIn("have no OSD to go to", c.run("status").out)
+        self.assertEqual(self.waited_for(), [4])
         self.assertEqual(c.get_bytes("wide/o"), content(50 * KIB, SEED))
 
     def test_many_at_once(self):

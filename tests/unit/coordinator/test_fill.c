@@ -8,7 +8,15 @@
 
 #include "base/banned.h"
 
-enum { GONE = 2, STEP_MS = 250, OUT_MS = 600000, WALK = 1000000, SAID_MAX = 4000, LATE_MS = 2000 };
+enum {
+    GONE = 2,
+    STEP_MS = 250,
+    OUT_MS = 600000,
+    WALK = 1000000,
+    SAID_MAX = 4000,
+    LATE_MS = 2000,
+    WRITTEN = 1000 /* bytes in a ms, of each */
+};
 
 struct player {
     struct proto_fill_job job;
@@ -105,6 +113,7 @@ static void beat(struct fixture *f, uint32_t osd, const struct proto_fill_report
         .disk_uuid = row->disk_uuid,
         .known_epoch = fx_row(f->fx)->epoch,
         .clients = f->clients,
+        .repair_bytes = f->svc->now_ms * WRITTEN,
         .fills = &copy,
         .fills_count = said != NULL,
     };
@@ -391,6 +400,53 @@ static void another_share(void **unused)
     release(f);
 }
 
+/* What is almost done ends soon, in a band that can be believed. */
+static void almost_nothing_left(void **unused)
+{
+    (void)unused;
+    struct fixture *f = made(0, 400);
+    for (int i = 0; i < FX_OSDS; i++)
+        f->players[i].per_s = 8;
+    for (int i = 0; i < 24; i++)
+        assert_true(step(f));
+    for (int left = 1; left <= 40; left++) {
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+            if (osd != GONE) {
+                assert_int_equal(f->players[osd].job.placement, f->buckets[1].placement);
+                f->players[osd].part = 1 - left * 1e-6;
+                player_beat(f, osd);
+            }
+        svc_pass(f->svc, STEP_MS);
+        struct proto_status is = status(f);
+        assert_in_range(is.fill_eta_ms, 1, LATE_MS);
+        assert_in_range(is.fill_eta_high_ms, is.fill_eta_ms, 10 * LATE_MS);
+        proto_arena_clear(f->fx->arena);
+    }
+    release(f);
+}
+
+/* The rate is that of all that is written, also when nothing but slots is mended. */
+static void rate_is_told(void **unused)
+{
+    (void)unused;
+    struct fixture *f = made(400, 0);
+    struct proto_repair_get get = {0};
+    struct proto_repair is;
+    for (int i = 0; i < 60; i++)
+        assert_true(step(f));
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_repair_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_repair, &is);
+    assert_int_equal(is.rows, 0);
+    uint64_t all = UINT64_C(1000) * WRITTEN * (FX_OSDS - 1);
+    assert_in_range(is.bytes_per_s, all * 8 / 10, all * 12 / 10);
+    filled(f);
+    svc_pass(f->svc, 2000);
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_repair_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_repair, &is);
+    assert_int_equal(is.bytes_per_s, 0); /* nothing goes on */
+    release(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +457,8 @@ int main(void)
         cmocka_unit_test(one_job_after_the_other),
         cmocka_unit_test(another_leader),
         cmocka_unit_test(another_share),
+        cmocka_unit_test(almost_nothing_left),
+        cmocka_unit_test(rate_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
