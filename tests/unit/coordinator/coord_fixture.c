@@ -258,13 +258,13 @@ uint64_t fx_session(struct fx *fx)
     return session.id;
 }
 
-struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name)
+struct proto_bucket fx_coded_bucket(struct fx *fx, const char *name, uint8_t data, uint8_t parity)
 {
     struct proto_bucket_create create = {
         .name = fx_text(name),
-        .quorum = 2,
-        .profile = {.data_count = 2,
-                    .parity_count = 1,
+        .quorum = data,
+        .profile = {.data_count = data,
+                    .parity_count = parity,
                     .fragment_size = 4096,
                     .generator = CODEC_CAUCHY1},
     };
@@ -273,6 +273,11 @@ struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name)
     fx_reply(fx, &proto_type_bucket_reply, &reply);
     reply.bucket.name = fx_text(name);
     return reply.bucket;
+}
+
+struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name)
+{
+    return fx_coded_bucket(fx, name, 2, 1);
 }
 
 struct proto_bucket fx_bucket(struct fx *fx, const char *name)

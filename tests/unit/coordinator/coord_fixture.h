@@ -60,9 +60,11 @@ uint64_t fx_digest(struct fx *fx);
 const struct proto_state_row *fx_row(struct fx *fx);
 size_t fx_column_count(struct fx *fx, enum coord_column column);
 
-uint64_t fx_session(struct fx *fx);                                    /* opens one */
-struct proto_bucket fx_bucket(struct fx *fx, const char *name);        /* 4+2, makes it */
-struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name); /* 2+1, likewise */
+uint64_t fx_session(struct fx *fx);                             /* opens one */
+struct proto_bucket fx_bucket(struct fx *fx, const char *name); /* 4+2, makes it */
+/* Likewise; the quorum is the data fragments, a fragment has 4 KiB. */
+struct proto_bucket fx_coded_bucket(struct fx *fx, const char *name, uint8_t data, uint8_t parity);
+struct proto_bucket fx_narrow_bucket(struct fx *fx, const char *name); /* 2+1 */
 
 /* A run of the fixture's session in this bucket, with made-up checksums. */
 struct proto_data_row fx_run(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter,

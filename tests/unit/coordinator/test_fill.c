@@ -43,23 +43,6 @@ struct fixture {
     size_t count;
 };
 
-static struct proto_bucket bucket_of_four(struct fx *fx)
-{
-    struct proto_bucket_create create = {
-        .name = fx_text("four"),
-        .quorum = 3,
-        .profile = {.data_count = 3,
-                    .parity_count = 1,
-                    .fragment_size = 4096,
-                    .generator = CODEC_CAUCHY1},
-    };
-    struct proto_bucket_reply reply;
-    assert_int_equal(fx_do(fx, &proto_type_bucket_create, &create), LILIO_OK);
-    fx_reply(fx, &proto_type_bucket_reply, &reply);
-    reply.bucket.name = fx_text("four");
-    return reply.bucket;
-}
-
 /* So many stripes of each; an OSD is out, its slots have moved, and every job is to be handed out.
  */
 static void fixture_init(struct fixture *f, uint64_t three, uint64_t four)
@@ -68,7 +51,7 @@ static void fixture_init(struct fixture *f, uint64_t three, uint64_t four)
     f->svc = svc_new(false, 60000, true);
     f->fx = f->svc->fx;
     f->buckets[0] = fx_narrow_bucket(f->fx, "three");
-    f->buckets[1] = bucket_of_four(f->fx);
+    f->buckets[1] = fx_coded_bucket(f->fx, "four", 3, 1);
     f->stripes[0] = three;
     f->stripes[1] = four;
     for (uint64_t i = 0; i < three + four; i++) {
