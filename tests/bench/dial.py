@@ -10,9 +10,9 @@ they can wherever it says so:
 Client figures are MB/s against the mean of healthy before and after in the same round; those of repair are bytes of fragments mended a
 second against the idle rate of the same round. Medians over the rounds: on a machine with other work the single figures mean little.
 The time to go is what `status' said when 10, 25 and 50 % of a fill were done, against
-what it took then; it has runs of its own (--eta), beside clients at one priority and without them.
+what it took then; it has runs of its own (--eta), at low beside clients and at max without them.
 
-    tests/bench/dial.py [--rounds 5] [--seconds 4] [--gib 12] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
+    tests/bench/dial.py [--rounds 5] [--seconds 4] [--gib 24] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
 """
 import argparse
 import json
@@ -150,8 +150,8 @@ def spoken(status):
 
 def eta_round(cluster, bucket, osd, load):
     """Kills an OSD and writes down what is said until its slots are full elsewhere."""
-    cluster.run("repair", "--priority", "normal" if load else "max")
-    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--seconds", "600", "--json")
+    cluster.run("repair", "--priority", "low" if load else "max")
+    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--concurrency", "2", "--seconds", "600", "--json")
     time.sleep(3)  # until every OSD has seen that there are clients
     cluster.kill_osds(osd)
     lilio.wait_until(lambda: filling(cluster.status()) > 0, 60, "slots to move")
@@ -194,7 +194,7 @@ def main():
     p.add_argument("--dir", help="folder on the disk to measure (default: a temporary one)")
     p.add_argument("--rounds", type=int, default=5, choices=range(1, 7), help="an OSD each; six have to stay")
     p.add_argument("--seconds", type=int, default=4, help="of each phase")
-    p.add_argument("--gib", type=int, default=12)
+    p.add_argument("--gib", type=int, default=24, help="of objects; with less OSDs are done before they are measured")
     p.add_argument("--eta", action="store_true", help="measure the time to go instead")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
@@ -207,7 +207,7 @@ def main():
         cluster, bucket = up(home, args.gib, OUT_MS if args.eta else OUT_MS + 1000 * args.seconds)
         if args.eta:
             result = {}
-            for osd, (name, load) in enumerate((("clients, normal", True), ("no clients, max", False)), start=1):
+            for osd, (name, load) in enumerate((("clients, low", True), ("no clients, max", False)), start=1):
                 result[name] = eta_round(cluster, bucket, osd, load)
                 print(f"{name}: {result[name]}", file=sys.stderr, flush=True)
         else:
