@@ -49,9 +49,12 @@ def clients(cluster, what, seconds, bucket):
                          timeout=seconds + 120).json
     if report["errors"]:
         sys.exit(f"bench {what} had errors: {report}")
+    return report["mb_per_s"]
+
+
+def settle(what):
     if what == "put":
         time.sleep(3)  # its bucket is gone, and its bytes go now
-    return report["mb_per_s"]
 
 
 def mended(cluster):
@@ -88,14 +91,22 @@ class Watch(threading.Thread):
         return (grown[-1][1] - grown[0][1]) / (grown[-1][0] - grown[0][0]) / 1e6
 
 
+def alone(cluster, what, seconds, bucket):
+    rate = clients(cluster, what, seconds, bucket)
+    settle(what)
+    return rate
+
+
 def beside(cluster, what, seconds, bucket):
     clients(cluster, "get", 2, bucket)  # until every OSD has seen that there are some
     watch = Watch(cluster)
     watch.start()
     try:
-        return clients(cluster, what, seconds, bucket), watch.rate()
+        found = clients(cluster, what, seconds, bucket), watch.rate()
     finally:
         watch.over = True
+    settle(what)
+    return found
 
 
 def kill_and_wait(cluster, osd, state):
@@ -111,7 +122,7 @@ def wait_full(cluster):
 def one_round(args, cluster, bucket, osd, turn):
     priority, what = turn.split()
     kinds = sorted({"get", what})
-    before = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
+    before = {kind: alone(cluster, kind, args.seconds, bucket) for kind in kinds}
     cluster.kill_osds(osd)
     kill_and_wait(cluster, osd, "down")
     degraded = clients(cluster, "get", args.seconds, bucket)
@@ -129,7 +140,7 @@ def one_round(args, cluster, bucket, osd, turn):
     wait_full(cluster)
     cluster.wipe_osd(osd)
     cluster.up()  # blank: nobody waits for it any more, and the next one may go
-    after = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
+    after = {kind: alone(cluster, kind, args.seconds, bucket) for kind in kinds}
     healthy = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
     found = {"idle repair MB/s": idle, "healthy get MB/s": healthy["get"], "degraded get": degraded / healthy["get"]}
     for name, (mb, rate) in got.items():
