@@ -281,7 +281,7 @@ void check_end_redundant(void)
 
 void check_end_collected(void)
 {
-    if (plot.swarm.gc_grace_ms > 60000 || sim_faults_beyond(plot.faults))
+    if (plot.swarm.gc_grace_ms > PLOT_GRACE_MS || sim_faults_beyond(plot.faults))
         return;
     plot.stage = "what was deleted is collected";
     for (uint64_t end = sim_now() + 240 * SIM_S; sim_now() < end; sim_sleep(SIM_S)) {

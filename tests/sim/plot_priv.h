@@ -22,6 +22,8 @@ struct plot {
 };
 extern struct plot plot;
 
+enum { PLOT_GRACE_MS = 60000 }; /* what is deleted and stays longer is not waited for */
+
 /* ---- operator.c ---- */
 
 /* The operator's process: a client that is never hurt. */
