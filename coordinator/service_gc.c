@@ -323,10 +323,11 @@ static bool is_filed(const struct proto_gc_step *step)
     return step->waiting_count > 0 && step->waiting[0] == step->key.osd;
 }
 
-static void note_parked(struct coord_service *service, const struct gc_job *job)
+static void note_parked(struct coord_service *service, uint32_t osd)
 {
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
-        service->osds[i].parked |= bit_get(job->waiting, i);
+    size_t place = coord_state_osd_find(service->state, osd);
+    if (place != SIZE_MAX)
+        service->osds[place].parked = true;
 }
 
 static void finish(struct coord_service *service)
@@ -341,11 +342,12 @@ static void finish(struct coord_service *service)
         if (!job->used || !job_stands(service, job, step))
             continue;
         if (is_filed(step)) {
-            note_parked(service, job);
+            note_parked(service, step->key.osd);
             job_end(gc, job);
             continue;
         }
         job->proposed = true;
+        job->under = step->waiting_count > 0 ? (uint32_t)step->waiting[0] : COORD_GC_NOBODY;
         done.steps_count++;
     }
     gc->under_way = done.steps_count > 0 && service_propose(service, &proto_type_gc_done, &done);
@@ -353,6 +355,7 @@ static void finish(struct coord_service *service)
         gc->jobs[i].proposed = false;
 }
 
+/* The row is filed as it was proposed, also when the OSD has confirmed meanwhile. */
 void service_gc_applied(struct coord_service *service)
 {
     struct gc *gc = &service->gc;
@@ -360,7 +363,7 @@ void service_gc_applied(struct coord_service *service)
         struct gc_job *job = &gc->jobs[i];
         if (!job->used || !job->proposed)
             continue;
-        note_parked(service, job);
+        note_parked(service, job->under);
         job_end(gc, job);
     }
     gc->under_way = false;

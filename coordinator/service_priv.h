@@ -83,6 +83,7 @@ struct gc_job {
     struct proto_collect_job job;
     uint64_t waiting[OSD_WORDS]; /* OSDs that have not confirmed, by place */
     uint64_t handed[OSD_WORDS];  /* of those, the ones that were asked */
+    uint32_t under;              /* when proposed: the OSD its row will be filed under, or nobody */
 };
 
 struct gc {

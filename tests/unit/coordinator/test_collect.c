@@ -145,8 +145,9 @@ static void lease_ends_with_the_reader(bool rocksdb)
 }
 FX_BOTH(lease_ends_with_the_reader)
 
-/* Time goes on until a session's end is proposed, and not further. */
-static void await_expiry(struct svc *svc, struct coord_round *ret_round)
+/* Time goes on until an entry of this type is proposed, and not further. */
+static void await_entry(struct svc *svc, const struct proto_type *type,
+                        struct coord_round *ret_round)
 {
     for (;; svc->now_ms += 250) {
         coord_service_tick(svc->service);
@@ -156,7 +157,7 @@ static void await_expiry(struct svc *svc, struct coord_round *ret_round)
                 assert_int_equal(proto_unpack(&proto_type_entry, ret_round->commands[i],
                                               svc->fx->arena, &entry, NULL),
                                  LILIO_OK);
-                if (entry.type == proto_type_session_expire.number)
+                if (entry.type == type->number)
                     return;
             }
             svc_apply(svc, ret_round);
@@ -172,7 +173,7 @@ static void renewal_of_a_session_that_ends_is_put_off(bool rocksdb)
     uint64_t session = open_session(svc, 5000);
     struct proto_session_renew ask = {0};
     struct coord_round expiry, read;
-    await_expiry(svc, &expiry);
+    await_entry(svc, &proto_type_session_expire, &expiry);
     struct svc_call call = {0};
     svc_send(svc, &call, session, 1, &proto_type_session_renew, &ask);
     assert_true(coord_service_round(svc->service, &read));
@@ -259,6 +260,50 @@ static void osd_that_is_away_keeps_its_part(bool rocksdb)
 }
 FX_BOTH(osd_that_is_away_keeps_its_part)
 
+/* An OSD goes away, its row is about to be filed under it, and then its confirmation comes. */
+static void confirmed_while_it_is_filed(bool rocksdb)
+{
+    struct svc *svc = cluster(rocksdb, GRACE, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "k", 1, 50000);
+    rm(svc, &bucket, "k");
+    svc->collects[4] = false;
+    svc_pass(svc, GRACE + 3000);
+    assert_int_equal(svc->todo_count[4], 1);
+    svc->alive[4] = false;
+    while (svc_row(svc, 4) == PROTO_OSD_UP)
+        svc_pass(svc, 250);
+    struct coord_round filed;
+    await_entry(svc, &proto_type_gc_done, &filed);
+
+    const struct proto_osd *row =
+        coord_state_osd_at(svc->fx->state, coord_state_osd_find(svc->fx->state, 4));
+    struct proto_osd_heartbeat beat = {.osd = 4,
+                                       .state = PROTO_OSD_UP,
+                                       .incarnation = row->incarnation,
+                                       .disk_uuid = row->disk_uuid,
+                                       .known_epoch = fx_row(svc->fx)->epoch,
+                                       .collected = svc->todo[4],
+                                       .collected_count = 1};
+    struct svc_call call = {0};
+    svc_send(svc, &call, 0, 0, &proto_type_osd_heartbeat, &beat);
+    svc_apply(svc, &filed);
+    coord_service_confirmed(svc->service, filed.id);
+    svc_pump(svc);
+    assert_int_equal(call.answers, 1);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 1);
+
+    svc->alive[4] = svc->collects[4] = true;
+    svc_pass(svc, 10000);
+    assert_int_equal(svc_row(svc, 4), PROTO_OSD_UP);
+    assert_int_equal(fx_row(svc->fx)->gc_count, 0);
+    assert_int_equal(fx_row(svc->fx)->data_count, 0);
+    coord_audit(svc->fx);
+    svc_call_clear(&call);
+    svc_free(svc);
+}
+FX_BOTH(confirmed_while_it_is_filed)
+
 /* More rows wait for a dead OSD than jobs are kept: the others are collected all the same. */
 static void dead_osd_stands_in_nobodys_way(bool rocksdb)
 {
@@ -331,6 +376,7 @@ int main(void)
         FX_TESTS(lease_ends_with_the_reader),
         FX_TESTS(clock_jump_deletes_nothing),
         FX_TESTS(osd_that_is_away_keeps_its_part),
+        FX_TESTS(confirmed_while_it_is_filed),
         FX_TESTS(dead_osd_stands_in_nobodys_way),
         FX_TESTS(renewal_of_a_session_that_ends_is_put_off),
         FX_TESTS(forgotten_jobs_are_asked_again),
