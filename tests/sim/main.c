@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sim_commit.h"
+
 #include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
 #include "tests/sim/wrap.h"
