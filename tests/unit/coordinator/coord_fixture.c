@@ -1,7 +1,6 @@
 #include "coord_fixture.h"
 
 #include <ftw.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -211,9 +210,9 @@ uint64_t fx_random(uint64_t *state, uint64_t below)
 static void init_cluster(struct fx *fx)
 {
     struct proto_osd osds[FX_OSDS] = {0};
-    char addresses[FX_OSDS][32];
+    static const char *const addresses[FX_OSDS] = {"inproc://0", "inproc://1", "inproc://2",
+                                                   "inproc://3", "inproc://4", "inproc://5"};
     for (uint32_t i = 0; i < FX_OSDS; i++) {
-        (void)snprintf(addresses[i], sizeof addresses[i], "inproc://%u", i);
         osds[i].id = i;
         osds[i].address = fx_text(addresses[i]);
     }

@@ -12,10 +12,7 @@
 
 #include <cmocka.h>
 
-#ifndef FX_OSDS_WANTED
-#define FX_OSDS_WANTED 6 /* a test of more is compiled with another number */
-#endif
-enum { FX_OSDS = FX_OSDS_WANTED, FX_TERM = 3 };
+enum { FX_OSDS = 6, FX_TERM = 3 };
 #define FX_WALL_MS UINT64_C(1700000000000)
 
 struct fx_entry {
