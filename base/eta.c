@@ -118,11 +118,14 @@ static uint64_t whole(double value)
 struct base_eta_told base_eta_tell(const struct base_eta *eta, uint64_t left)
 {
     struct sum sum = sum_of(eta, 0, eta->count);
-    struct base_eta_told told = {.known = left == 0, .seen_ms = (uint64_t)sum.ms};
+    struct base_eta_told told = {.known = left == 0};
     if (sum.work <= 0)
         return told;
-    told.per_s = whole(sum.work / sum.ms * 1000);
-    if (left == 0 || sum.count < BASE_ETA_LEAST || sum.ms < BASE_ETA_SEEN_MS)
+    told.per_s = told.per_s_error = whole(sum.work / sum.ms * 1000);
+    if (sum.count < BASE_ETA_LEAST || sum.ms < BASE_ETA_SEEN_MS)
+        return told;
+    told.per_s_error = whole(sqrt(sum.variance / sum.ms) * 1000);
+    if (left == 0)
         return told;
     /* Two standard errors of what was measured and of what is to come. */
     double ms = (double)left * sum.ms / sum.work;

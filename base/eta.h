@@ -42,8 +42,8 @@ void base_eta_note(struct base_eta *eta, uint64_t now_ms, uint64_t done);
 struct base_eta_told {
     bool known;
     uint64_t ms, low_ms, high_ms; /* until the rest is done */
-    uint64_t seen_ms;             /* it follows from so much time */
     uint64_t per_s;               /* rate; also while the rest is not known, 0 = no idea */
+    uint64_t per_s_error;         /* standard error of it; all of it while little was seen */
 };
 /* left is in the unit of done. */
 struct base_eta_told base_eta_tell(const struct base_eta *eta, uint64_t left);

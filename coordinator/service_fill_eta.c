@@ -6,16 +6,16 @@
  * and falls together with the slots when the map says that they are filled.
  *
  * The pace is the work that an OSD with a job does, on average. By it and by what an OSD has shown
- * itself the one that ends last is found. Where OSDs hold back for clients each goes at its own
- * pace, and the last one is the end; where they do not, those that still have something share what
- * the others leave, and the end lies between that and everything at once.
+ * itself, as far as OSDs differ by more than chance, the one that ends last is found. Where OSDs
+ * hold back for clients each goes at its own pace, and the last one is the end; where they do not,
+ * those that still have something share what the others leave, and the end lies between that and
+ * everything at once.
  */
 #include "coordinator/service_priv.h"
 
 #include "base/banned.h"
 
 enum {
-    OWN_MS = 5000,    /* when an OSD's own pace weighs as much as that of all */
     STRIPE = 1000,    /* work; a slot without any is 1 */
     AGAIN_MS = 60000, /* between two counts of stripes */
 };
@@ -220,15 +220,48 @@ void service_fill_eta_tick(struct coord_service *service)
 
 /* ---- how long it takes on ---- */
 
-/* What the OSD has shown and what the average of all shows, each as long as it was seen. */
-static double pace_of(const struct coord_service *service, const struct fill *fill, double pace)
+struct pace {
+    double all;   /* work in a second, of an OSD with a job, on average */
+    double trust; /* in what an OSD has shown itself: 0 to 1 */
+};
+
+/* Work in a second that the OSD has shown, and its standard error; false: it has not begun. */
+static bool has_shown(const struct coord_service *service, const struct fill *fill, double *ret,
+                      double *ret_error)
 {
     if (!has_begun(fill))
-        return pace;
-    struct base_eta_told shown = base_eta_tell(&fill->eta, UINT64_MAX);
-    double own = (double)shown.per_s * job_work(service, fill) / (double)fill->bytes;
-    double seen_ms = (double)shown.seen_ms;
-    return (own * seen_ms + pace * OWN_MS) / (seen_ms + OWN_MS);
+        return false;
+    struct base_eta_told shown = base_eta_tell(&fill->eta, 0);
+    double work = job_work(service, fill) / (double)fill->bytes;
+    *ret = (double)shown.per_s * work;
+    *ret_error = (double)shown.per_s_error * work;
+    return shown.per_s > 0;
+}
+
+/* How much of the difference between OSDs is no chance, which counts twice: its ups and downs last
+ * longer than an interval. Of those that differ by chance alone the slowest one so far will not be
+ * the slowest one from now on. */
+static struct pace pace_tell(const struct coord_service *service)
+{
+    struct pace pace = {.all = (double)base_eta_tell(&service->pace, UINT64_MAX).per_s};
+    double differ = 0, chance = 0;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        double own, error;
+        if (!has_shown(service, &service->fills[i], &own, &error))
+            continue;
+        differ += (own - pace.all) * (own - pace.all);
+        chance += error * error;
+    }
+    pace.trust = differ > 2 * chance ? 1 - 2 * chance / differ : 0;
+    return pace;
+}
+
+static double pace_of(const struct coord_service *service, const struct fill *fill,
+                      struct pace pace)
+{
+    double own, error;
+    return has_shown(service, fill, &own, &error) ? pace.trust * own + (1 - pace.trust) * pace.all
+                                                  : pace.all;
 }
 
 struct lanes {
@@ -251,7 +284,7 @@ static void lane_take(struct lanes *lanes, double ms)
 }
 
 /* Those that have a job, then the others. */
-static struct lanes lanes_plan(const struct coord_service *service, double pace)
+static struct lanes lanes_plan(const struct coord_service *service, struct pace pace)
 {
     struct lanes lanes = {0};
     for (int has_job = 1; has_job >= 0; has_job--)
@@ -292,8 +325,8 @@ struct fills_told service_fills_tell(const struct coord_service *service)
         told.waiting += waits ? service->fills[i].slots : 0;
         told.left += waits ? 0 : service->fills[i].left;
     }
-    double pace = (double)base_eta_tell(&service->pace, UINT64_MAX).per_s;
-    if (told.left == 0 || pace <= 0 || service->weights.weighed == 0)
+    struct pace pace = pace_tell(service);
+    if (told.left == 0 || pace.all <= 0 || service->weights.weighed == 0)
         return told;
     struct lanes lanes = lanes_plan(service, pace);
     told.eta = base_eta_tell(&service->pace, told.left / lanes.count + 1);

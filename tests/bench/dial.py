@@ -10,9 +10,9 @@ they can wherever it says so:
 Client figures are MB/s against the mean of healthy before and after in the same round; those of repair are bytes of fragments mended a
 second against the idle rate of the same round. Medians over the rounds: on a machine with other work the single figures mean little.
 The time to go is what `status' said when 10, 25 and 50 % of a fill were done, against
-what it took then; it has runs of its own (--eta), beside clients at one priority and without them.
+what it took then; it has runs of its own (--eta), at low beside clients and at max without them.
 
-    tests/bench/dial.py [--rounds 5] [--seconds 4] [--gib 12] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
+    tests/bench/dial.py [--rounds 5] [--seconds 4] [--gib 24] [--eta] [--bin build/release/bin] [--dir DIR] [--json]
 """
 import argparse
 import json
@@ -49,9 +49,12 @@ def clients(cluster, what, seconds, bucket):
                          timeout=seconds + 120).json
     if report["errors"]:
         sys.exit(f"bench {what} had errors: {report}")
+    return report["mb_per_s"]
+
+
+def settle(what):
     if what == "put":
         time.sleep(3)  # its bucket is gone, and its bytes go now
-    return report["mb_per_s"]
 
 
 def mended(cluster):
@@ -88,14 +91,22 @@ class Watch(threading.Thread):
         return (grown[-1][1] - grown[0][1]) / (grown[-1][0] - grown[0][0]) / 1e6
 
 
+def alone(cluster, what, seconds, bucket):
+    rate = clients(cluster, what, seconds, bucket)
+    settle(what)
+    return rate
+
+
 def beside(cluster, what, seconds, bucket):
     clients(cluster, "get", 2, bucket)  # until every OSD has seen that there are some
     watch = Watch(cluster)
     watch.start()
     try:
-        return clients(cluster, what, seconds, bucket), watch.rate()
+        found = clients(cluster, what, seconds, bucket), watch.rate()
     finally:
         watch.over = True
+    settle(what)
+    return found
 
 
 def kill_and_wait(cluster, osd, state):
@@ -111,7 +122,7 @@ def wait_full(cluster):
 def one_round(args, cluster, bucket, osd, turn):
     priority, what = turn.split()
     kinds = sorted({"get", what})
-    before = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
+    before = {kind: alone(cluster, kind, args.seconds, bucket) for kind in kinds}
     cluster.kill_osds(osd)
     kill_and_wait(cluster, osd, "down")
     degraded = clients(cluster, "get", args.seconds, bucket)
@@ -129,7 +140,7 @@ def one_round(args, cluster, bucket, osd, turn):
     wait_full(cluster)
     cluster.wipe_osd(osd)
     cluster.up()  # blank: nobody waits for it any more, and the next one may go
-    after = {kind: clients(cluster, kind, args.seconds, bucket) for kind in kinds}
+    after = {kind: alone(cluster, kind, args.seconds, bucket) for kind in kinds}
     healthy = {kind: (before[kind] + after[kind]) / 2 for kind in kinds}
     found = {"idle repair MB/s": idle, "healthy get MB/s": healthy["get"], "degraded get": degraded / healthy["get"]}
     for name, (mb, rate) in got.items():
@@ -150,8 +161,8 @@ def spoken(status):
 
 def eta_round(cluster, bucket, osd, load):
     """Kills an OSD and writes down what is said until its slots are full elsewhere."""
-    cluster.run("repair", "--priority", "normal" if load else "max")
-    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--seconds", "600", "--json")
+    cluster.run("repair", "--priority", "low" if load else "max")
+    process = load and cluster.start("bench", "get", "--bucket", bucket, "--size", "8MiB", "--concurrency", "2", "--seconds", "600", "--json")
     time.sleep(3)  # until every OSD has seen that there are clients
     cluster.kill_osds(osd)
     lilio.wait_until(lambda: filling(cluster.status()) > 0, 60, "slots to move")
@@ -194,7 +205,7 @@ def main():
     p.add_argument("--dir", help="folder on the disk to measure (default: a temporary one)")
     p.add_argument("--rounds", type=int, default=5, choices=range(1, 7), help="an OSD each; six have to stay")
     p.add_argument("--seconds", type=int, default=4, help="of each phase")
-    p.add_argument("--gib", type=int, default=12)
+    p.add_argument("--gib", type=int, default=24, help="of objects; with less OSDs are done before they are measured")
     p.add_argument("--eta", action="store_true", help="measure the time to go instead")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
@@ -207,7 +218,7 @@ def main():
         cluster, bucket = up(home, args.gib, OUT_MS if args.eta else OUT_MS + 1000 * args.seconds)
         if args.eta:
             result = {}
-            for osd, (name, load) in enumerate((("clients, normal", True), ("no clients, max", False)), start=1):
+            for osd, (name, load) in enumerate((("clients, low", True), ("no clients, max", False)), start=1):
                 result[name] = eta_round(cluster, bucket, osd, load)
                 print(f"{name}: {result[name]}", file=sys.stderr, flush=True)
         else:

@@ -40,6 +40,7 @@ struct fixture {
     struct player players[FX_OSDS];
     bool clients; /* they hold back, and go at their own pace */
     bool shares;  /* they share what there is: those that still fill get what the others leave */
+    bool uneven;  /* each is fast and slow in turn, by chance */
     struct said said[SAID_MAX];
     size_t count;
 };
@@ -210,12 +211,21 @@ static uint64_t slots_of(struct fixture *f, uint32_t osd)
     return 0;
 }
 
+/* 0.1 to 1.9, another one every second. */
+static double luck(const struct fixture *f, uint32_t osd)
+{
+    uint64_t x = (f->svc->now_ms / 1000 * FX_OSDS + osd + 1) * 0x9e3779b97f4a7c15;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+    return 0.1 + 1.8 * (double)(x >> 32) / (double)UINT32_MAX;
+}
+
 static double rate(const struct fixture *f, uint32_t osd)
 {
     unsigned busy = 0;
     for (uint32_t i = 0; i < FX_OSDS; i++)
         busy += f->players[i].job.id != 0;
-    return f->players[osd].per_s * (f->shares ? (FX_OSDS - 1) / (double)busy : 1);
+    return f->players[osd].per_s * (f->shares ? (FX_OSDS - 1) / (double)busy : 1) *
+           (f->uneven ? luck(f, osd) : 1);
 }
 
 /* A quarter second; the OSDs beat one after the other. False when nothing fills any more. */
@@ -317,6 +327,17 @@ static void one_is_slow(void **unused)
     f->players[1].per_s = 0.4;
     filled(f);
     told_well(f, 0.3, 80);
+    release(f);
+}
+
+/* The slowest one so far is so by chance, and will not be the slowest one for long. */
+static void all_uneven(void **unused)
+{
+    (void)unused;
+    struct fixture *f = made(800, 0);
+    f->clients = f->uneven = true;
+    filled(f);
+    told_well(f, 0.2, 85);
     release(f);
 }
 
@@ -517,17 +538,12 @@ static void rate_is_told(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_alike),
-        cmocka_unit_test(all_share),
-        cmocka_unit_test(one_is_slow),
-        cmocka_unit_test(a_job_fails),
-        cmocka_unit_test(an_osd_comes_and_goes),
-        cmocka_unit_test(empty_slots_count),
-        cmocka_unit_test(one_job_after_the_other),
-        cmocka_unit_test(another_leader),
-        cmocka_unit_test(another_share),
-        cmocka_unit_test(almost_nothing_left),
-        cmocka_unit_test(rate_is_told),
+        cmocka_unit_test(all_alike),           cmocka_unit_test(all_share),
+        cmocka_unit_test(one_is_slow),         cmocka_unit_test(all_uneven),
+        cmocka_unit_test(a_job_fails),         cmocka_unit_test(an_osd_comes_and_goes),
+        cmocka_unit_test(empty_slots_count),   cmocka_unit_test(one_job_after_the_other),
+        cmocka_unit_test(another_leader),      cmocka_unit_test(another_share),
+        cmocka_unit_test(almost_nothing_left), cmocka_unit_test(rate_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
