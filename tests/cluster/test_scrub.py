@@ -2,6 +2,7 @@
 """Scrub: bits are flipped and fragments lost where nobody reads; a scrub finds all of it and nothing else, repair mends it, the next
 scrub is clean. A round that is killed in the middle goes on."""
 import os
+import re
 
 from lilio import KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
 
@@ -129,7 +130,9 @@ class Scrub(ClusterTest):
         c.run("scrub", "start", "--deep", "--osd", "3", "--rate", "50K")  # ten seconds a fragment
         wait_until(lambda: self.scrubs("light")[3]["state"] == "waits", 30, "a light scrub to be due")
         lights = [line for line in c.run("scrub", "status").out.splitlines() if " light " in line]
-        self.assertEqual([i for i in range(6) if "due, waits for deep (" in lights[i]], [3])
+        parts = [re.search(r"due, waits for deep \((\d+) %\)", line) for line in lights]
+        self.assertEqual([i for i in range(6) if parts[i]], [3])
+        self.assertTrue(0 < int(parts[3][1]) < 100, lights[3])
         wait_until(lambda: "; due on 1 OSDs that read for a deep scrub first" in c.run("status").out, 5, "the heartbeat")
         rounds = self.scrubs("light")[3]["rounds"]
         c.run("scrub", "start", "--deep", "--osd", "3")
