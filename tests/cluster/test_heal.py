@@ -2,9 +2,11 @@
 """Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
 beyond saving is named and holds up nothing else."""
 import os
+import subprocess
 import time
+import unittest
 
-from lilio import KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, wait_until
+from lilio import DAMAGED, KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, Cluster, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -60,6 +62,9 @@ class Heal(ClusterTest):
         watch = c.run("repair", "--watch", code=UNAVAILABLE)
         self.assertIn("14 for OSDs that are not up", watch.out)
         self.assertRegex(watch.out, "they wait\n +for osd.2: (suspect|down)\n$")
+        c.run("repair", "--deadline", "1s")
+        wait_until(lambda: c.run("repair", "--json").json["deadline"] == "passed", 10, "the deadline to have passed")
+        self.assertRegex(c.run("repair").out, "deadline +passed .* ago; what is left goes at the priority")
         c.up()
         self.healed()
         self.assertRegex(c.run("repair", "--watch").out, "left +nothing: .*\n$")
@@ -156,6 +161,8 @@ class Heal(ClusterTest):
         c.run("repair", "--deadline", "2s")
         wait_until(lambda: c.run("repair", "--json").json["deadline"] == "met", 10, "the deadline to have been kept")
         self.assertRegex(c.run("repair").out, "deadline +was kept; it was .* ago")
+        self.assertEqual(c.run("repair", "--json").json["deadline_ms"], 0)
+        self.assertGreater(c.run("repair", "--json").json["deadline_ago_ms"], 0)
         c.run("repair", "--deadline", "none")
         wait_until(lambda: c.run("repair", "--json").json["deadline"] == "none", 10, "no deadline")
 
@@ -234,8 +241,11 @@ class Moves(ClusterTest):
         leader = next(x["id"] for x in c.status()["coordinators"] if x["role"] == "leader")
         c.kill(f"coordinator.{leader}")
         self.gone_and_full(osd)
-        said = next(line for line in c.run("osd", "ls").out.splitlines() if line.startswith(f"osd.{osd} "))
-        self.assertRegex(said, r"out +complete +- +- +- ")  # this leader never heard it: that is not 0 B
+        for i, line in enumerate(c.run("osd", "ls").out.splitlines()[1:6]):
+            if i == osd:
+                self.assertRegex(line, rf"^osd\.{i} +out +complete +- +- +- ")  # this leader never heard it: that is not 0 B
+            else:
+                self.assertRegex(line, rf"^osd\.{i} +(up|suspect) +complete +\d+ +\d[^-]+B +\d[^-]+B ")
         self.verified()
         self.check_all()
 
@@ -319,6 +329,37 @@ class Moves(ClusterTest):
         wait_until(self.is_full, 60, "everything to be there again")
         self.verified()
         self.check_all()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
+class NoRoom(unittest.TestCase):
+    def test_what_could_not_be_mended_is_tried_again(self):
+        c = Cluster(up=False, coordinators=1, osds=6)
+        small = c.path("osd.2")
+        os.makedirs(small)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "lilio-test", small], capture_output=True, text=True)
+        if done.returncode:
+            c.close()
+            self.skipTest(f"mount: {done.stderr.strip()}")
+        try:
+            c.up()
+            c.run("mb", "b")
+            c.kill_osds(2)
+            for i in range(3):
+                c.put_bytes(content(300 * KIB, SEED + i), f"b/{i}")
+            with open(os.path.join(small, "filler"), "wb") as f:  # an eighth is kept for the index
+                space = os.statvfs(small)
+                os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 14 * MIB)
+            c.up()
+            wait_until(lambda: c.status()["repair_failed"] == 3, 30, "all three to fail")
+            said = c.run("repair", "--watch", code=DAMAGED).out
+            self.assertIn("for another attempt: 3 stored runs", said)
+            self.assertRegex(said, r"not mended +b/\d: osd\.2: .*\(tried \d times, again in ")
+            self.assertEqual([c.get_bytes(f"b/{i}") for i in range(3)], [content(300 * KIB, SEED + i) for i in range(3)])
+        finally:
+            c.close(False)
+            subprocess.run(["umount", small])
+            c.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Scrub: bits are flipped and fragments lost where nobody reads; a scrub finds all of it and nothing else, repair mends it, the next
 scrub is clean. A round that is killed in the middle goes on."""
 import os
+import re
 
 from lilio import KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
 
@@ -115,6 +116,29 @@ class Scrub(ClusterTest):
         self.assertEqual(self.scrub("light"), (6 * 5, 0, 0))
         self.assertEqual(self.scrub("deep"), (6 * 5, 0, 0))
         self.check_all(objects | late)
+
+    def test_light_that_is_due_waits_for_deep(self):
+        """A deep scrub that reads a large object slowly says what it holds up."""
+        c = self.cluster
+        c.down()
+        with open(c.path("lilio.yaml"), "r+") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace("gc_grace_ms:", "scrub_light_ms: 2000\ngc_grace_ms:"))
+        c.up()
+        self.fill(1, 8 * MIB, SEED + 5)
+        c.run("scrub", "start", "--deep", "--osd", "3", "--rate", "50K")  # ten seconds a fragment
+        wait_until(lambda: self.scrubs("light")[3]["state"] == "waits", 30, "a light scrub to be due")
+        lights = [line for line in c.run("scrub", "status").out.splitlines() if " light " in line]
+        parts = [re.search(r"due, waits for deep \((\d+) %\)", line) for line in lights]
+        self.assertEqual([i for i in range(6) if parts[i]], [3])
+        self.assertTrue(0 < int(parts[3][1]) < 100, lights[3])
+        wait_until(lambda: "; due on 1 OSDs that read for a deep scrub first" in c.run("status").out, 5, "the heartbeat")
+        rounds = self.scrubs("light")[3]["rounds"]
+        c.run("scrub", "start", "--deep", "--osd", "3")
+        c.run("scrub", "status", "--watch")
+        wait_until(lambda: self.scrubs("light")[3]["rounds"] > rounds, 30, "the light scrub")
+        self.assertNotIn("due", c.run("scrub", "status").out)
 
     @staticmethod
     def copy(source, target):

@@ -465,9 +465,21 @@ static void reply_status(struct fake_state *state, struct proto_server *server,
                          struct proto_request **request)
 {
     struct proto_coordinator coordinators[FAKE_COORDINATORS];
+    struct proto_osd osds[] = {{.id = 4, .state = PROTO_OSD_OUT},
+                               {.id = 5, .state = PROTO_OSD_UP},
+                               {.id = 7, .state = PROTO_OSD_DOWN},
+                               {.id = 9, .state = PROTO_OSD_DOWN}};
+    struct proto_osd_leaving leaving[] = {{.osd = 9, .waits = true, .behind = 4},
+                                          {.osd = 7, .in_ms = 300}};
     struct proto_status status = {.coordinators = coordinators,
                                   .coordinators_count = FAKE_COORDINATORS,
-                                  .map = {.cluster_id = state->cluster_id, .epoch = state->epoch}};
+                                  .map = {.cluster_id = state->cluster_id,
+                                          .epoch = state->epoch,
+                                          .osds = osds,
+                                          .osds_count = sizeof osds / sizeof *osds},
+                                  .leaving = leaving,
+                                  .leaving_count = sizeof leaving / sizeof *leaving,
+                                  .many_away = true};
     for (uint32_t i = 0; i < FAKE_COORDINATORS; i++)
         coordinators[i] =
             (struct proto_coordinator){.id = i,

@@ -873,6 +873,25 @@ static void status_shows_every_coordinator(void **state)
     lilio_status_release(&status);
 }
 
+static void status_shows_who_goes_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct lilio_status status;
+    assert_int_equal(lilio_status_get(fixture->client, &status, NULL), LILIO_OK);
+    assert_true(status.many_away);
+    assert_int_equal(status.osd_count, 4);
+    assert_false(status.osds[0].goes_out || status.osds[1].goes_out);
+    const struct lilio_osd *soon = &status.osds[2], *later = &status.osds[3];
+    assert_int_equal(soon->id, 7);
+    assert_true(soon->goes_out && !soon->out_waits);
+    assert_int_equal(soon->out_in_ms, 300);
+    assert_int_equal(later->id, 9);
+    assert_true(later->goes_out && later->out_waits);
+    assert_int_equal(later->out_behind, 4);
+    assert_int_equal(later->out_in_ms, 0);
+    lilio_status_release(&status);
+}
+
 static void coordinators_are_changed_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -1091,6 +1110,7 @@ int main(void)
         TEST(small_objects_are_copied_across_profiles),
         TEST(a_dead_coordinator_is_no_loss),
         TEST(status_shows_every_coordinator),
+        TEST(status_shows_who_goes_out),
         TEST(coordinators_are_changed_once),
         TEST(bad_attributes_are_refused_before_anything_is_read),
         TEST(copy_across_profiles),

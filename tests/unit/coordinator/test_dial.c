@@ -94,6 +94,28 @@ static void cannot_be_kept(void **unused)
     assert_int_equal(dial.deadline, COORD_DEADLINE_PASSED);
 }
 
+/* Met is what was kept when nothing was left to do, whatever comes afterwards. */
+static void met_or_passed(void **unused)
+{
+    (void)unused;
+    struct coord_dial_seen seen = {
+        .least = 15, .has_deadline = true, .left_ms = 100000, .held = true, .eta = told(50000)};
+    struct coord_dial idle = coord_dial_turn((struct coord_dial){0}, &seen);
+    seen.work = true;
+    struct coord_dial busy = coord_dial_turn((struct coord_dial){0}, &seen);
+    assert_int_equal(busy.deadline, COORD_DEADLINE_KEPT);
+    seen.left_ms = 0;
+    busy = coord_dial_turn(busy, &seen); /* it would have been, and was not done in time */
+    assert_int_equal(busy.deadline, COORD_DEADLINE_PASSED);
+    idle = coord_dial_turn(idle, &seen);
+    assert_int_equal(idle.deadline, COORD_DEADLINE_MET);
+    idle = coord_dial_turn(idle, &seen);
+    assert_int_equal(idle.deadline, COORD_DEADLINE_MET);
+    seen.work = false;
+    busy = coord_dial_turn(coord_dial_turn(busy, &seen), &seen);
+    assert_int_equal(busy.deadline, COORD_DEADLINE_PASSED);
+}
+
 /* Nothing is held back, so no share makes it faster. */
 static void cannot_be_kept_without_clients(void **unused)
 {
@@ -164,13 +186,10 @@ static void whole_runs(void **unused)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(priority_alone),
-        cmocka_unit_test(kept_without_doing_anything),
-        cmocka_unit_test(raised_by_what_is_short),
-        cmocka_unit_test(cannot_be_kept),
-        cmocka_unit_test(cannot_be_kept_without_clients),
-        cmocka_unit_test(too_close_to_call),
-        cmocka_unit_test(whole_runs),
+        cmocka_unit_test(priority_alone),          cmocka_unit_test(kept_without_doing_anything),
+        cmocka_unit_test(raised_by_what_is_short), cmocka_unit_test(cannot_be_kept),
+        cmocka_unit_test(met_or_passed),           cmocka_unit_test(cannot_be_kept_without_clients),
+        cmocka_unit_test(too_close_to_call),       cmocka_unit_test(whole_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

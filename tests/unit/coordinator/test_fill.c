@@ -23,6 +23,7 @@ struct player {
     uint64_t partitions[COORD_FILL_MAX];
     double part;  /* of the job, done */
     double per_s; /* fragments */
+    bool away;    /* it ended, and has forgotten its job */
     bool fails;   /* the job at hand will, when half of it is done */
 };
 
@@ -191,6 +192,25 @@ static struct proto_status status(struct fixture *f)
     return ret;
 }
 
+static struct proto_repair repair(struct fixture *f)
+{
+    struct proto_repair_get get = {0};
+    struct proto_repair ret;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_repair_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_repair, &ret);
+    return ret;
+}
+
+/* Slots that an OSD has to fill. */
+static uint64_t slots_of(struct fixture *f, uint32_t osd)
+{
+    struct proto_status is = status(f);
+    for (size_t i = 0; i < is.fills_count; i++)
+        if (is.fills[i].osd == osd)
+            return is.fills[i].slots;
+    return 0;
+}
+
 /* 0.1 to 1.9, another one every second. */
 static double luck(const struct fixture *f, uint32_t osd)
 {
@@ -214,7 +234,7 @@ static bool step(struct fixture *f)
     svc_pass(f->svc, STEP_MS);
     for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
         struct player *player = &f->players[osd];
-        if (osd == GONE)
+        if (osd == GONE || player->away)
             continue;
         if (player->job.id) {
             double all = fragments(f, player->job.placement, player->job.partitions_count);
@@ -355,9 +375,78 @@ static void a_job_fails(void **unused)
         others |= is.fills_count > 1 && is.fills[0].tries == 1 && is.fill_eta_ms > 0;
         if (alone)
             assert_int_equal(is.fill_eta_ms, 0);
+        for (size_t i = 0; i < is.fills_count; i++)
+            if (is.fills[i].osd == 0)
+                assert_int_equal(repair(f).fill_waiting,
+                                 is.fills[i].tries == 1 && !is.fills[i].running ? is.fills[i].slots
+                                                                                : 0);
         proto_arena_clear(f->fx->arena);
     }
     assert_true(waited && others);
+    assert_int_equal(repair(f).fill_slots + repair(f).fill_waiting, 0);
+    release(f);
+}
+
+static void goes(struct fixture *f, uint32_t osd)
+{
+    f->players[osd].away = true;
+    f->players[osd].job.id = 0;
+    while (svc_row(f->svc, osd) != PROTO_OSD_DOWN)
+        assert_true(step(f));
+}
+
+static void comes(struct fixture *f, uint32_t osd)
+{
+    f->players[osd].away = false;
+    while (svc_row(f->svc, osd) != PROTO_OSD_UP)
+        assert_true(step(f));
+}
+
+/* What the slots of one that is away are waited for, and of one that is not trusted yet since it
+ * went again and again: they are not counted with the others, which end as if they were alone. */
+static void an_osd_comes_and_goes(void **unused)
+{
+    (void)unused;
+    struct fixture *f = made(400, 0);
+    f->clients = true;
+    for (int i = 0; i < 20; i++)
+        assert_true(step(f));
+    goes(f, 0);
+    uint64_t slots = slots_of(f, 0);
+    assert_true(slots > 0);
+    f->count = 0;
+    for (bool others = true; others;) {
+        assert_true(step(f));
+        struct proto_repair is = repair(f);
+        assert_int_equal(is.fill_waiting, slots);
+        others = is.fill_slots > slots;
+        proto_arena_clear(f->fx->arena);
+    }
+    assert_int_equal(f->said[f->count - 1].eta_ms, 0);
+    assert_int_equal(repair(f).fill_left, 0);
+    told_well(f, 0, 80);
+    comes(f, 0);
+    assert_true(step(f));
+    assert_int_equal(repair(f).fill_waiting, 0);
+    goes(f, 0);
+    comes(f, 0);
+    assert_true(step(f));
+    assert_int_equal(repair(f).fill_waiting, slots); /* held */
+    filled(f);
+    assert_int_equal(repair(f).fill_slots, 0);
+    release(f);
+}
+
+/* Slots without stripes are quickly filled, but they are some work. */
+static void empty_slots_count(void **unused)
+{
+    (void)unused;
+    struct fixture *f = made(0, 0);
+    struct proto_repair is = repair(f);
+    assert_true(is.fill_slots > 0);
+    assert_int_equal(is.fill_left, is.fill_slots);
+    filled(f);
+    assert_int_equal(repair(f).fill_left, 0);
     release(f);
 }
 
@@ -434,20 +523,15 @@ static void rate_is_told(void **unused)
 {
     (void)unused;
     struct fixture *f = made(400, 0);
-    struct proto_repair_get get = {0};
-    struct proto_repair is;
     for (int i = 0; i < 60; i++)
         assert_true(step(f));
-    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_repair_get, &get), LILIO_OK);
-    svc_reply(f->svc, &proto_type_repair, &is);
+    struct proto_repair is = repair(f);
     assert_int_equal(is.rows, 0);
     uint64_t all = UINT64_C(1000) * WRITTEN * (FX_OSDS - 1);
     assert_in_range(is.bytes_per_s, all * 8 / 10, all * 12 / 10);
     filled(f);
     svc_pass(f->svc, 2000);
-    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_repair_get, &get), LILIO_OK);
-    svc_reply(f->svc, &proto_type_repair, &is);
-    assert_int_equal(is.bytes_per_s, 0); /* nothing goes on */
+    assert_int_equal(repair(f).bytes_per_s, 0); /* nothing goes on */
     release(f);
 }
 
@@ -456,7 +540,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_alike),           cmocka_unit_test(all_share),
         cmocka_unit_test(one_is_slow),         cmocka_unit_test(all_uneven),
-        cmocka_unit_test(a_job_fails),         cmocka_unit_test(one_job_after_the_other),
+        cmocka_unit_test(a_job_fails),         cmocka_unit_test(an_osd_comes_and_goes),
+        cmocka_unit_test(empty_slots_count),   cmocka_unit_test(one_job_after_the_other),
         cmocka_unit_test(another_leader),      cmocka_unit_test(another_share),
         cmocka_unit_test(almost_nothing_left), cmocka_unit_test(rate_is_told),
     };

@@ -424,6 +424,32 @@ static void the_next_one_goes_out_when_all_is_filled(bool rocksdb)
 }
 FX_BOTH(the_next_one_goes_out_when_all_is_filled)
 
+/* As long as what they had has somewhere to go: then they count for nothing any more. */
+static void all_but_three_go_one_after_the_other(bool rocksdb)
+{
+    struct fixture f = {.svc = svc_new(rocksdb, 60000, true)};
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    f.fx = f.svc->fx;
+    f.narrow = fx_narrow_bucket(f.fx, "narrow");
+    for (int i = 0; i < FX_OSDS; i++)
+        f.svc->alive[i] = true;
+    svc_pass(f.svc, 12000);
+    for (uint32_t osd = FX_OSDS - 1; osd > 2; osd--) {
+        f.svc->alive[osd] = false;
+        svc_pass(f.svc, OUT_MS + 30000);
+        assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_OUT);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    assert_int_equal(svc_call(f.svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(f.svc, &proto_type_status, &status);
+    assert_false(status.many_away);
+    fixture_release(&f);
+}
+FX_BOTH(all_but_three_go_one_after_the_other)
+
 static void a_new_leader_goes_on(bool rocksdb)
 {
     struct fixture f;
@@ -647,6 +673,7 @@ int main(void)
         FX_TESTS(good_news_of_who_had_it_counts_no_more),
         FX_TESTS(out_moves_and_fills),
         FX_TESTS(the_next_one_goes_out_when_all_is_filled),
+        FX_TESTS(all_but_three_go_one_after_the_other),
         FX_TESTS(a_new_leader_goes_on),
         FX_TESTS(an_osd_that_restarts_goes_on),
         FX_TESTS(a_job_that_failed_waits),

@@ -316,21 +316,6 @@ static void on_inventory(struct fake *fake, struct proto_request **request,
     reply(fake, request, &proto_type_inventory_answer, &answer);
 }
 
-static void on_formers(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
-{
-    struct proto_formers_sweep sweep;
-    uint8_t verdicts[64];
-    assert_int_equal(proto_formers_sweep_unpack((*request)->body, arena, &sweep, NULL), LILIO_OK);
-    fake->formers_asked += (unsigned)sweep.fragments_count;
-    for (size_t i = 0; i < sweep.fragments_count; i++)
-        verdicts[i] = fake->formers_keep && sweep.fragments[i].stripe == 0 ? 1 : 3;
-    if (fake->formers_hook)
-        fake->formers_hook(fake->formers_context);
-    struct proto_formers_answer answer = {.index = fake->index,
-                                          .verdicts = base_slice(verdicts, sweep.fragments_count)};
-    reply(fake, request, &proto_type_formers_answer, &answer);
-}
-
 static uint8_t orphan_verdict(const struct fake *fake, struct base_oid oid)
 {
     for (size_t i = 0; i < fake->row_count; i++)
@@ -338,6 +323,24 @@ static uint8_t orphan_verdict(const struct fake *fake, struct base_oid oid)
             return 1;
     uint64_t session = base_oid_session(oid);
     return session >= fake->next_session ? 4 : session == fake->open_session ? 2 : 3;
+}
+
+static void on_formers(struct fake *fake, struct proto_request **request, struct proto_arena *arena)
+{
+    struct proto_formers_sweep sweep;
+    uint8_t verdicts[64];
+    assert_int_equal(proto_formers_sweep_unpack((*request)->body, arena, &sweep, NULL), LILIO_OK);
+    fake->formers_asked += (unsigned)sweep.fragments_count;
+    for (size_t i = 0; i < sweep.fragments_count; i++)
+        verdicts[i] = (fake->formers_keep && sweep.fragments[i].stripe == 0) ||
+                              orphan_verdict(fake, sweep.fragments[i].oid) != 1
+                          ? 1
+                          : 3;
+    if (fake->formers_hook)
+        fake->formers_hook(fake->formers_context);
+    struct proto_formers_answer answer = {.index = fake->index,
+                                          .verdicts = base_slice(verdicts, sweep.fragments_count)};
+    reply(fake, request, &proto_type_formers_answer, &answer);
 }
 
 static void on_orphans(struct fake *fake, struct proto_request **request, struct proto_arena *arena)

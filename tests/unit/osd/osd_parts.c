@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "proto/moves.h"
 #include "tests/support/temp_dir.h"
 
 #include "base/banned.h"
@@ -75,6 +76,43 @@ struct proto_map_ref *parts_map(uint64_t epoch)
     placement_fill(&map, &placement, slots);
     assert_int_equal(proto_map_ref_new(&map, &ref), LILIO_OK);
     return ref;
+}
+
+static void slot_move(struct proto_placement *placement, uint32_t partition, uint32_t slot,
+                      const struct parts_move *move)
+{
+    uint32_t owner = proto_slot_osd(placement, partition, slot);
+    if (owner > move->others_fill)
+        return;
+    proto_placement_move(placement, partition, slot, 5, move->epoch);
+    if (owner == 0 && !move->fills)
+        proto_placement_filled(placement, partition, slot, !move->in_part);
+    if (owner == 0 && move->back)
+        proto_placement_move(placement, partition, slot, 0, move->epoch + 1);
+}
+
+struct proto_map_ref *parts_map_moved(const struct parts_move *move)
+{
+    struct proto_map_ref *plain = parts_map(move->epoch + move->back), *ret;
+    struct proto_cluster_map map = *proto_map_ref_get(plain);
+    struct proto_placement placement;
+    struct proto_arena *arena;
+    assert_int_equal(proto_arena_new(&arena), LILIO_OK);
+    assert_true(proto_placement_unfold(&map.placements[0], arena, &placement));
+    for (uint32_t partition = 0; partition < 1 << PARTS_BITS; partition++)
+        for (uint32_t slot = 0; slot < PARTS_OSDS; slot++)
+            slot_move(&placement, partition, slot, move);
+    proto_placement_fold(&placement);
+    map.placements = &placement;
+    for (size_t i = 0; i < map.osds_count; i++)
+        if (move->away && map.osds[i].id == move->away) {
+            map.osds[i].state = move->away_state;
+            map.osds[i].complete = move->away_complete;
+        }
+    assert_int_equal(proto_map_ref_new(&map, &ret), LILIO_OK);
+    proto_map_ref_drop(&plain);
+    proto_arena_free(&arena);
+    return ret;
 }
 
 struct codec_profile parts_profile(void)

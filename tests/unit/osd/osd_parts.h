@@ -22,6 +22,18 @@ enum { PARTS_PLACEMENT = 1, PARTS_BITS = 4, PARTS_PATIENCE_MS = 20000 };
 void parts_endpoint(const char *name, uint32_t id, char ret[128]);
 /* PARTS_OSDS OSDs at parts_endpoint("osd", N), all up, one placement of 4+2. */
 struct proto_map_ref *parts_map(uint64_t epoch);
+/* The same, but all slots of osd.0 went to osd.5 at this epoch, and are filled. */
+struct parts_move {
+    uint64_t epoch;
+    bool fills;         /* they are not yet */
+    bool in_part;       /* they are but for what osd.0 alone has */
+    bool others_fill;   /* slots of osd.1 went there, too, and are not filled */
+    bool back;          /* they came back at the next epoch */
+    uint32_t away;      /* this OSD is not as it should be; 0: all are */
+    uint8_t away_state; /* this, */
+    bool away_complete; /* and that */
+};
+struct proto_map_ref *parts_map_moved(const struct parts_move *move);
 struct codec_profile parts_profile(void);
 /* A coded stripe of length bytes that follow from the seed. */
 struct parts_stripe {

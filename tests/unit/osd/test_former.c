@@ -4,7 +4,6 @@
  * gives the OSD a newer map first; fragments counted. */
 #include "osd/former.h"
 
-#include "proto/moves.h"
 #include "tests/unit/osd/fake_coordinator.h"
 
 #include "base/banned.h"
@@ -17,7 +16,6 @@ struct fixture {
     struct parts osd;
     struct osd_worker worker;
     struct osd_former former;
-    uint32_t away; /* this OSD is down in the maps; 0: none is */
 };
 
 static uint32_t own_index(struct base_oid oid, uint32_t stripe)
@@ -65,35 +63,9 @@ static void fixture_release(struct fixture *f)
     parts_release_context(&f->osd);
 }
 
-/* All slots of osd.0 went to osd.5 at this epoch, and are filled or not, or came back at the next.
- */
-static void slots_moved(struct fixture *f, uint64_t epoch, bool filled, bool back)
+static void moved(struct fixture *f, struct parts_move move)
 {
-    struct proto_map_ref *plain = parts_map(epoch + back), *made;
-    struct proto_cluster_map map = *proto_map_ref_get(plain);
-    struct proto_placement placement;
-    struct proto_arena *arena;
-    assert_int_equal(proto_arena_new(&arena), LILIO_OK);
-    assert_true(proto_placement_unfold(&map.placements[0], arena, &placement));
-    for (uint32_t partition = 0; partition < 1 << PARTS_BITS; partition++)
-        for (uint32_t slot = 0; slot < PARTS_OSDS; slot++) {
-            if (proto_slot_osd(&placement, partition, slot) != 0)
-                continue;
-            proto_placement_move(&placement, partition, slot, 5, epoch);
-            if (filled)
-                proto_placement_filled(&placement, partition, slot, true);
-            if (back)
-                proto_placement_move(&placement, partition, slot, 0, epoch + 1);
-        }
-    proto_placement_fold(&placement);
-    map.placements = &placement;
-    for (size_t i = 0; i < map.osds_count; i++)
-        if (f->away && map.osds[i].id == f->away)
-            map.osds[i].state = PROTO_OSD_DOWN;
-    assert_int_equal(proto_map_ref_new(&map, &made), LILIO_OK);
-    osd_node_map_set(f->osd.node, made);
-    proto_map_ref_drop(&plain);
-    proto_arena_free(&arena);
+    osd_node_map_set(f->osd.node, parts_map_moved(&move));
 }
 
 static enum lilio_err count_on_owner(void *context, struct lilio_errinfo *info)
@@ -128,11 +100,15 @@ static void only_what_moved_away_and_was_granted(void **state)
     (void)state;
     fixture_init(&f, 0);
     round_of(&f, true); /* nothing moved */
-    slots_moved(&f, 6, /* filled */ false, false);
+    moved(&f, (struct parts_move){.epoch = 6, .fills = true});
     round_of(&f, true);
+    round_of(&f, true);
+    moved(&f, (struct parts_move){.epoch = 7, .in_part = true});
+    round_of(&f, true);
+    moved(&f, (struct parts_move){.epoch = 8, .others_fill = true});
     round_of(&f, true);
     assert_int_equal(asked(&f), 0);
-    slots_moved(&f, 7, true, false);
+    moved(&f, (struct parts_move){.epoch = 9});
     FAKE_LOCKED(&f.fake, f.fake.formers_keep = true);
     round_of(&f, true);
     assert_int_equal(asked(&f), ROWS * STRIPES);
@@ -144,18 +120,20 @@ static void only_what_moved_away_and_was_granted(void **state)
     fixture_release(&f);
 }
 
-/* One of six OSDs is down, and every partition has it: nothing would be granted. */
+/* One of six OSDs is down, or not proven, and every partition has it: nothing would be granted. */
 static void nobody_is_asked_while_an_osd_is_away(void **state)
 {
     struct fixture f;
     (void)state;
     fixture_init(&f, 0);
-    f.away = 3;
-    slots_moved(&f, 6, true, false);
+    moved(&f, (struct parts_move){
+                  .epoch = 6, .away = 3, .away_state = PROTO_OSD_DOWN, .away_complete = true});
+    round_of(&f, true);
+    moved(&f, (struct parts_move){.epoch = 7, .away = 3, .away_state = PROTO_OSD_UP});
     round_of(&f, true);
     assert_int_equal(asked(&f), 0);
-    f.away = 0;
-    slots_moved(&f, 7, true, false);
+    moved(&f, (struct parts_move){
+                  .epoch = 8, .away = 3, .away_state = PROTO_OSD_SUSPECT, .away_complete = true});
     round_of(&f, true);
     assert_int_equal(asked(&f), ROWS * STRIPES);
     assert_int_equal(here(&f), 0);
@@ -167,12 +145,12 @@ static void not_before_the_retention(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f, HOUR_MS);
-    slots_moved(&f, 6, true, false);
+    moved(&f, (struct parts_move){.epoch = 6});
     round_of(&f, false);
     round_of(&f, false);
     assert_int_equal(asked(&f), 0);
     f.former.retention_ms = 0; /* as if it were over; what moved later waits anew */
-    slots_moved(&f, 9, true, false);
+    moved(&f, (struct parts_move){.epoch = 9});
     round_of(&f, false);
     assert_int_equal(asked(&f), 0);
     round_of(&f, false);
@@ -180,17 +158,24 @@ static void not_before_the_retention(void **state)
     fixture_release(&f);
 }
 
-/* All fragments here are of osd.0's slots. */
-static void each_is(struct fixture *f, enum osd_former_why why)
+static void each_at_is(struct fixture *f, uint32_t shift, enum osd_former_why why)
 {
     struct proto_map_ref *map = osd_node_map_take(f->osd.node);
     for (uint64_t i = 1; i <= ROWS; i++)
         for (uint32_t stripe = 0; stripe < STRIPES; stripe++) {
             struct base_oid oid = base_oid_make(0, 7, i);
-            struct base_fragment_key key = parts_key(oid, stripe, own_index(oid, stripe));
+            uint32_t index = (own_index(oid, stripe) + shift) % PARTS_OSDS;
+            struct base_fragment_key key = parts_key(oid, stripe, index);
             assert_int_equal(osd_former_why(&f->former, proto_map_ref_get(map), &key), why);
         }
     proto_map_ref_drop(&map);
+}
+
+/* All fragments here are of osd.0's slots; others were never to be here. */
+static void each_is(struct fixture *f, enum osd_former_why why)
+{
+    each_at_is(f, 0, why);
+    each_at_is(f, 1, OSD_FORMER_NONE);
 }
 
 static void why_they_are_here_is_told(void **state)
@@ -199,30 +184,44 @@ static void why_they_are_here_is_told(void **state)
     (void)state;
     fixture_init(&f, HOUR_MS);
     each_is(&f, OSD_FORMER_NONE);
-    slots_moved(&f, 6, /* filled */ false, false);
+    moved(&f, (struct parts_move){.epoch = 6, .fills = true});
     each_is(&f, OSD_FORMER_FILLS);
-    f.away = 3;
-    slots_moved(&f, 7, true, false);
+    moved(&f, (struct parts_move){.epoch = 7, .in_part = true});
+    each_is(&f, OSD_FORMER_FILLS);
+    moved(&f, (struct parts_move){.epoch = 8, .others_fill = true});
+    each_at_is(&f, 0, OSD_FORMER_FILLS);
+    struct parts_move away = {.epoch = 9, .fills = true, .away = 3, .away_state = PROTO_OSD_DOWN};
+    moved(&f, away);
+    each_is(&f, OSD_FORMER_FILLS);
+    away.fills = false;
+    moved(&f, away);
     each_is(&f, OSD_FORMER_AWAY);
-    f.away = 0;
-    slots_moved(&f, 8, true, false);
+    away.away_state = PROTO_OSD_UP; /* and not proven */
+    moved(&f, away);
+    each_is(&f, OSD_FORMER_AWAY);
+    moved(&f, (struct parts_move){.epoch = 9});
     each_is(&f, OSD_FORMER_FRESH);
     round_of(&f, false);
     each_is(&f, OSD_FORMER_FRESH);
     f.former.retention_ms = 0; /* as if it were over */
     each_is(&f, OSD_FORMER_DUE);
+    moved(&f, (struct parts_move){.epoch = 10}); /* what moved later waits anew */
+    each_is(&f, OSD_FORMER_FRESH);
+    round_of(&f, false);
+    assert_int_equal(here(&f), ROWS * STRIPES);
+    each_is(&f, OSD_FORMER_DUE);
     round_of(&f, false);
     assert_int_equal(here(&f), 0);
     assert_int_equal(f.former.swept, ROWS * STRIPES);
     assert_true(f.former.swept_bytes > 0);
-    slots_moved(&f, 9, true, true);
+    moved(&f, (struct parts_move){.epoch = 11, .back = true});
     each_is(&f, OSD_FORMER_NONE);
     fixture_release(&f);
 }
 
 static void comes_back(void *context)
 {
-    slots_moved(context, 7, true, true);
+    moved(context, (struct parts_move){.epoch = 7, .back = true});
 }
 
 static void slot_that_came_back_keeps_all(void **state)
@@ -230,7 +229,7 @@ static void slot_that_came_back_keeps_all(void **state)
     struct fixture f;
     (void)state;
     fixture_init(&f, 0);
-    slots_moved(&f, 6, true, false);
+    moved(&f, (struct parts_move){.epoch = 6});
     FAKE_LOCKED(&f.fake, f.fake.formers_hook = comes_back; f.fake.formers_context = &f);
     round_of(&f, true);
     assert_true(asked(&f) > 0);

@@ -257,6 +257,47 @@ static void what_is_named_after_all_stays(void **state)
     fixture_release(&f);
 }
 
+static struct proto_orphans round_with(struct fixture *f, struct parts_move move)
+{
+    osd_node_map_set(f->osd.node, parts_map_moved(&move));
+    return round_of(f, f->orphans, true, false);
+}
+
+/* Of what lies in slots that others have now it is told why, and what goes is not told any more. */
+static void what_others_have_now_is_told(void **state)
+{
+    enum { ROWS = 4, ALL = ROWS * STRIPES };
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    for (uint64_t i = 1; i <= ROWS; i++)
+        (void)fake_row_add(&f.fake, i, STRIPES, put_own, &f);
+    (void)put_nameless(&f, OPEN_SESSION, 5); /* in a slot of others as well, and no row's */
+    fixture_run(&f);
+    struct proto_orphans found = round_of(&f, f.orphans, true, false);
+    assert_int_equal(found.former_fragments + found.former_bytes, 0);
+    found = round_with(&f, (struct parts_move){.epoch = 6, .fills = true});
+    assert_int_equal(found.former_fragments, ALL);
+    assert_in_range(found.former_bytes, (ALL - 1) * PARTS_FRAGMENT, ALL * PARTS_FRAGMENT);
+    assert_int_equal(found.former_fills, ALL);
+    assert_int_equal(found.former_away + found.former_fresh, 0);
+    found =
+        round_with(&f, (struct parts_move){.epoch = 7, .away = 3, .away_state = PROTO_OSD_DOWN});
+    assert_int_equal(found.former_away, ALL);
+    assert_int_equal(found.former_fills + found.former_fresh, 0);
+    found = round_with(&f, (struct parts_move){.epoch = 8});
+    assert_int_equal(found.former_fresh, ALL);
+    assert_int_equal(found.former_fills + found.former_away, 0);
+    assert_int_equal(found.formers, 0);
+    FAKE_LOCKED(&f.fake, f.fake.formers_keep = true); /* the first stripe of each */
+    found = round_of(&f, f.orphans, false, true);
+    assert_int_equal(found.formers, ALL - ROWS);
+    assert_int_equal(found.former_fragments, ROWS);
+    assert_int_equal(found.former_bytes, ROWS * PARTS_FRAGMENT);
+    assert_int_equal(found.former_fresh, ROWS);
+    fixture_release(&f);
+}
+
 /* A file with one mark, written as the OSD would. */
 static size_t marks_on_disk(struct fixture *f)
 {
@@ -363,6 +404,7 @@ int main(void)
         cmocka_unit_test(dry_round_changes_nothing),
         cmocka_unit_test(now_does_not_wait),
         cmocka_unit_test(what_is_named_after_all_stays),
+        cmocka_unit_test(what_others_have_now_is_told),
         cmocka_unit_test(void_rounds_mark_nothing),
         cmocka_unit_test(marks_survive_a_restart),
         cmocka_unit_test(refused_osd_looks_at_nothing),

@@ -62,8 +62,8 @@ static void max_is_never_held_back(void **unused)
 {
     (void)unused;
     struct worker worker = made(100);
-    work(&worker, 2000, 1000, /* clients */ true);
-    assert_about(worker.bytes, (uint64_t)FRAGMENT * 2000, 1);
+    work(&worker, 2000, 100, /* clients */ true); /* ten times what an idle one is taken for */
+    assert_about(worker.bytes, (uint64_t)FRAGMENT * 20000, 1);
 }
 
 static void no_orders_yet_means_normal(void **unused)
@@ -92,6 +92,28 @@ static void clients_that_leave(void **unused)
     assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 2);
 }
 
+/* What is held back for clients is no rate, also while they say nothing for a moment; and no window
+ * spans them. */
+static void beside_clients_nothing_is_measured(void **unused)
+{
+    (void)unused;
+    struct worker worker = made(15);
+    work(&worker, 100, 1000, /* clients */ false);
+    for (int i = 0; i < 20; i++) {
+        osd_throttle_served(&worker.throttle, worker.now_ns);
+        work(&worker, 800, 1000, /* clients */ false);
+    }
+    assert_int_equal(worker.throttle.idle_rate, 0);
+    work(&worker, 300, 1000, /* clients */ false);
+    work(&worker, 100, 1000, /* clients */ false);
+    osd_throttle_served(&worker.throttle, worker.now_ns);
+    worker.now_ns += 2 * OSD_THROTTLE_CLIENTS_MS * ms_ns;
+    work(&worker, 400, 1000, /* clients */ false);
+    assert_int_equal(worker.throttle.idle_rate, 0);
+    work(&worker, 200, 1000, /* clients */ false);
+    assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 2);
+}
+
 /* Pauses for want of work are no measure of the rate. */
 static void dry_times_do_not_count(void **unused)
 {
@@ -110,6 +132,22 @@ static void dry_times_do_not_count(void **unused)
     assert_int_equal(worker.throttle.idle_rate, 0);
     work(&worker, 2000, 1000, /* clients */ false);
     assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 2);
+}
+
+/* One task that ends leaves the engine to the others, and the window goes on. */
+static void many_under_way_are_measured(void **unused)
+{
+    (void)unused;
+    struct osd_throttle throttle = {.share = 15};
+    uint64_t now = 1000 * ms_ns;
+    osd_throttle_begin(&throttle, FRAGMENT, now);
+    for (int i = 0; i < 1000; i++) {
+        osd_throttle_begin(&throttle, FRAGMENT, now);
+        now += ms_ns;
+        osd_throttle_done(&throttle, FRAGMENT, now);
+        osd_throttle_end(&throttle, FRAGMENT);
+    }
+    assert_about(throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 2);
 }
 
 /* A disk that seems nearly dead must not stop repair for good once clients come. */
@@ -132,6 +170,18 @@ static void getting_going_is_soon_forgotten(void **unused)
     work(&worker, 2000, 4000, /* clients */ false);
     work(&worker, 2500, 1000, /* clients */ false);
     assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 1000, 10);
+}
+
+/* A disk that became slow is found to be, in a while. */
+static void getting_slow_is_noticed(void **unused)
+{
+    (void)unused;
+    struct worker worker = made(15);
+    work(&worker, 2000, 1000, /* clients */ false);
+    work(&worker, 600, 4000, /* clients */ false);
+    assert_true(worker.throttle.idle_rate > (uint64_t)FRAGMENT * 500);
+    work(&worker, 10000, 4000, /* clients */ false);
+    assert_about(worker.throttle.idle_rate, (uint64_t)FRAGMENT * 250, 10);
 }
 
 /* A worker that wakes up late makes up for it, but not for a pause. */
@@ -181,6 +231,9 @@ int main(void)
         cmocka_unit_test(dry_times_do_not_count),
         cmocka_unit_test(a_tiny_rate_is_not_believed),
         cmocka_unit_test(getting_going_is_soon_forgotten),
+        cmocka_unit_test(getting_slow_is_noticed),
+        cmocka_unit_test(beside_clients_nothing_is_measured),
+        cmocka_unit_test(many_under_way_are_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
