@@ -450,7 +450,7 @@ static void empty_slots_count(void **unused)
     release(f);
 }
 
-/* The next leader knows nothing of the pace; what was done before it is not taken for one. */
+/* The next leader knows nothing of the pace, and hands out jobs of its own. */
 static void another_leader(void **unused)
 {
     (void)unused;
