@@ -66,15 +66,17 @@ static void state_forget(struct store *store, size_t i)
             (store->state_count - i) * sizeof(struct base_kv_snapshot *));
 }
 
-/* Notes the present state; returns its snapshot. */
+/* Notes the present state; returns its snapshot. Others run until the snapshot is taken, and not
+ * from then on until it is in the list. */
 static struct base_kv_snapshot *state_note(struct store *store)
 {
+    struct base_kv_snapshot *state = NULL;
+    enum lilio_err err = base_kv_snapshot_new(store->kv, &state);
+    SIM_ASSERT(!err);
     if (store->state_count == STATES_MAX)
         state_forget(store, (size_t)sim_between(sim_disk_stream(store->disk), 1, STATES_MAX - 2));
-    struct base_kv_snapshot **state = &store->states[store->state_count++];
-    enum lilio_err err = base_kv_snapshot_new(store->kv, state);
-    SIM_ASSERT(!err);
-    return *state;
+    store->states[store->state_count++] = state;
+    return state;
 }
 
 /* This state is durable now, unless a later one already is. */
