@@ -196,10 +196,16 @@ static void drop_answers(struct client_link *link)
         proto_reply_free(&reply);
 }
 
+void client_lane_forget(struct client_lane *lane)
+{
+    lane->tag++;
+    for (size_t i = 0; i < lane->link_count; i++)
+        lane->links[i].under_way = 0;
+}
+
 void client_lane_settle(struct client_lane *lane)
 {
-    for (size_t i = 0; i < lane->link_count; i++)
-        lane->links[i].under_way = 0; /* of calls that are over; their answers are dropped */
+    client_lane_forget(lane);
     for (;;) {
         uint64_t now_ms = client_now_ms(lane->client), until_ms = 0;
         for (size_t i = 0; i < lane->link_count; i++) {

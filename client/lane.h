@@ -28,7 +28,7 @@ struct client_lane {
     size_t link_count, link_capacity;
     struct proto_wait_item *items;
     uint64_t looked_ms; /* when the links were last looked at */
-    uint64_t tag;       /* of the call at hand; part of every sequence */
+    uint64_t tag;       /* of what the call at hand asks now; part of every sequence */
     struct proto_arena *arena;
     struct client_plans plans;
     struct codec_coder *coder; /* for the profile last used */
@@ -57,8 +57,12 @@ LILIO_MUST_USE enum lilio_err client_lane_link(struct client_lane *lane,
                                                struct client_link **ret_link,
                                                struct lilio_errinfo *info);
 struct client_link *client_lane_find(struct client_lane *lane, uint32_t osd);
-/* Begins a call: forgets what earlier ones asked, and waits until every link to an OSD that should
- * be there stands, or CLIENT_CONNECT_MS after the youngest was made. */
+/* What comes now has nothing to do with what was asked before, by this call or an earlier one:
+ * answers to that are dropped. Between two runs the same stripe, index and attempt name other
+ * fragments. */
+void client_lane_forget(struct client_lane *lane);
+/* The same, and waits until every link to an OSD that should be there stands, or CLIENT_CONNECT_MS
+ * after the youngest was made. */
 void client_lane_settle(struct client_lane *lane);
 /* Closes a connection and drops what is queued on it; it is made anew at once. */
 void client_lane_reset(struct client_lane *lane, struct client_link *link);

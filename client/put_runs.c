@@ -11,6 +11,7 @@ enum { EXCEPTION_MISSING = 1 };
 
 static enum lilio_err begin_run(struct client_putter *put)
 {
+    client_lane_forget(put->lane);
     struct client_put_config config = {
         .data_count = put->bucket.profile.data_count,
         .total_count = put->total_count,

@@ -1,6 +1,6 @@
-/* Aim: what an earlier request of a lane left behind does not wake the waits of the next one.
- * Method: a real server whose answer nobody reads; without care a wait for other connections would
- * find it readable, again and again. */
+/* Aim: what an earlier request of a lane left behind does not wake the waits of the next one, and
+ * is not taken for its answer. Method: a real server whose answer nobody reads; without care a wait
+ * for other connections would find it readable, again and again. */
 #include "client/lane.h"
 
 #include <stdio.h>
@@ -63,10 +63,10 @@ static int teardown(void **state)
 }
 
 /* Asks, and waits until the answer is there to be read. */
-static void ask(struct fixture *f)
+static void ask(struct fixture *f, const char *answer)
 {
     struct proto_ping ping = {0};
-    struct proto_pong pong = {.node = base_slice_str("osd.0")};
+    struct proto_pong pong = {.node = base_slice_str(answer)};
     struct client_fragment_id id = {.attempt = 1};
     assert_int_equal(
         client_lane_send(f->lane, f->link, id, 1, PATIENCE_MS, &proto_type_ping, &ping, NULL),
@@ -84,7 +84,7 @@ static void ask(struct fixture *f)
 static void earlier_requests_are_forgotten(void **state)
 {
     struct fixture *f = *state;
-    ask(f);
+    ask(f, "first");
     assert_int_equal(f->link->under_way, 1);
     client_lane_settle(f->lane);
     assert_int_equal(f->link->under_way, 0);
@@ -92,10 +92,33 @@ static void earlier_requests_are_forgotten(void **state)
     assert_false(f->link->readable);
 }
 
+/* The next run of a call asks for the same stripe, index and attempt, and means another fragment.
+ */
+static void late_answers_are_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct client_fragment_id id;
+    struct proto_pong pong;
+    ask(f, "first");
+    client_lane_settle(f->lane);
+    ask(f, "second");
+    struct proto_wait_item item = {.channel = f->link->channel, .fd = -1};
+    struct proto_reply *reply;
+    while (!(reply = client_lane_receive(f->lane, f->link, &id)))
+        assert_int_equal(proto_wait(&item, 1, PATIENCE_MS), 1);
+    assert_int_equal(proto_pong_unpack(reply->body, f->lane->arena, &pong, NULL), LILIO_OK);
+    assert_true(base_slice_equal(pong.node, base_slice_str("second")));
+    assert_int_equal(id.attempt, 1);
+    assert_int_equal(f->link->under_way, 0);
+    proto_reply_free(&reply);
+    assert_null(client_lane_receive(f->lane, f->link, &id));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(earlier_requests_are_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(late_answers_are_dropped, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
