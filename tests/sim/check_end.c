@@ -254,6 +254,7 @@ void check_end_redundant(void)
         if (needed)
             rebuild(osd);
     }
+    faults_mend(); /* what waited for one that was rebuilt */
     struct lilio_verify_result result = {0};
     for (int i = 0; i < TRIES; i++) {
         if (verify(&result) && result.fragments_good == result.fragments) {
