@@ -32,12 +32,7 @@ OUT_MS = 4000
 
 def up(folder, gib, out_ms):
     cluster = lilio.Cluster(folder=folder, osds=OSDS, profile="4+2", gc_grace="1s")
-    cluster.down()
-    with open(cluster.path("lilio.yaml"), "r+") as f:
-        text = f.read()
-        f.seek(0)
-        f.write(text.replace("gc_grace_ms:", f"down_ms: 2000\nout_ms: {out_ms}\ngc_grace_ms:"))
-    cluster.up()
+    cluster.configure(down_ms=2000, out_ms=out_ms)
     report = cluster.run("bench", "get", "--size", "8MiB", "--set-bytes", f"{gib}GiB", "--objects", str(gib * 128), "--seconds", "1",
                          "--keep", "--json", timeout=600).json
     return cluster, report["bucket"]

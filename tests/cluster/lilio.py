@@ -3,6 +3,7 @@
 A test file subclasses ClusterTest and uses self.cluster. Environment: LILIO_BIN = folder of the programs (set by ctest),
 LILIO_KEEP=1 keeps the folders, TMPDIR = where they are made.
 """
+import contextlib
 import hashlib
 import json
 import os
@@ -90,6 +91,16 @@ class Cluster:
     def down(self):
         return self.run("down", "--dir", self.dir, config=False)
 
+    def configure(self, **settings):
+        """Starts it again with these in lilio.yaml, where no option of `up` sets them."""
+        self.down()
+        lines = "".join(f"{name}: {value}\n" for name, value in settings.items())
+        with open(self.path("lilio.yaml"), "r+") as f:
+            text = f.read()
+            f.seek(0)
+            f.write(text.replace("gc_grace_ms:", lines + "gc_grace_ms:"))
+        self.up()
+
     def put(self, path, name, *args, **kw):
         return self.run("put", path, name, *args, **kw)
 
@@ -168,6 +179,24 @@ class Cluster:
                     print(f"--- {f}\n{''.join(tail)}", file=sys.stderr)
         if os.environ.get("LILIO_KEEP") != "1":
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def small_cluster(test, part, size, **options):
+    """A cluster that is not up, and a folder of it that is a tmpfs of this size; skips the test where none can be mounted."""
+    c = Cluster(up=False, **options)
+    folder = c.path(part) if part else c.dir
+    os.makedirs(folder)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "lilio-test", folder], capture_output=True, text=True)
+    if done.returncode:
+        c.close()
+        test.skipTest(f"a small tmpfs: {done.stderr.strip()}")
+    try:
+        yield c, folder
+    finally:
+        c.close()  # ends the processes; the folder goes when nothing is mounted in it
+        subprocess.run(["umount", folder])
+        c.close()
 
 
 def peak_rss(pid):

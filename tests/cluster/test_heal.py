@@ -2,11 +2,10 @@
 """Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
 beyond saving is named and holds up nothing else."""
 import os
-import subprocess
 import time
 import unittest
 
-from lilio import DAMAGED, KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, Cluster, ClusterTest, content, main, wait_until
+from lilio import DAMAGED, KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, small_cluster, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -174,12 +173,7 @@ class Moves(ClusterTest):
     def setUp(self):
         super().setUp()
         c = self.cluster
-        c.down()
-        with open(c.path("lilio.yaml"), "r+") as f:
-            text = f.read()
-            f.seek(0)
-            f.write(text.replace("gc_grace_ms:", "down_ms: 2000\nout_ms: 4000\ngc_grace_ms:"))
-        c.up()
+        c.configure(down_ms=2000, out_ms=4000)
         c.run("mb", "b")
         self.objects = {}
 
@@ -334,14 +328,7 @@ class Moves(ClusterTest):
 @unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
 class NoRoom(unittest.TestCase):
     def test_what_could_not_be_mended_is_tried_again(self):
-        c = Cluster(up=False, coordinators=1, osds=6)
-        small = c.path("osd.2")
-        os.makedirs(small)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "lilio-test", small], capture_output=True, text=True)
-        if done.returncode:
-            c.close()
-            self.skipTest(f"mount: {done.stderr.strip()}")
-        try:
+        with small_cluster(self, "osd.2", "128m", coordinators=1, osds=6) as (c, small):
             c.up()
             c.run("mb", "b")
             c.kill_osds(2)
@@ -356,10 +343,6 @@ class NoRoom(unittest.TestCase):
             self.assertIn("for another attempt: 3 stored runs", said)
             self.assertRegex(said, r"not mended +b/\d: osd\.2: .*\(tried \d times, again in ")
             self.assertEqual([c.get_bytes(f"b/{i}") for i in range(3)], [content(300 * KIB, SEED + i) for i in range(3)])
-        finally:
-            c.close(False)
-            subprocess.run(["umount", small])
-            c.close()
 
 
 if __name__ == "__main__":

@@ -97,12 +97,7 @@ class Former(ClusterTest):
     def setUp(self):
         super().setUp()
         c = self.cluster
-        c.down()
-        with open(c.path("lilio.yaml"), "r+") as f:
-            text = f.read()
-            f.seek(0)
-            f.write(text.replace("gc_grace_ms:", "down_ms: 1500\nout_ms: 2500\ngc_grace_ms:"))
-        c.up()
+        c.configure(down_ms=1500, out_ms=2500)
         c.run("mb", "b")
 
     def is_full(self):

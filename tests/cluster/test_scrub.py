@@ -120,12 +120,7 @@ class Scrub(ClusterTest):
     def test_light_that_is_due_waits_for_deep(self):
         """A deep scrub that reads a large object slowly says what it holds up."""
         c = self.cluster
-        c.down()
-        with open(c.path("lilio.yaml"), "r+") as f:
-            text = f.read()
-            f.seek(0)
-            f.write(text.replace("gc_grace_ms:", "scrub_light_ms: 2000\ngc_grace_ms:"))
-        c.up()
+        c.configure(scrub_light_ms=2000)
         self.fill(1, 8 * MIB, SEED + 5)
         c.run("scrub", "start", "--deep", "--osd", "3", "--rate", "50K")  # ten seconds a fragment
         wait_until(lambda: self.scrubs("light")[3]["state"] == "waits", 30, "a light scrub to be due")

@@ -3,11 +3,10 @@
 readers are safe from overwrites and deletes."""
 import errno
 import os
-import subprocess
 import threading
 import unittest
 
-from lilio import FAILURE, KIB, MIB, NOT_FOUND, OK, UNAVAILABLE, Cluster, ClusterTest, content, disk_use, main, wait_until
+from lilio import FAILURE, KIB, MIB, NOT_FOUND, OK, UNAVAILABLE, ClusterTest, content, disk_use, main, small_cluster, wait_until
 
 
 class Collection(ClusterTest):
@@ -90,14 +89,7 @@ def take_all(path):
 @unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
 class FullDisk(unittest.TestCase):
     def test_full_disk_refuses_puts_and_still_deletes(self):
-        c = Cluster(up=False)
-        small = c.dir
-        os.makedirs(small)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "lilio-test", small], capture_output=True, text=True)
-        if done.returncode:
-            c.close()
-            self.skipTest(f"mount: {done.stderr.strip()}")
-        try:
+        with small_cluster(self, "", "400m") as (c, _):
             c.up(gc_grace="1s")
             c.run("mb", "b")
             stored, failed = [], None
@@ -117,20 +109,9 @@ class FullDisk(unittest.TestCase):
                 c.run("rm", f"b/{i}")
             wait_until(lambda: c.run("put", "-", "b/again", data=content(16 * MIB, 99), code=None).code == OK, 60, "space after the deletes")
             self.assertEqual(c.get_bytes(f"b/{stored[-1]}"), content(16 * MIB, stored[-1]))
-        finally:
-            c.close(False)
-            subprocess.run(["umount", small])
-            c.close()
 
     def test_deletes_go_on_when_others_filled_the_coordinators_disk(self):
-        c = Cluster(up=False)
-        small = os.path.join(c.dir, "coordinator.0")
-        os.makedirs(small)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "lilio-test", small], capture_output=True, text=True)
-        if done.returncode:
-            c.close()
-            self.skipTest(f"mount: {done.stderr.strip()}")
-        try:
+        with small_cluster(self, "coordinator.0", "256m") as (c, small):
             c.up(gc_grace="1s")
             c.run("mb", "b")
             for i in range(20):
@@ -154,10 +135,6 @@ class FullDisk(unittest.TestCase):
             os.unlink(filler)
             wait_until(lambda: os.path.exists(reserve), 10, "the reserve to come back")
             c.run("put", "-", "b/new", data=content(MIB, 99))
-        finally:
-            c.close(False)
-            subprocess.run(["umount", small])
-            c.close()
 
 
 if __name__ == "__main__":
