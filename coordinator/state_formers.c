@@ -2,9 +2,9 @@
  * may go when nobody needs it any more (design rule 4).
  *
  * A fragment may go when its stripe is full without it: the slot is another OSD's and filled,
- * nothing of the partition fills, the OSD that asks is not kept as a source of it, nothing is known
- * to be missing or corrupt of the stripe, and every OSD of it is up with all it has to have. What
- * no row names is not decided here (state_orphans.c).
+ * nothing of the partition fills, nothing is known to be missing or corrupt of the stripe, and
+ * every OSD of it is up with all it has to have. What no row names is not decided here
+ * (state_orphans.c).
  *
  * It is a command, and writes no row, as the sweep of orphans. A late grant is not as true as an
  * early one: the slot may come back to the OSD. So that one looks at its map before it deletes.
@@ -38,7 +38,6 @@ static bool may_go(struct coord_command *command, const struct proto_former *for
     uint32_t partition = proto_partition(placement->partition_bits, row.oid, former->stripe);
     return proto_slot_osd(placement, partition, former->index) != osd &&
            proto_slots_filling(placement, partition) == 0 &&
-           proto_slot_previous(placement, partition, former->index) != osd &&
            proto_row_missing(&row, former->stripe) == 0 &&
            is_well(command->state, placement, partition);
 }

@@ -137,7 +137,7 @@ enum lilio_err coord_apply_slots_filled(struct coord_command *command)
         const struct proto_filled_slot *slot = &filled.slots[i];
         if (!is_filled(&filled, slot, &placement))
             continue;
-        proto_placement_filled(&placement, slot->partition, slot->slot, slot->failed == 0);
+        proto_placement_filled(&placement, slot->partition, slot->slot);
         made++;
     }
     if (made > 0)

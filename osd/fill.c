@@ -32,8 +32,7 @@ struct osd_fill {
     struct osd_walk walk;
     uint64_t index, epoch; /* of the first walk: it proves what was committed up to there */
     uint32_t incarnation;
-    uint64_t wanted[PARTITION_WORDS];  /* a bit for each of the partitions */
-    uint32_t failures[PARTITIONS_MAX]; /* by place in partitions */
+    uint64_t wanted[PARTITION_WORDS]; /* a bit for each of the partitions */
     struct osd_page *page;
     size_t row;           /* in it */
     uint64_t walked;      /* stored bytes of the rows before it */
@@ -156,7 +155,6 @@ static void job_begin(struct osd_fill *fill)
     fill->more = true;
     fill->lapses = 0;
     memset(fill->wanted, 0, sizeof fill->wanted);
-    memset(fill->failures, 0, sizeof fill->failures);
     for (size_t i = 0; i < fill->count; i++)
         if (fill->partitions[i] / 64 < PARTITION_WORDS)
             fill->wanted[fill->partitions[i] / 64] |= UINT64_C(1) << fill->partitions[i] % 64;
@@ -296,33 +294,24 @@ void osd_fill_opened(struct osd_fill *fill)
     fill->open++;
 }
 
-static void failure_count(struct osd_fill *fill, uint32_t partition)
-{
-    for (size_t i = 0; i < fill->count; i++)
-        if (fill->partitions[i] == partition)
-            fill->failures[i]++;
-    if (fill->progress.failed < OSD_FILL_FAILURES_MAX)
-        return;
-    LILIO_MARK("osd/fill_given_up");
-    osd_fill_fail(fill, LILIO_E_UNAVAILABLE, "too many fragments cannot be had now");
-}
-
 void osd_fill_closed(struct osd_fill *fill, const struct proto_cluster_map *map,
                      const struct osd_task *task, enum osd_task_outcome outcome)
 {
-    const struct proto_data_row *row = &task->row->data;
-    const struct proto_placement *placement = proto_map_placement(map, row->placement);
     fill->open--;
     pthread_mutex_lock(&fill->lock);
     fill->progress.fragments += outcome == OSD_TASK_PRESENT || outcome == OSD_TASK_REBUILT;
     fill->progress.failed += outcome == OSD_TASK_FAILED;
+    bool too_many = fill->progress.failed >= OSD_FILL_FAILURES_MAX;
     pthread_mutex_unlock(&fill->lock);
     if (outcome != OSD_TASK_FAILED || LILIO_PLANTED("fill_hides_failures"))
         return;
     LILIO_MARK("osd/fill_missing");
-    osd_worker_report(fill->worker, map, row, task->stripe, task->index, OSD_REPORT_MISSING);
-    if (placement)
-        failure_count(fill, proto_partition(placement->partition_bits, row->oid, task->stripe));
+    osd_worker_report(fill->worker, map, &task->row->data, task->stripe, task->index,
+                      OSD_REPORT_MISSING);
+    if (too_many) {
+        LILIO_MARK("osd/fill_given_up");
+        osd_fill_fail(fill, LILIO_E_UNAVAILABLE, "too many fragments cannot be had now");
+    }
 }
 
 void osd_fill_fail(struct osd_fill *fill, enum lilio_err err, const char *reason)
@@ -359,7 +348,6 @@ static size_t slots_list(const struct osd_fill *fill, const struct proto_placeme
                 ret[count++] = (struct proto_filled_slot){
                     .partition = fill->partitions[i],
                     .slot = (uint8_t)slot,
-                    .failed = fill->failures[i],
                 };
         }
     return count;

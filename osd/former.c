@@ -24,15 +24,6 @@ static bool has_moved_away(const struct osd_former *former, const struct proto_p
            proto_slot_osd(placement, key->partition, key->index) != self;
 }
 
-/* The partition is full without it. */
-static bool is_filled(const struct osd_former *former, const struct proto_placement *placement,
-                      const struct base_fragment_key *key)
-{
-    return proto_slots_filling(placement, key->partition) == 0 &&
-           proto_slot_previous(placement, key->partition, key->index) !=
-               osd_node_id(node_of(former));
-}
-
 /* In a slot that moved away from here, not later than at the epoch, and is filled. */
 static bool is_former(const struct osd_former *former, const struct proto_cluster_map *map,
                       const struct base_fragment_key *key, uint64_t epoch)
@@ -40,7 +31,7 @@ static bool is_former(const struct osd_former *former, const struct proto_cluste
     const struct proto_placement *placement = proto_map_placement(map, key->placement);
     return has_moved_away(former, placement, key) &&
            proto_slots_moved(placement, key->partition, epoch) == 0 &&
-           is_filled(former, placement, key);
+           proto_slots_filling(placement, key->partition) == 0;
 }
 
 /* Whether all OSDs of the partition are there: else nothing of it is granted, and asking about each
@@ -242,7 +233,7 @@ enum osd_former_why osd_former_why(const struct osd_former *former,
         is_over(former, base_now_ms(osd_node_clock(node_of(former)))) ? former->epoch : 0;
     if (!has_moved_away(former, placement, key))
         return OSD_FORMER_NONE;
-    if (!is_filled(former, placement, key))
+    if (proto_slots_filling(placement, key->partition) != 0)
         return OSD_FORMER_FILLS;
     if (!is_well(map, key))
         return OSD_FORMER_AWAY;

@@ -66,13 +66,13 @@ uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct pr
 {
     uint32_t owner = proto_fragment_osd(map, row, stripe, index);
     uint32_t before = proto_fragment_previous(map, row, stripe, index);
+    uint64_t doubtful = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
+    bool swap = doubtful >> index & 1 && is_up(map, before);
     if (turn >= OSD_SOURCE_TURNS) {
         size_t at = turn - OSD_SOURCE_TURNS;
         uint32_t id = at < map->osds_count ? map->osds[at].id : PROTO_OSD_NONE;
-        return id == owner || id == before || !is_up(map, id) ? PROTO_OSD_NONE : id;
+        return id == owner || (swap && id == before) || !is_up(map, id) ? PROTO_OSD_NONE : id;
     }
-    uint64_t doubtful = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
-    bool swap = (wanted || doubtful >> index & 1) && is_up(map, before);
     if (turn == 0)
         return swap ? before : wanted ? PROTO_OSD_NONE : owner;
     return swap && !wanted ? owner : PROTO_OSD_NONE;

@@ -273,13 +273,9 @@ void proto_placement_move(struct proto_placement *placement, uint32_t partition,
     bit_put(placement->moved, at, true);
 }
 
-void proto_placement_filled(struct proto_placement *placement, uint32_t partition, uint32_t slot,
-                            bool whole)
+void proto_placement_filled(struct proto_placement *placement, uint32_t partition, uint32_t slot)
 {
-    size_t at = (size_t)partition * placement->width + slot;
-    bit_put(placement->filling, at, false);
-    if (whole)
-        base_le16_put(bytes_of(placement->previous) + 2 * at, PROTO_OSD_NONE);
+    bit_put(placement->filling, (size_t)partition * placement->width + slot, false);
 }
 
 static void table_fold(struct base_slice *table, uint8_t fill)

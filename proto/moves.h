@@ -1,9 +1,9 @@
 /* Slots that go to other OSDs: which ones may, where to, and what the tables say afterwards. Pure
  * code: no clock, no I/O, no thread.
  *
- * A slot that moved fills: its new OSD may not have everything yet, and who had it before is kept
- * as a source. A slot that is filled has no source but the stripe's other fragments, except where
- * some fragments were not to be had: then the previous OSD stays known, for it may come back.
+ * A slot that moved fills: its new OSD may not have everything yet, and who had it before is a
+ * source. That one stays known until the slot moves again: what is called missing of a stripe may
+ * be there, brought back after the slot was filled without it, or put there with an older map.
  */
 #ifndef PROTO_MOVES_H
 #define PROTO_MOVES_H
@@ -42,9 +42,8 @@ bool proto_placement_unfold(const struct proto_placement *placement, struct prot
 /* The slot is the OSD's from this epoch on, and fills. */
 void proto_placement_move(struct proto_placement *placement, uint32_t partition, uint32_t slot,
                           uint32_t to, uint64_t epoch);
-/* It fills no more. whole: nothing is missing that the OSD before might have. */
-void proto_placement_filled(struct proto_placement *placement, uint32_t partition, uint32_t slot,
-                            bool whole);
+/* It fills no more. */
+void proto_placement_filled(struct proto_placement *placement, uint32_t partition, uint32_t slot);
 /* Tables that say nothing become empty. */
 void proto_placement_fold(struct proto_placement *placement);
 

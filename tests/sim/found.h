@@ -8,4 +8,9 @@
  * turned its loop for up to three seconds. */
 void sim_found_waiting_put_start(const struct sim_arguments *arguments);
 
+/* A rebuild named what it could not have of slots that had just moved, their fill left these to
+ * repair, and who had the slots before was forgotten: when that one came back with the only copies,
+ * readers were told LOST until repair came by. */
+void sim_found_left_behind_start(const struct sim_arguments *arguments);
+
 #endif

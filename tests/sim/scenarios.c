@@ -15,5 +15,7 @@ const struct sim_scenario sim_scenarios[] = {
     {"pace", "the same without faults, for measuring", sim_pace_start},
     {"waiting-put", "found by a seed: a put that waits for its quorum does not burn its core",
      sim_found_waiting_put_start},
+    {"left-behind", "found by a seed: readers find what only a slot's former owner has",
+     sim_found_left_behind_start},
     {NULL, NULL, NULL},
 };

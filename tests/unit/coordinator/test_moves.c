@@ -206,9 +206,8 @@ static void filled_by_who_has_it_since_then(bool rocksdb)
     struct proto_slots_filled others = filled_by(fx, &bucket, from, &slot); /* has it no more */
     assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &others), LILIO_OK);
     assert_int_equal(filling(fx, &bucket, 1), 1);
-    /* With fragments that could not be had: who had it stays known. */
+    /* Who had it stays known: it may have what is called missing. */
     filled.epoch = fx_row(fx)->epoch;
-    slot.failed = 3;
     assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
     assert_int_equal(filling(fx, &bucket, 1), 0);
     assert_int_equal(proto_slot_previous(placement_of(fx, &bucket), partition, 0), from);
@@ -380,7 +379,6 @@ static void out_moves_and_fills(bool rocksdb)
     counted = redundancy(&f);
     assert_int_equal(whole(&counted, 3), 15);
     assert_int_equal(placement_of(f.fx, &f.narrow)->filling.size, 0);
-    assert_int_equal(placement_of(f.fx, &f.narrow)->previous.size, 0);
     /* It comes back and owns nothing of that. */
     f.svc->alive[GONE] = true;
     svc_pass(f.svc, 5000);
@@ -584,8 +582,8 @@ static void former_fragment_goes_when_its_stripe_is_full(bool rocksdb)
 }
 FX_BOTH(former_fragment_goes_when_its_stripe_is_full)
 
-/* Some fragments could not be had: who had the slot may still have them. */
-static void former_fragment_stays_where_a_fill_lacked_some(bool rocksdb)
+/* Named before the fill, which left it to repair, or by it: who had the slot may still have it. */
+static void former_fragment_stays_while_its_like_is_missing(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
     struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
@@ -593,14 +591,18 @@ static void former_fragment_stays_where_a_fill_lacked_some(bool rocksdb)
     uint32_t partition = partition_of(fx, &bucket, 1);
     uint32_t before = proto_slot_osd(placement_of(fx, &bucket), partition, 1);
     uint32_t after = move_slot(fx, &bucket, 1, 1);
-    struct proto_filled_slot slot = {.partition = partition, .slot = 1, .failed = 1};
+    report(fx, 1, 1, KIND_MISSING, after);
+    struct proto_filled_slot slot = {.partition = partition, .slot = 1};
     struct proto_slots_filled filled = filled_by(fx, &bucket, after, &slot);
     assert_int_equal(fx_internal(fx, &proto_type_slots_filled, &filled), LILIO_OK);
     assert_int_equal(filling(fx, &bucket, 1), 0);
+    assert_int_equal(proto_slot_previous(placement_of(fx, &bucket), partition, 1), before);
     assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_STAYS);
+    report(fx, 1, 1, KIND_GOOD, after);
+    assert_int_equal(former_verdict(fx, before, 1, 1), COORD_FORMER_MAY_GO);
     fx_free(fx);
 }
-FX_BOTH(former_fragment_stays_where_a_fill_lacked_some)
+FX_BOTH(former_fragment_stays_while_its_like_is_missing)
 
 /* A heartbeat that tells how its comparison with the maps is. */
 static void tells(struct fixture *f, uint32_t osd, uint8_t phase)
@@ -666,7 +668,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FX_TESTS(former_fragment_stays_while_somebody_compares),
         FX_TESTS(former_fragment_goes_when_its_stripe_is_full),
-        FX_TESTS(former_fragment_stays_where_a_fill_lacked_some),
+        FX_TESTS(former_fragment_stays_while_its_like_is_missing),
         FX_TESTS(moves_only_what_may_move),
         FX_TESTS(commits_of_the_past_are_missing_there),
         FX_TESTS(filled_by_who_has_it_since_then),

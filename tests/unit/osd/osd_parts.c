@@ -86,7 +86,7 @@ static void slot_move(struct proto_placement *placement, uint32_t partition, uin
         return;
     proto_placement_move(placement, partition, slot, 5, move->epoch);
     if (owner == 0 && !move->fills)
-        proto_placement_filled(placement, partition, slot, !move->in_part);
+        proto_placement_filled(placement, partition, slot);
     if (owner == 0 && move->back)
         proto_placement_move(placement, partition, slot, 0, move->epoch + 1);
 }

@@ -26,7 +26,6 @@ struct proto_map_ref *parts_map(uint64_t epoch);
 struct parts_move {
     uint64_t epoch;
     bool fills;         /* they are not yet */
-    bool in_part;       /* they are but for what osd.0 alone has */
     bool others_fill;   /* slots of osd.1 went there, too, and are not filled */
     bool back;          /* they came back at the next epoch */
     uint32_t away;      /* this OSD is not as it should be; 0: all are */

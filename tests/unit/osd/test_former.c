@@ -103,9 +103,7 @@ static void only_what_moved_away_and_was_granted(void **state)
     moved(&f, (struct parts_move){.epoch = 6, .fills = true});
     round_of(&f, true);
     round_of(&f, true);
-    moved(&f, (struct parts_move){.epoch = 7, .in_part = true});
-    round_of(&f, true);
-    moved(&f, (struct parts_move){.epoch = 8, .others_fill = true});
+    moved(&f, (struct parts_move){.epoch = 7, .others_fill = true});
     round_of(&f, true);
     assert_int_equal(asked(&f), 0);
     moved(&f, (struct parts_move){.epoch = 9});
@@ -186,9 +184,7 @@ static void why_they_are_here_is_told(void **state)
     each_is(&f, OSD_FORMER_NONE);
     moved(&f, (struct parts_move){.epoch = 6, .fills = true});
     each_is(&f, OSD_FORMER_FILLS);
-    moved(&f, (struct parts_move){.epoch = 7, .in_part = true});
-    each_is(&f, OSD_FORMER_FILLS);
-    moved(&f, (struct parts_move){.epoch = 8, .others_fill = true});
+    moved(&f, (struct parts_move){.epoch = 7, .others_fill = true});
     each_at_is(&f, 0, OSD_FORMER_FILLS);
     struct parts_move away = {.epoch = 9, .fills = true, .away = 3, .away_state = PROTO_OSD_DOWN};
     moved(&f, away);

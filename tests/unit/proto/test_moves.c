@@ -261,17 +261,16 @@ static void test_tables(void **state)
     assert_int_equal(proto_slots_filling(&p, 9), 4);
     proto_placement_move(&p, 9, 2, b, 52);
     assert_int_equal(proto_slot_previous(&p, 9, 2), a);
-    /* Filled, but not whole: who had it is kept. */
-    proto_placement_filled(&p, 9, 2, false);
+    /* Filled: who had it stays known, until it moves on. */
+    proto_placement_filled(&p, 9, 2);
     assert_int_equal(proto_slots_filling(&p, 9), 0);
     assert_int_equal(proto_slot_previous(&p, 9, 2), a);
     proto_placement_move(&p, 9, 2, d, 53);
-    proto_placement_filled(&p, 9, 2, true);
-    assert_int_equal(proto_slot_previous(&p, 9, 2), PROTO_OSD_NONE);
+    proto_placement_filled(&p, 9, 2);
+    assert_int_equal(proto_slot_previous(&p, 9, 2), b);
     assert_int_equal(proto_slots_moved(&p, 9, 52), 4); /* that it moved stays known */
     proto_placement_fold(&p);
     assert_int_equal(p.filling.size, 0);
-    assert_int_equal(p.previous.size, 0);
     assert_int_equal(p.moved.size, (3 * PARTITIONS + 7) / 8);
     assert_int_equal(p.changed.size, 8 * PARTITIONS);
     assert_true(proto_placement_sized(&p));
