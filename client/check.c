@@ -80,16 +80,19 @@ enum lilio_err client_check_row_init(struct client_check_row *row,
     return LILIO_OK;
 }
 
-uint64_t client_check_row_only(struct client_check_row *row, uint32_t osd)
+uint64_t client_check_row_only(struct client_check_row *row, const struct proto_cluster_map *map,
+                               uint32_t osd, bool had)
 {
     uint64_t left = 0;
     for (uint32_t s = 0; s < row->stripe_count; s++)
         for (uint32_t i = 0; i < row->total_count; i++) {
             struct client_check_stripe *stripe = &row->stripes[s];
-            if (stripe->osds[i] == osd) {
+            uint32_t whose = had ? proto_fragment_previous(map, &row->row, s, i) : stripe->osds[i];
+            if (whose == osd) {
                 left++;
                 continue;
             }
+            stripe->left_out |= UINT64_C(1) << i;
             stripe->errs[i] = LILIO_OK; /* nothing to be asked for */
             stripe->missing &= ~(UINT64_C(1) << i);
         }

@@ -11,11 +11,12 @@
 struct client_check_row {
     struct proto_data_row row; /* checked (proto_row_check); borrowed slices */
     struct client_check_stripe {
-        uint64_t good;    /* verified just now */
-        uint64_t missing; /* its OSD says so, or has no disk */
-        uint64_t corrupt; /* fails its checks, or cannot be read from disk */
-        uint64_t known;   /* the row calls it missing or corrupt, or its slot fills */
-        uint64_t filling; /* of those, the ones in slots that fill: missing is not said of them */
+        uint64_t good;     /* verified just now */
+        uint64_t missing;  /* its OSD says so, or has no disk */
+        uint64_t corrupt;  /* fails its checks, or cannot be read from disk */
+        uint64_t known;    /* the row calls it missing or corrupt, or its slot fills */
+        uint64_t filling;  /* of those, the ones in slots that fill: missing is not said of them */
+        uint64_t left_out; /* neither read nor said to be bad */
         uint32_t osds[CODEC_TOTAL_MAX];
         int16_t errs[CODEC_TOTAL_MAX]; /* enum lilio_err; UNAVAILABLE and the like: not read */
     } * stripes;
@@ -27,9 +28,10 @@ LILIO_MUST_USE enum lilio_err client_check_row_init(struct client_check_row *row
                                                     const struct proto_cluster_map *map,
                                                     const struct proto_data_row *data,
                                                     struct lilio_errinfo *info);
-/* Leaves out what is not on this OSD: it is neither read nor said to be bad. Returns how many
- * fragments are left. */
-uint64_t client_check_row_only(struct client_check_row *row, uint32_t osd);
+/* Leaves out what is not on this OSD; had: what is not on others in slots it had before. Returns
+ * how many fragments are left. */
+uint64_t client_check_row_only(struct client_check_row *row, const struct proto_cluster_map *map,
+                               uint32_t osd, bool had);
 void client_check_row_release(struct client_check_row *row);
 
 /* The runs of one object. */

@@ -285,6 +285,7 @@ struct lilio_osd {
     uint32_t id, incarnation;
     char state[16]; /* up, suspect, down, out, failed, new, blank */
     bool complete;  /* false: its content is not proven (rebuild it) */
+    bool draining;  /* its slots go to others (lilio_drain) */
     char disk_uuid[37];
     char address[256];
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count, silent_ms;
@@ -454,6 +455,7 @@ struct lilio_redundancy_osd {
     uint32_t id;
     uint64_t levels[LILIO_LEVELS]; /* of the stripes it has a fragment of */
     uint64_t filling;              /* of those, stripes whose fragment is in a slot that fills */
+    uint64_t drain_left; /* it is draining: stripes that are not, or may not be, whole without it */
 };
 struct lilio_redundancy {
     uint64_t index;            /* of the maps it was counted from */
@@ -509,7 +511,8 @@ LILIO_MUST_USE enum lilio_err lilio_damage_get(struct lilio_client *client,
                                                struct lilio_damage *ret_damage,
                                                struct lilio_errinfo *info);
 
-/* What an OSD holds of all that was committed up to an index and is still there. */
+/* What an OSD holds, or others hold in slots it had, of all that was committed up to an index and
+ * is still there. */
 struct lilio_verify_osd_result {
     uint64_t index;    /* of the maps it was held against */
     uint64_t expected; /* fragments; the sum of the next four */
@@ -517,13 +520,28 @@ struct lilio_verify_osd_result {
     uint64_t newer; /* committed after the index: not looked at */
     uint64_t bytes;
 };
-/* Reads and checks them on that OSD. each (may be NULL) is told of every object with fragments
- * there that are not good; it is borrowed. */
+/* Reads and checks them on that OSD; had: on those that have now what it had last. each (may be
+ * NULL) is told of every object with fragments there that are not good; it is borrowed. */
 LILIO_MUST_USE enum lilio_err
-lilio_verify_osd(struct lilio_client *client, uint32_t osd, uint64_t index,
+lilio_verify_osd(struct lilio_client *client, uint32_t osd, bool had, uint64_t index,
                  void (*each)(void *context, const struct lilio_verify_object *object),
                  void *context, const struct lilio_progress *progress,
                  struct lilio_verify_osd_result *ret_result, struct lilio_errinfo *info);
+
+/* ---- drain ---- */
+
+enum lilio_drain_step {
+    LILIO_DRAIN_BEGIN = 1, /* its slots go to others for good, and it gets none; it serves, and is
+                              what they are filled from */
+    LILIO_DRAIN_END,       /* puts under way do not count on it any more */
+    LILIO_DRAIN_STOP,      /* what has not gone stays */
+};
+/* An OSD can be taken away when drain_left of its line of the redundancy is 0 after an END that
+ * came when it was 0 before. Errors: UNAVAILABLE, NOT_FOUND (no such OSD), PRECONDITION (BEGIN:
+ * some would have nowhere to go, or another one drains; END: it does not drain, or has some yet),
+ * UNSUPPORTED (older coordinators). */
+LILIO_MUST_USE enum lilio_err lilio_drain(struct lilio_client *client, uint32_t osd,
+                                          enum lilio_drain_step step, struct lilio_errinfo *info);
 
 /* ---- repair ---- */
 

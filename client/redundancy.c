@@ -62,6 +62,7 @@ static bool osds_add(struct lilio_redundancy *redundancy, const struct proto_red
         }
         levels_add(redundancy->osds[i].levels, osd->levels, osd->levels_count);
         redundancy->osds[i].filling += osd->filling;
+        redundancy->osds[i].drain_left += osd->drain_left;
     }
     return true;
 }

@@ -24,6 +24,7 @@ static struct lilio_osd public_osd(const struct proto_osd *osd)
         .id = osd->id,
         .incarnation = osd->incarnation,
         .complete = osd->complete,
+        .draining = osd->draining,
         .capacity_bytes = osd->capacity_bytes,
         .free_bytes = osd->free_bytes,
         .used_bytes = osd->used_bytes,

@@ -1,4 +1,5 @@
-/* lilio_verify_osd: does an OSD still hold what was committed up to an index? For certificates.
+/* lilio_verify_osd: does an OSD still hold what was committed up to an index, or do others hold
+ * what it gave up? For certificates.
  *
  * The runs are walked as of now; what was committed later is left out, what was deleted since is
  * not met. A fragment that is not good is looked up again before anybody is told. */
@@ -15,6 +16,7 @@ struct verify {
     struct client_lane *lane;
     struct proto_map_ref *map_ref;
     uint32_t osd;
+    bool had;
     uint64_t index;
     void (*each)(void *context, const struct lilio_verify_object *object);
     void *context;
@@ -54,7 +56,7 @@ static void count_row(struct verify *verify, const struct client_check_row *row,
     for (uint32_t s = 0; s < row->stripe_count; s++)
         for (uint32_t i = 0; i < row->total_count; i++) {
             const struct client_check_stripe *stripe = &row->stripes[s];
-            if (stripe->osds[i] != verify->osd)
+            if (stripe->left_out >> i & 1)
                 continue;
             object->fragments++;
             if (stripe->good >> i & 1) {
@@ -64,7 +66,7 @@ static void count_row(struct verify *verify, const struct client_check_row *row,
             object->bad[object->bad_count++] = (struct lilio_fragment){
                 .stripe = s,
                 .index = i,
-                .osd = verify->osd,
+                .osd = stripe->osds[i],
                 .err = (enum lilio_err)stripe->errs[i],
                 .known_missing = stripe->known >> i & 1,
                 .filling = stripe->filling >> i & 1,
@@ -77,11 +79,11 @@ static void count_row(struct verify *verify, const struct client_check_row *row,
     verify->result.good += object->good;
 }
 
-static bool all_good(const struct client_check_row *row, uint32_t osd)
+static bool all_good(const struct client_check_row *row)
 {
     for (uint32_t s = 0; s < row->stripe_count; s++)
         for (uint32_t i = 0; i < row->total_count; i++)
-            if (row->stripes[s].osds[i] == osd && !(row->stripes[s].good >> i & 1))
+            if (!((row->stripes[s].left_out | row->stripes[s].good) >> i & 1))
                 return false;
     return true;
 }
@@ -90,7 +92,7 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
                                 const struct client_check_row *row)
 {
     struct lilio_verify_object object = {.stripe_count = row->stripe_count};
-    if (!all_good(row, verify->osd) && !is_used(verify, row->row.oid))
+    if (!all_good(row) && !is_used(verify, row->row.oid))
         return LILIO_OK; /* deleted while it was read */
     object.bad = calloc((size_t)row->stripe_count * row->total_count + 1, sizeof *object.bad);
     char *bucket =
@@ -114,7 +116,7 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
 
 /* ---- pages ---- */
 
-/* Rows of the page that were there at the index and have fragments on the OSD. */
+/* Rows of the page that were there at the index and have fragments that are meant. */
 static enum lilio_err rows_choose(struct verify *verify, const struct proto_scan_page *page,
                                   struct client_check_row *rows, size_t *places, size_t *ret_count)
 {
@@ -126,7 +128,8 @@ static enum lilio_err rows_choose(struct verify *verify, const struct proto_scan
                                         &scanned->data, verify->info);
         if (err != LILIO_OK)
             return err;
-        uint64_t left = client_check_row_only(&rows[*ret_count], verify->osd);
+        uint64_t left = client_check_row_only(&rows[*ret_count], proto_map_ref_get(verify->map_ref),
+                                              verify->osd, verify->had);
         bool newer = scanned->commit_index > verify->index;
         verify->result.newer += newer ? left : 0;
         if (left == 0 || newer)
@@ -160,12 +163,13 @@ static enum lilio_err verify_page(void *context, const struct proto_scan_page *p
 }
 
 enum lilio_err
-lilio_verify_osd(struct lilio_client *client, uint32_t osd, uint64_t index,
+lilio_verify_osd(struct lilio_client *client, uint32_t osd, bool had, uint64_t index,
                  void (*each)(void *context, const struct lilio_verify_object *object),
                  void *context, const struct lilio_progress *progress,
                  struct lilio_verify_osd_result *ret_result, struct lilio_errinfo *info)
 {
     struct verify verify = {.osd = osd,
+                            .had = had,
                             .index = index,
                             .each = each,
                             .context = context,

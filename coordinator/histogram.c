@@ -16,6 +16,8 @@ void coord_histogram_osd(struct coord_histogram *histogram, const struct proto_o
         .levels = histogram->osd_levels[place],
         .levels_count = PROTO_LEVELS,
     };
+    if (osd->draining)
+        histogram->draining[histogram->draining_count++] = (uint16_t)place;
     histogram->place_by_id[osd->id] = (uint16_t)++histogram->osd_count;
 }
 
@@ -40,6 +42,21 @@ static struct proto_redundancy_line *line_of(struct coord_histogram *histogram,
     return &histogram->lines[histogram->line_count++];
 }
 
+/* Whether a stripe of the partition is not, or may not be, whole without the OSD: it has a slot, or
+ * something fills (an OSD that had a slot for a while only may have what nobody else has), or what
+ * the stripe lacks is in a slot it had. */
+static bool is_needed(const struct proto_placement *placement, uint32_t partition, uint64_t bad,
+                      uint32_t osd)
+{
+    if (proto_slots_filling(placement, partition))
+        return true;
+    for (uint32_t index = 0; index < placement->width; index++)
+        if (proto_slot_osd(placement, partition, index) == osd ||
+            (bad >> index & 1 && proto_slot_previous(placement, partition, index) == osd))
+            return true;
+    return false;
+}
+
 static void partition_add(struct coord_histogram *histogram, struct proto_redundancy_line *line,
                           const struct coord_stripes_key *key,
                           const struct proto_placement *placement, uint32_t partition,
@@ -60,6 +77,11 @@ static void partition_add(struct coord_histogram *histogram, struct proto_redund
         histogram->osd_levels[place - 1][level] += count;
         if (filling >> index & 1)
             histogram->osds[place - 1].filling += count;
+    }
+    for (size_t i = 0; i < histogram->draining_count; i++) {
+        struct proto_redundancy_osd *osd = &histogram->osds[histogram->draining[i]];
+        if (is_needed(placement, partition, key->bad, osd->osd))
+            osd->drain_left += count;
     }
 }
 

@@ -296,6 +296,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_osd_bind:
     case PROTO_MSG_osd_heartbeat:
     case PROTO_MSG_osd_complete:
+    case PROTO_MSG_osd_drain:
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_get:
     case PROTO_MSG_repair_set:
@@ -340,6 +341,7 @@ static void leader_request(struct coord_service *service, const struct coord_req
     case PROTO_MSG_session_close:
     case PROTO_MSG_verified:
     case PROTO_MSG_osd_complete:
+    case PROTO_MSG_osd_drain:
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_sweep:

@@ -145,6 +145,12 @@ static bool moves_propose(struct coord_service *service, const struct proto_osd 
     return true; /* or there was no room: at the next tick */
 }
 
+/* Whether its slots are to go to others. */
+static bool is_leaving(const struct proto_osd *osd)
+{
+    return osd->state == PROTO_OSD_OUT || (osd->draining && osd->incarnation > 0);
+}
+
 void service_moves_tick(struct coord_service *service)
 {
     struct moves *moves = &service->moves;
@@ -155,8 +161,8 @@ void service_moves_tick(struct coord_service *service)
     struct proto_osd *osds = osds_list(service, &count);
     bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
-        for (size_t p = 0;
-             osds[i].state == PROTO_OSD_OUT && p < coord_state_placement_count(service->state); p++)
+        for (size_t p = 0; is_leaving(&osds[i]) && p < coord_state_placement_count(service->state);
+             p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;

@@ -471,6 +471,7 @@ static const struct handler *handler_find(uint16_t type)
         {PROTO_MSG_osd_bind, false, false, coord_apply_osd_bind},
         {PROTO_MSG_osd_change, false, false, coord_apply_osd_change},
         {PROTO_MSG_osd_complete, false, false, coord_apply_osd_complete},
+        {PROTO_MSG_osd_drain, false, false, coord_apply_osd_drain},
         {PROTO_MSG_repair_set, false, false, coord_apply_repair_set},
         {PROTO_MSG_slots_move, false, false, coord_apply_slots_move},
         {PROTO_MSG_slots_filled, false, false, coord_apply_slots_filled},

@@ -7,6 +7,7 @@
 #include "base/mark.h"
 #include "base/planted.h"
 #include "coordinator/state_priv.h"
+#include "proto/redundancy.h"
 
 #include "base/banned.h"
 
@@ -78,6 +79,43 @@ static uint64_t misplaced(const struct proto_placement *placement, uint32_t part
     return mask;
 }
 
+/* Up, with proven content, and with the disk it had at the epoch. */
+static bool is_steady(const struct coord_state *state, uint32_t osd, uint64_t epoch)
+{
+    size_t place = coord_state_osd_find(state, osd);
+    return place != SIZE_MAX && state->osds[place].row.since_epoch <= epoch &&
+           proto_osd_trust(&state->osds[place].row) == PROTO_TRUST_GOOD;
+}
+
+/* The fragments of a partition that are where their slot is or was, whatever its OSD went by. */
+static uint64_t handed(const struct coord_state *state, const struct proto_placement *placement,
+                       uint32_t partition, uint64_t epoch)
+{
+    uint64_t mask = proto_slots_handed(placement, partition, epoch);
+    for (uint8_t index = 0; mask && index < placement->width; index++) {
+        uint32_t previous = proto_slot_previous(placement, partition, index);
+        if (!is_steady(state, proto_slot_osd(placement, partition, index), epoch) ||
+            (previous != PROTO_OSD_NONE && !is_steady(state, previous, epoch)))
+            mask &= ~bit(index);
+    }
+    return mask;
+}
+
+static enum lilio_err handed_note(struct coord_command *command, struct coord_faults *faults,
+                                  uint32_t stripe, uint64_t mask)
+{
+    if (mask == 0)
+        return LILIO_OK;
+    if (!faults->handed)
+        faults->handed =
+            coord_take(command->state, (size_t)faults->stripe_count * sizeof *faults->handed);
+    if (!faults->handed)
+        return command->state->failed;
+    LILIO_MARK("coordinator/commit_counts_handed");
+    faults->handed[stripe] |= mask;
+    return LILIO_OK;
+}
+
 enum lilio_err coord_faults_rebound(struct coord_command *command, const struct proto_data_row *row,
                                     uint64_t epoch, struct coord_faults *faults)
 {
@@ -99,7 +137,11 @@ enum lilio_err coord_faults_rebound(struct coord_command *command, const struct 
             LILIO_MARK("coordinator/commit_across_move");
         if (masks_make(command, faults))
             return command->state->failed;
+        uint64_t known = faults->missing[stripe] | faults->corrupt[stripe];
         faults->missing[stripe] |= mask;
+        if (handed_note(command, faults, stripe,
+                        mask & ~known & handed(command->state, placement, partition, epoch)))
+            return command->state->failed;
     }
     return LILIO_OK;
 }
@@ -173,6 +215,12 @@ uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe)
         return faults->total;
     return (uint8_t)(faults->total -
                      __builtin_popcountll(faults->missing[stripe] | faults->corrupt[stripe]));
+}
+
+uint8_t coord_faults_durable(const struct coord_faults *faults, uint32_t stripe)
+{
+    int elsewhere = faults->handed ? __builtin_popcountll(faults->handed[stripe]) : 0;
+    return (uint8_t)(coord_faults_good(faults, stripe) + elsewhere);
 }
 
 uint8_t coord_faults_least_good(const struct coord_faults *faults)

@@ -1,7 +1,8 @@
 /* Slots that move and are filled. The leader plans (service_moves.c), the OSDs that have the slots
  * fill them; what counts is decided here: a slot moves from the OSD that has it to one that is
  * allowed to, and is filled when the OSD that has it walked everything that was committed before
- * the slot became its own.
+ * the slot became its own. An OSD that is draining loses its slots as one that is out does, and is
+ * a source until they are filled.
  *
  * What is committed later is at the new OSD by itself, or was written by somebody with an older
  * map: then the commit enters it as missing (coord_faults_rebound).
@@ -84,6 +85,126 @@ enum lilio_err coord_apply_slots_move(struct coord_command *command)
             placement_close(command, place, &placement);
     }
     return coord_reply_ok(command);
+}
+
+/* ---- draining ---- */
+
+/* Its slots that nobody may have who is there now. */
+static size_t slots_stuck(struct coord_command *command, uint32_t osd)
+{
+    struct coord_state *state = command->state;
+    struct proto_osd *osds = osds_list(state);
+    size_t stuck = 0;
+    for (size_t i = 0; osds && i < state->placement_count && !state->failed; i++) {
+        struct proto_moves plan = {0};
+        enum lilio_err err = proto_moves_plan(osds, state->osd_count, &state->placements[i].row,
+                                              osd, &plan, &command->info);
+        if (err)
+            (void)coord_failed(state, err, &command->info);
+        stuck += plan.stuck_count;
+    }
+    return stuck;
+}
+
+static bool has_slots(const struct coord_state *state, uint32_t osd)
+{
+    for (size_t i = 0; i < state->placement_count; i++) {
+        const struct proto_placement *placement = &state->placements[i].row;
+        for (size_t at = 0; at + 2 <= placement->slots.size; at += 2)
+            if (base_le16_get(placement->slots.data + at) == osd)
+                return true;
+    }
+    return false;
+}
+
+/* Whether slots fill from the OSD. */
+static bool feeds(const struct coord_state *state, uint32_t osd)
+{
+    for (size_t i = 0; i < state->placement_count; i++) {
+        const struct proto_placement *placement = &state->placements[i].row;
+        for (uint32_t partition = 0; partition >> placement->partition_bits == 0; partition++)
+            for (uint64_t left = proto_slots_filling(placement, partition); left; left &= left - 1)
+                if (proto_slot_previous(placement, partition, (uint32_t)__builtin_ctzll(left)) ==
+                    osd)
+                    return true;
+    }
+    return false;
+}
+
+/* What fills counts as hurt, so two at a time would look like too much of it. NULL: nobody drains,
+ * or has nothing left. */
+static const struct proto_osd *other_draining(const struct coord_state *state, uint32_t osd)
+{
+    for (size_t i = 0; i < state->osd_count; i++) {
+        const struct proto_osd *row = &state->osds[i].row;
+        if (row->draining && row->id != osd && (has_slots(state, row->id) || feeds(state, row->id)))
+            return row;
+    }
+    return NULL;
+}
+
+static enum lilio_err drain_begin(struct coord_command *command, size_t place)
+{
+    struct proto_osd row = command->state->osds[place].row;
+    const struct proto_osd *other = row.draining ? NULL : other_draining(command->state, row.id);
+    if (other)
+        return coord_refuse(command, LILIO_E_PRECONDITION, "osd.%u drains: one after the other",
+                            other->id);
+    size_t stuck = row.draining ? 0 : slots_stuck(command, row.id);
+    if (command->state->failed)
+        return command->state->failed;
+    if (stuck > 0)
+        return coord_refuse(command, LILIO_E_PRECONDITION,
+                            "%zu of the slots of osd.%u have nowhere to go: every stripe needs an "
+                            "OSD of its own for each fragment, and among those that are up there "
+                            "is none to spare",
+                            stuck, row.id);
+    if (!row.draining) {
+        row.draining = true;
+        coord_osd_put(command, &command->state->osds[place], &row);
+    }
+    return coord_reply_ok(command);
+}
+
+/* A put under way may have been acknowledged by it with an older map. From here on that does not
+ * count, so that it can be taken away. */
+static enum lilio_err drain_end(struct coord_command *command, size_t place)
+{
+    struct proto_osd row = command->state->osds[place].row;
+    if (!row.draining || has_slots(command->state, row.id))
+        return coord_refuse(command, LILIO_E_PRECONDITION, "osd.%u %s", row.id,
+                            row.draining ? "has slots yet" : "does not drain");
+    row.since_epoch = command->state->row.epoch + 1;
+    coord_osd_put(command, &command->state->osds[place], &row);
+    return coord_reply_ok(command);
+}
+
+static enum lilio_err drain_stop(struct coord_command *command, size_t place)
+{
+    struct proto_osd row = command->state->osds[place].row;
+    if (row.draining) {
+        row.draining = false;
+        coord_osd_put(command, &command->state->osds[place], &row);
+    }
+    return coord_reply_ok(command);
+}
+
+enum lilio_err coord_apply_osd_drain(struct coord_command *command)
+{
+    struct coord_state *state = command->state;
+    struct proto_osd_drain drain;
+    enum lilio_err err = coord_body(command, &proto_type_osd_drain, &drain);
+    if (err)
+        return err;
+    size_t place = coord_state_osd_find(state, drain.osd);
+    if (place == SIZE_MAX)
+        return coord_refuse(command, LILIO_E_NOT_FOUND, "osd.%u is not in this cluster", drain.osd);
+    switch (drain.step) {
+    case COORD_DRAIN_BEGIN: return drain_begin(command, place);
+    case COORD_DRAIN_END: return drain_end(command, place);
+    case COORD_DRAIN_STOP: return drain_stop(command, place);
+    default: return coord_refuse(command, LILIO_E_INVALID, "a drain has no step %u", drain.step);
+    }
 }
 
 /* ---- filled ---- */

@@ -122,9 +122,8 @@ void coord_map_release(struct coord_state *state)
     free(state->placements);
 }
 
-/* Writes a changed row and keeps it; the map has a new epoch. */
-static void osd_put(struct coord_command *command, struct coord_osd *osd,
-                    const struct proto_osd *row)
+void coord_osd_put(struct coord_command *command, struct coord_osd *osd,
+                   const struct proto_osd *row)
 {
     struct coord_state *state = command->state;
     struct coord_key key = coord_key_u32(row->id);
@@ -224,7 +223,7 @@ enum lilio_err coord_apply_cluster_init(struct coord_command *command)
             .address = init.osds[i].address,
             .domain = init.osds[i].domain,
         };
-        osd_put(command, &state->osds[state->osd_count++], &row);
+        coord_osd_put(command, &state->osds[state->osd_count++], &row);
     }
     state->row.epoch = 1;
     state->row.next_bucket_id = state->row.next_session_id = state->row.next_placement_id = 1;
@@ -305,7 +304,7 @@ enum lilio_err coord_apply_osd_hello(struct coord_command *command)
     if (err)
         return err;
     if (hello_row(state, &hello, &row))
-        osd_put(command, &state->osds[coord_state_osd_find(state, hello.osd)], &row);
+        coord_osd_put(command, &state->osds[coord_state_osd_find(state, hello.osd)], &row);
     return coord_reply_ok(command);
 }
 
@@ -341,7 +340,7 @@ static void begin_afresh(struct coord_command *command, size_t place)
     struct coord_state *state = command->state;
     struct proto_osd row = state->osds[place].row;
     row.since_epoch = state->row.epoch + 1;
-    osd_put(command, &state->osds[place], &row);
+    coord_osd_put(command, &state->osds[place], &row);
 }
 
 /* The first disk of an id holds all it should while nothing is stored; any other has to prove it by
@@ -370,7 +369,7 @@ enum lilio_err coord_apply_osd_bind(struct coord_command *command)
     row.disk_uuid = bind.disk_uuid;
     row.state = PROTO_OSD_UP;
     row.since_epoch = state->row.epoch + 1;
-    osd_put(command, &state->osds[place], &row);
+    coord_osd_put(command, &state->osds[place], &row);
     return coord_reply_ok(command);
 }
 
@@ -394,7 +393,7 @@ enum lilio_err coord_apply_osd_complete(struct coord_command *command)
                             (unsigned long long)complete.index);
     if (!row.complete) {
         row.complete = true;
-        osd_put(command, &state->osds[place], &row);
+        coord_osd_put(command, &state->osds[place], &row);
     }
     return coord_reply_ok(command);
 }
@@ -419,19 +418,19 @@ enum lilio_err coord_apply_osd_change(struct coord_command *command)
             row.state == step->state)
             continue;
         row.state = step->state;
-        osd_put(command, &state->osds[place], &row);
+        coord_osd_put(command, &state->osds[place], &row);
     }
     return coord_reply_ok(command);
 }
 
 /* ---- placements ---- */
 
-/* OSDs that ever had a disk, and the bytes all slot tables take. */
+/* OSDs that ever had a disk and are to keep it. */
 static size_t members(const struct coord_state *state, struct proto_osd *ret)
 {
     size_t count = 0;
     for (size_t i = 0; i < state->osd_count; i++)
-        if (state->osds[i].row.incarnation > 0)
+        if (state->osds[i].row.incarnation > 0 && !state->osds[i].row.draining)
             ret[count++] = state->osds[i].row;
     return count;
 }
@@ -440,7 +439,7 @@ static size_t members(const struct coord_state *state, struct proto_osd *ret)
 static size_t table_bytes(const struct proto_placement *placement)
 {
     size_t slots = (size_t)placement->width << placement->partition_bits;
-    return 2 * slots + 2 * slots + 2 * (slots / 8 + 1) + ((size_t)8 << placement->partition_bits);
+    return 2 * slots + 2 * slots + 2 * (slots / 8 + 1) + ((size_t)16 << placement->partition_bits);
 }
 
 static size_t slot_bytes(const struct coord_state *state)

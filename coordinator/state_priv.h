@@ -177,6 +177,8 @@ enum lilio_err coord_apply_osd_hello(struct coord_command *command);
 enum lilio_err coord_apply_osd_bind(struct coord_command *command);
 enum lilio_err coord_apply_osd_change(struct coord_command *command);
 enum lilio_err coord_apply_osd_complete(struct coord_command *command);
+enum { COORD_DRAIN_BEGIN = 1, COORD_DRAIN_END, COORD_DRAIN_STOP };
+enum lilio_err coord_apply_osd_drain(struct coord_command *command);
 enum lilio_err coord_apply_gc_done(struct coord_command *command);
 enum lilio_err coord_apply_tick(struct coord_command *command);
 enum lilio_err coord_apply_repair_set(struct coord_command *command);
@@ -196,7 +198,8 @@ void coord_session_remember(struct coord_command *command);
 /* What the session did with a run: 0 nothing, 1 staged, 2 discarded. */
 enum lilio_err coord_run_get(struct coord_command *command, struct base_oid oid,
                              struct proto_run_row *ret);
-void coord_run_put(struct coord_command *command, struct base_oid oid, uint8_t state, bool fresh);
+void coord_run_put(struct coord_command *command, struct base_oid oid,
+                   const struct proto_run_row *row, bool fresh);
 void coord_run_forget(struct coord_command *command, struct base_oid oid);
 
 /* ---- buckets and names (state_buckets.c, state_names.c) ---- */
@@ -265,12 +268,14 @@ struct coord_faults {
     uint32_t stripe_count;
     uint8_t total;
     uint64_t *missing, *corrupt; /* a mask of fragment indexes per stripe */
+    uint64_t *handed;            /* of the missing: durable, but where the slot was; NULL: none */
 };
 /* From the exceptions of a row that coord_run_check() let pass. */
 enum lilio_err coord_faults_load(struct coord_command *command, const struct proto_data_row *row,
                                  struct coord_faults *ret);
 /* Enters fragments whose OSD was bound, or whose slot was moved, after epoch, or that no OSD holds,
- * as missing (design rule 2). */
+ * as missing (design rule 2). Those that are sure to be at the slot's OSD or at the one before,
+ * both up with proven content since then, are handed. */
 enum lilio_err coord_faults_rebound(struct coord_command *command, const struct proto_data_row *row,
                                     uint64_t epoch, struct coord_faults *faults);
 /* Sets what is known about one fragment: 0 good, 1 missing, 3 corrupt. */
@@ -280,6 +285,8 @@ enum lilio_err coord_faults_set(struct coord_command *command, struct coord_faul
 enum lilio_err coord_faults_store(struct coord_command *command, const struct coord_faults *faults,
                                   struct proto_data_row *row);
 uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe);
+/* These, and those that are durable elsewhere. */
+uint8_t coord_faults_durable(const struct coord_faults *faults, uint32_t stripe);
 uint8_t coord_faults_least_good(const struct coord_faults *faults);
 
 /* ---- repair (state_repair.c) ---- */
@@ -338,6 +345,9 @@ enum lilio_err coord_placement_put(struct coord_command *command, size_t place,
                                    const struct proto_placement *row);
 /* The placement of a width, made if there is none. Refuses with INVALID and how many OSDs it takes.
  */
+/* Writes a changed row of an OSD and keeps it; the map has a new epoch. */
+void coord_osd_put(struct coord_command *command, struct coord_osd *osd,
+                   const struct proto_osd *row);
 enum lilio_err coord_placement_make(struct coord_command *command,
                                     const struct proto_profile *profile, uint32_t *ret_id);
 

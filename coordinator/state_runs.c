@@ -92,7 +92,7 @@ static enum lilio_err quorum_check(struct coord_command *command, const struct p
     quorum = promised > quorum ? promised : quorum;
     uint32_t below = 0;
     for (uint32_t stripe = 0; run->faults.missing && stripe < run->faults.stripe_count; stripe++) {
-        if (coord_faults_good(&run->faults, stripe) >= quorum)
+        if (coord_faults_durable(&run->faults, stripe) >= quorum)
             continue;
         below++;
         if (command->stripe_count < sizeof command->stripes / sizeof *command->stripes)
@@ -372,10 +372,13 @@ enum lilio_err coord_apply_stage(struct coord_command *command)
                            COORD_SESSION_RUNS_MAX);
     if (!err)
         err = run_take(command, &bucket, &stage.data, stage.lowest_epoch, stage.quorum, &run);
+    if (!err) /* what became of its OSDs is entered by the COMMIT */
+        err = coord_faults_load(command, &stage.data, &run.faults);
     if (err)
         return err;
     run_put(command, &run, COORD_RUN_STAGED);
-    coord_run_put(command, run.row.oid, COORD_RUN_STAGED, true /* fresh */);
+    struct proto_run_row note = {.state = COORD_RUN_STAGED, .epoch = stage.lowest_epoch};
+    coord_run_put(command, run.row.oid, &note, true /* fresh */);
     return coord_reply_ok(command);
 }
 
@@ -422,7 +425,8 @@ static void discard_run(struct coord_command *command, const struct proto_collec
                      0 /* length unknown */);
     else
         return;
-    coord_run_put(command, job->oid, COORD_RUN_DISCARDED, note.state == 0 /* fresh */);
+    struct proto_run_row discarded = {.state = COORD_RUN_DISCARDED};
+    coord_run_put(command, job->oid, &discarded, note.state == 0 /* fresh */);
 }
 
 enum lilio_err coord_apply_discard(struct coord_command *command)

@@ -141,11 +141,11 @@ enum lilio_err coord_run_get(struct coord_command *command, struct base_oid oid,
     return err == LILIO_E_NOT_FOUND ? LILIO_OK : err;
 }
 
-void coord_run_put(struct coord_command *command, struct base_oid oid, uint8_t state, bool fresh)
+void coord_run_put(struct coord_command *command, struct base_oid oid,
+                   const struct proto_run_row *row, bool fresh)
 {
-    struct proto_run_row row = {.state = state, .epoch = command->state->row.epoch};
     struct coord_key key = run_key(oid);
-    coord_put(command->state, COORD_SESSIONS, &key, &proto_type_run_row, &row);
+    coord_put(command->state, COORD_SESSIONS, &key, &proto_type_run_row, row);
     if (fresh)
         coord_hot_session_runs(command, command->session,
                                coord_hot_session_row(command->session)->run_count + 1);

@@ -59,8 +59,8 @@ bool proto_move_allowed(const struct proto_osd *osds, size_t osd_count,
 {
     struct proto_rule rule;
     const struct proto_osd *osd = osd_find(osds, osd_count, to);
-    if (!osd || partition >> placement->partition_bits != 0 || slot >= placement->width ||
-        proto_slot_osd(placement, partition, slot) == to ||
+    if (!osd || osd->draining || partition >> placement->partition_bits != 0 ||
+        slot >= placement->width || proto_slot_osd(placement, partition, slot) == to ||
         proto_rule_parse(placement->rule, &rule, NULL))
         return false;
     struct others others = others_of(osds, osd_count, placement, partition, slot);
@@ -93,7 +93,7 @@ static void members_find(struct plan *plan, uint32_t from)
     for (size_t i = 0; i < plan->osd_count; i++) {
         const struct proto_osd *osd = &plan->osds[i];
         if (osd->state == PROTO_OSD_UP && osd->weight > 0 && osd->incarnation > 0 &&
-            osd->id != from && osd->id < PROTO_OSD_NONE)
+            !osd->draining && osd->id != from && osd->id < PROTO_OSD_NONE)
             plan->members[plan->member_count++] = osd;
     }
     qsort(plan->members, plan->member_count, sizeof *plan->members, by_id);
@@ -235,12 +235,15 @@ bool proto_placement_unfold(const struct proto_placement *placement, struct prot
                             struct proto_placement *ret)
 {
     size_t slots = (size_t)placement->width << placement->partition_bits;
+    size_t epochs = (size_t)8 << placement->partition_bits;
+    bool known = placement->changed.size == 0; /* nothing moved before this table was kept */
     *ret = *placement;
     return table_unfold(arena, &ret->slots, 2 * slots, 0xff) &&
            table_unfold(arena, &ret->filling, (slots + 7) / 8, 0) &&
            table_unfold(arena, &ret->previous, 2 * slots, 0xff) &&
            table_unfold(arena, &ret->moved, (slots + 7) / 8, 0) &&
-           table_unfold(arena, &ret->changed, (size_t)8 << placement->partition_bits, 0);
+           table_unfold(arena, &ret->changed, epochs, 0) &&
+           table_unfold(arena, &ret->changed_before, epochs, known ? 0 : 0xff);
 }
 
 /* Unfolded tables are our own. */
@@ -253,6 +256,20 @@ static void bit_put(struct base_slice table, size_t at, bool value)
 {
     uint8_t *byte = bytes_of(table) + at / 8, bit = (uint8_t)(1u << at % 8);
     *byte = (uint8_t)(value ? *byte | bit : *byte & ~bit);
+}
+
+/* again: the slot has another one before that, whose fragments it may lack. */
+static void change_note(struct proto_placement *placement, uint32_t partition, uint64_t epoch,
+                        bool again)
+{
+    uint8_t *changed = bytes_of(placement->changed) + 8 * (size_t)partition;
+    uint8_t *before = bytes_of(placement->changed_before) + 8 * (size_t)partition;
+    uint64_t last = base_le64_get(changed);
+    if (again)
+        base_le64_put(before, epoch);
+    else if (last != epoch)
+        base_le64_put(before, last);
+    base_le64_put(changed, epoch);
 }
 
 void proto_placement_move(struct proto_placement *placement, uint32_t partition, uint32_t slot,
@@ -268,7 +285,7 @@ void proto_placement_move(struct proto_placement *placement, uint32_t partition,
         previous = PROTO_OSD_NONE;
     base_le16_put(bytes_of(placement->slots) + 2 * at, (uint16_t)to);
     base_le16_put(bytes_of(placement->previous) + 2 * at, (uint16_t)previous);
-    base_le64_put(bytes_of(placement->changed) + 8 * (size_t)partition, epoch);
+    change_note(placement, partition, epoch, previous != from);
     bit_put(placement->filling, at, true);
     bit_put(placement->moved, at, true);
 }
@@ -292,4 +309,6 @@ void proto_placement_fold(struct proto_placement *placement)
     table_fold(&placement->previous, 0xff);
     table_fold(&placement->moved, 0);
     table_fold(&placement->changed, 0);
+    if (placement->changed.size == 0)
+        placement->changed_before = base_slice(NULL, 0);
 }

@@ -14,8 +14,8 @@ struct proto_move {
     uint32_t partition, slot, from, to;
 };
 
-/* Whether the OSD may have the slot: it is not in the partition yet, and with it its failure domain
- * does not hold more than the rule allows. */
+/* Whether the OSD may have the slot: it is not draining, not in the partition yet, and with it its
+ * failure domain does not hold more than the rule allows. */
 bool proto_move_allowed(const struct proto_osd *osds, size_t osd_count,
                         const struct proto_placement *placement, uint32_t partition, uint32_t slot,
                         uint32_t to);
@@ -28,9 +28,9 @@ struct proto_moves {
     size_t stuck_count;
 };
 /* Where each slot of the placement that OSD `from` has is to go: to the OSD that is up, has a
- * weight and is allowed to, with the fewest slots per weight; the ring breaks ties. Planned as if
- * the moves before were made; those without room are not told. The same input gives the same plan.
- * Errors: NOMEM, INVALID (a rule nobody can read). */
+ * weight, is not draining and is allowed to, with the fewest slots per weight; the ring breaks
+ * ties. Planned as if the moves before were made; those without room are not told. The same input
+ * gives the same plan. Errors: NOMEM, INVALID (a rule nobody can read). */
 LILIO_MUST_USE enum lilio_err proto_moves_plan(const struct proto_osd *osds, size_t osd_count,
                                                const struct proto_placement *placement,
                                                uint32_t from, struct proto_moves *ret,

@@ -261,11 +261,24 @@ uint64_t proto_slots_filling(const struct proto_placement *placement, uint32_t p
     return placement->filling.size == 0 ? 0 : bits_at(placement->filling, placement, partition);
 }
 
+/* Of a table with an epoch per partition; UINT64_MAX where it is not known. */
+static uint64_t epoch_at(struct base_slice table, uint32_t partition)
+{
+    uint64_t at = 8 * (uint64_t)partition;
+    return at + 8 > table.size ? UINT64_MAX : base_le64_get(table.data + at);
+}
+
 uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
                            uint64_t epoch)
 {
-    uint64_t at = 8 * (uint64_t)partition;
-    if (at + 8 > placement->changed.size || base_le64_get(placement->changed.data + at) <= epoch)
+    if (placement->changed.size == 0 || epoch_at(placement->changed, partition) <= epoch)
         return 0;
     return bits_at(placement->moved, placement, partition);
+}
+
+uint64_t proto_slots_handed(const struct proto_placement *placement, uint32_t partition,
+                            uint64_t epoch)
+{
+    bool once = epoch_at(placement->changed_before, partition) <= epoch;
+    return once ? proto_slots_moved(placement, partition, epoch) : 0;
 }

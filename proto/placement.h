@@ -52,6 +52,10 @@ uint32_t proto_slot_previous(const struct proto_placement *placement, uint32_t p
 uint64_t proto_slots_filling(const struct proto_placement *placement, uint32_t partition);
 uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
                            uint64_t epoch);
+/* Of these, the slots that changed hands once: what was acknowledged for them with a map of this
+ * epoch or later is at their OSD or at the one before. */
+uint64_t proto_slots_handed(const struct proto_placement *placement, uint32_t partition,
+                            uint64_t epoch);
 /* OSD of fragment index of a stripe: slot, unless an exception of the row says otherwise. */
 uint32_t proto_fragment_osd(const struct proto_cluster_map *map, const struct proto_data_row *row,
                             uint32_t stripe, uint32_t index);

@@ -12,6 +12,8 @@
 
 enum { FORMAT = 1, BYTES_MAX = 256 << 20 };
 
+static const char rebuild_kind[] = "osd rebuild", drain_kind[] = "osd drain";
+
 bool tools_certificate_proven(const struct lilio_rebuild *rebuild)
 {
     return rebuild->phase == LILIO_REBUILD_PROVEN && rebuild->failed == 0 &&
@@ -90,12 +92,18 @@ static void seal(cJSON *json)
     cJSON_free(text);
 }
 
-cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
+static cJSON *begin(const char *kind)
 {
     cJSON *json = tools_json_new();
-    tools_json_text(json, "certificate", "osd rebuild");
+    tools_json_text(json, "certificate", kind);
     tools_json_u64(json, "format", FORMAT);
     tools_json_text(json, "software", "lilio-ec " LILIO_VERSION);
+    return json;
+}
+
+cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
+{
+    cJSON *json = begin(rebuild_kind);
     tools_json_bool(json, "proven", tools_certificate_proven(rebuild));
     tools_json_text(json, "outcome",
                     tools_certificate_proven(rebuild) ? proof(rebuild) : outcome(rebuild));
@@ -133,19 +141,80 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
     return json;
 }
 
-enum lilio_err tools_certificate_save(const char *folder, const struct lilio_rebuild *rebuild,
-                                      char **ret_path, struct lilio_errinfo *info)
+/* ---- of a drain ---- */
+
+void tools_drain_release(struct tools_drain *drain)
 {
-    char *certificates = NULL, *path = NULL, *text = NULL;
-    cJSON *json = tools_certificate_json(rebuild);
+    cJSON_Delete(drain->bad);
+    *drain = (struct tools_drain){0};
+}
+
+bool tools_drain_proven(const struct tools_drain *drain)
+{
+    return drain->index > 0 && drain->held.good == drain->held.expected;
+}
+
+static const char *drain_outcome(const struct tools_drain *drain)
+{
+    return tools_drain_proven(drain) ? "expected = verified"
+                                     : "some fragments are not good where they are now";
+}
+
+void tools_drain_print(struct tools_out *out, const struct tools_drain *drain)
+{
+    char time[TOOLS_TEXT];
+    tools_out_line(out, "Certificate of the drain of osd.%u", drain->osd);
+    tools_out_line(out, "cluster   %s, object map at index %llu", drain->cluster_id,
+                   (unsigned long long)drain->index);
+    tools_out_line(out, "disk      %s, incarnation %u", drain->disk_uuid, drain->incarnation);
+    tools_out_line(out, "made      %s", tools_text_time(drain->made_ms, time));
+    tools_out_line(out, "expected  %llu fragments that other OSDs have in its place",
+                   (unsigned long long)drain->held.expected);
+    tools_out_line(out, "verified  %llu, read there and equal to the maps",
+                   (unsigned long long)drain->held.good);
+    if (drain->held.newer)
+        tools_out_line(out, "apart     %llu stored after that index",
+                       (unsigned long long)drain->held.newer);
+    tools_out_line(out, "%s: %s", tools_drain_proven(drain) ? "PROVEN" : "NOT PROVEN",
+                   drain_outcome(drain));
+}
+
+cJSON *tools_drain_json(const struct tools_drain *drain)
+{
+    cJSON *json = begin(drain_kind);
+    tools_json_bool(json, "proven", tools_drain_proven(drain));
+    tools_json_text(json, "outcome", drain_outcome(drain));
+    tools_json_text(json, "cluster_id", drain->cluster_id);
+    tools_json_u64(json, "osd", drain->osd);
+    tools_json_u64(json, "incarnation", drain->incarnation);
+    tools_json_text(json, "disk_uuid", drain->disk_uuid);
+    tools_json_u64(json, "index", drain->index);
+    tools_json_time(json, "made", drain->made_ms);
+    tools_json_u64(json, "expected", drain->held.expected);
+    tools_json_u64(json, "verified", drain->held.good);
+    tools_json_u64(json, "missing", drain->held.missing);
+    tools_json_u64(json, "corrupt", drain->held.corrupt);
+    tools_json_u64(json, "unread", drain->held.unread);
+    tools_json_u64(json, "newer", drain->held.newer);
+    cJSON_AddItemToObject(json, "failures",
+                          drain->bad ? cJSON_Duplicate(drain->bad, 1) : cJSON_CreateArray());
+    seal(json);
+    return json;
+}
+
+/* ---- keeping one ---- */
+
+enum lilio_err tools_certificate_save(const char *folder, const char *name,
+                                      const cJSON *certificate, char **ret_path,
+                                      struct lilio_errinfo *info)
+{
+    char *certificates = NULL, *path = NULL, *text = cJSON_Print(certificate);
     enum lilio_err err = LILIO_E_NOMEM;
-    text = cJSON_Print(json);
     if (!text || asprintf(&certificates, "%s/certificates", folder) < 0) {
         certificates = NULL;
         goto out;
     }
-    if (asprintf(&path, "%s/osd.%u-%llu.json", certificates, rebuild->osd,
-                 (unsigned long long)rebuild->index) < 0) {
+    if (asprintf(&path, "%s/%s.json", certificates, name) < 0) {
         path = NULL;
         goto out;
     }
@@ -160,7 +229,6 @@ out:
     free(path);
     free(certificates);
     cJSON_free(text);
-    cJSON_Delete(json);
     return err;
 }
 
@@ -190,6 +258,12 @@ static bool is_sealed(char *text)
     return same;
 }
 
+static const char *text_of(const cJSON *json, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
+    return text ? text : "";
+}
+
 static bool read_u64(const cJSON *json, const char *name, uint64_t most, uint64_t *ret)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
@@ -213,6 +287,7 @@ static bool read_fields(const cJSON *json, struct tools_certificate *ret)
     const uint64_t exact = UINT64_C(1) << 53; /* beyond it a double is not */
     uint64_t osd, incarnation;
     struct tools_certificate made = {
+        .drain = strcmp(text_of(json, "certificate"), drain_kind) == 0,
         .proven = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "proven"))};
     if (!read_u64(json, "osd", UINT32_MAX, &osd) ||
         !read_u64(json, "incarnation", UINT32_MAX, &incarnation) ||
@@ -239,7 +314,8 @@ enum lilio_err tools_certificate_read(struct base_slice text, struct tools_certi
         err = lilio_fail(info, LILIO_E_NOMEM, "no memory for a certificate");
     else if (!json || !cJSON_IsString(kind))
         err = lilio_fail(info, LILIO_E_CORRUPT, "this is no certificate");
-    else if (strcmp(kind->valuestring, "osd rebuild") != 0 ||
+    else if ((strcmp(kind->valuestring, rebuild_kind) != 0 &&
+              strcmp(kind->valuestring, drain_kind) != 0) ||
              !read_u64(json, "format", UINT32_MAX, &format) || format != FORMAT)
         err = lilio_fail(info, LILIO_E_UNSUPPORTED, "this program knows no such certificate");
     else if (!is_sealed(copy))

@@ -1,4 +1,4 @@
-/* What a rebuild proved: as text for people, as JSON for the file that is kept. */
+/* What a rebuild or a drain proved: as text for people, as JSON for the file that is kept. */
 #ifndef TOOLS_CERTIFICATE_H
 #define TOOLS_CERTIFICATE_H
 
@@ -10,13 +10,30 @@
 bool tools_certificate_proven(const struct lilio_rebuild *rebuild);
 void tools_certificate_print(struct tools_out *out, const struct lilio_rebuild *rebuild);
 cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild);
-/* Keeps it as FOLDER/certificates/osd.N-INDEX.json, durably; *ret_path is freed by the caller. */
-LILIO_MUST_USE enum lilio_err tools_certificate_save(const char *folder,
-                                                     const struct lilio_rebuild *rebuild,
-                                                     char **ret_path, struct lilio_errinfo *info);
+
+/* What a drain came to. */
+struct tools_drain {
+    uint32_t osd, incarnation;
+    char cluster_id[37], disk_uuid[37];
+    uint64_t index;                      /* of the maps that needed it no more */
+    uint64_t made_ms;                    /* since 1970 */
+    struct lilio_verify_osd_result held; /* by others, of what it had */
+    cJSON *bad;                          /* objects of which something is not; owned */
+};
+void tools_drain_release(struct tools_drain *drain);
+/* True only when every fragment it had was read where it is now, and equals the maps. */
+bool tools_drain_proven(const struct tools_drain *drain);
+void tools_drain_print(struct tools_out *out, const struct tools_drain *drain);
+cJSON *tools_drain_json(const struct tools_drain *drain);
+
+/* Keeps one as FOLDER/certificates/NAME.json, durably; *ret_path is freed by the caller. */
+LILIO_MUST_USE enum lilio_err tools_certificate_save(const char *folder, const char *name,
+                                                     const cJSON *certificate, char **ret_path,
+                                                     struct lilio_errinfo *info);
 
 /* What a kept certificate says. */
 struct tools_certificate {
+    bool drain; /* not of a rebuild: others have what the OSD had */
     bool proven;
     uint32_t osd, incarnation;
     char cluster_id[37], disk_uuid[37];

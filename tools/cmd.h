@@ -81,6 +81,7 @@ int tools_cmd_mv(struct tools_context *context, int argc, char **argv);
 int tools_cmd_status(struct tools_context *context, int argc, char **argv);
 int tools_cmd_df(struct tools_context *context, int argc, char **argv);
 int tools_cmd_osd_ls(struct tools_context *context, int argc, char **argv);
+int tools_cmd_osd_drain(struct tools_context *context, int argc, char **argv);
 int tools_cmd_osd_rebuild(struct tools_context *context, int argc, char **argv);
 int tools_cmd_coordinator_ls(struct tools_context *context, int argc, char **argv);
 int tools_cmd_coordinator_add(struct tools_context *context, int argc, char **argv);

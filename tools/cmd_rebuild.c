@@ -251,11 +251,14 @@ static int interrupted(struct tools_context *context, uint32_t osd)
 static int certify(struct tools_context *context, const struct rebuild *rebuild,
                    const struct lilio_rebuild *state)
 {
-    char *path = NULL;
+    char *path = NULL, name[64];
+    cJSON *certificate = tools_certificate_json(state);
     tools_certificate_print(&context->out, state);
     if (rebuild->local && state->index > 0) {
+        (void)snprintf(name, sizeof name, "osd.%u-%llu", state->osd,
+                       (unsigned long long)state->index);
         enum lilio_err err =
-            tools_certificate_save(rebuild->file.folder, state, &path, &context->info);
+            tools_certificate_save(rebuild->file.folder, name, certificate, &path, &context->info);
         if (err)
             (void)fprintf(stderr, "lilio-ec: the certificate was not kept: %s\n",
                           tools_text_name(context->info.text, 0));
@@ -263,7 +266,7 @@ static int certify(struct tools_context *context, const struct rebuild *rebuild,
             tools_out_line(&context->out, "kept as %s", path);
         free(path);
     }
-    tools_out_object(&context->out, tools_certificate_json(state));
+    tools_out_object(&context->out, certificate);
     return tools_certificate_proven(state) ? TOOLS_EXIT_OK : TOOLS_EXIT_LOST;
 }
 

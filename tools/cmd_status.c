@@ -105,6 +105,7 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     tools_json_u64(object, "id", osd->id);
     tools_json_text(object, "state", osd->state);
     tools_json_bool(object, "complete", is_complete(osd));
+    tools_json_bool(object, "draining", osd->draining);
     tools_json_u64(object, "incarnation", osd->incarnation);
     tools_json_text(object, "disk_uuid", osd->disk_uuid);
     tools_json_text(object, "address", osd->address);
@@ -181,6 +182,8 @@ static const char *content_of(const struct lilio_osd *osd, char text[TOOLS_TEXT]
         return "empty";
     if (!is_complete(osd))
         return "not proven";
+    if (osd->draining)
+        return "drains";
     if (osd->filling == 0)
         return "complete";
     (void)snprintf(text, TOOLS_TEXT, "fills %llu slots", (unsigned long long)osd->filling);
@@ -215,7 +218,8 @@ static const struct argp osd_ls_argp = {
     .parser = no_words_parse,
     .doc =
         "Lists the OSDs. \"not proven\": no rebuild has proven that this disk holds all it should. "
-        "\"fills\": it took over slots of an OSD that is out, and their content comes by itself. "
+        "\"fills\": it took over slots of an OSD that is out or drains, and their content comes by "
+        "itself. \"drains\": others take over what it has (`lilio-ec osd drain'). "
         "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
         "below. \"-\": it has told this leader nothing yet."
         "\vExamples:\n"
@@ -378,7 +382,20 @@ static const char *out_text(const struct lilio_status *status, const struct lili
     return ret;
 }
 
-static void status_osds_print(struct tools_context *context, const struct lilio_status *status)
+static void draining_print(struct tools_out *out, const struct lilio_osd *osd,
+                           const struct lilio_redundancy *redundancy)
+{
+    if (osd->draining && tools_redundancy_drained(redundancy, osd))
+        tools_out_line(out, "              osd.%u is drained: nothing needs it", osd->id);
+    else if (osd->draining && redundancy)
+        tools_out_line(out, "              osd.%u drains, %llu stripes still need it", osd->id,
+                       (unsigned long long)tools_redundancy_drain_left(redundancy, osd->id));
+    else if (osd->draining)
+        tools_out_line(out, "              osd.%u drains", osd->id);
+}
+
+static void status_osds_print(struct tools_context *context, const struct lilio_status *status,
+                              const struct lilio_redundancy *redundancy)
 {
     struct tools_out *out = &context->out;
     char time[TOOLS_ETA];
@@ -401,6 +418,7 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
         }
         if (osd->filling)
             filling_print(out, osd);
+        draining_print(out, osd, redundancy);
         held_print(out, osd);
         inventory_print(out, osd);
         fills |= osd->filling > 0;
@@ -475,7 +493,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
                    (unsigned long long)status->epoch, status->default_profile.data_count,
                    status->default_profile.parity_count);
     coordinators_print(out, status);
-    status_osds_print(context, status);
+    status_osds_print(context, status, redundancy);
     tools_out_line(
         out, "objects       %llu in %llu buckets, %s", (unsigned long long)status->object_count,
         (unsigned long long)status->bucket_count, tools_text_bytes(status->object_bytes, bytes));

@@ -1,6 +1,6 @@
-/* verify-cert: does a certificate of `osd rebuild' still hold? Its content against its digest, its
- * subject against the cluster, and every fragment it speaks for and that still exists is read
- * again.
+/* verify-cert: does a certificate of `osd rebuild' or `osd drain' still hold? Its content against
+ * its digest, its subject against the cluster, and every fragment it speaks for and that still
+ * exists is read again.
  */
 #include "tools/cmd.h"
 
@@ -38,9 +38,10 @@ static const struct argp argp = {
     .parser = parse,
     .args_doc = "FILE",
     .doc =
-        "Checks a certificate of `osd rebuild' against the cluster as it is now: that the file "
-        "was not changed, that it speaks of this cluster and of the disk this OSD has, and that "
-        "every fragment it speaks for and that was not deleted since can be read and verified. "
+        "Checks a certificate of `osd rebuild' or `osd drain' against the cluster as it is now: "
+        "that the file was not changed, that it speaks of this cluster (a rebuild's also of the "
+        "disk this OSD has), and that every fragment it speaks for and that was not deleted since "
+        "can be read and verified: on this OSD, or on those that have now what was drained. "
         "Exit codes: 0 it holds, 3 there is no such file, 4 it is about another cluster or disk, "
         "or the maps are older than it, 7 it was changed, does not prove anything, or fragments "
         "are not good or not readable now."
@@ -66,6 +67,8 @@ static enum lilio_err subject_check(const struct lilio_status *status,
         return lilio_fail(info, LILIO_E_PRECONDITION,
                           "the certificate is of cluster %s, this one is %s",
                           certificate->cluster_id, status->cluster_id);
+    if (certificate->drain)
+        return LILIO_OK; /* its disk may be gone, which is what drains are for */
     if (!osd)
         return lilio_fail(info, LILIO_E_PRECONDITION, "this cluster has no osd.%u",
                           certificate->osd);
@@ -103,13 +106,15 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
     tools_out_line(out, "osd.%u at index %llu: the certificate speaks for %llu fragments",
                    certificate->osd, (unsigned long long)certificate->index,
                    (unsigned long long)certificate->expected);
-    tools_out_line(out,
-                   "now, index %llu: %llu of them exist (%llu were deleted since), %llu verified, "
-                   "%llu missing, %llu corrupt, %llu not read; %llu newer ones were not looked at",
-                   (unsigned long long)result->index, (unsigned long long)result->expected,
-                   (unsigned long long)deleted, (unsigned long long)result->good,
-                   (unsigned long long)result->missing, (unsigned long long)result->corrupt,
-                   (unsigned long long)result->unread, (unsigned long long)result->newer);
+    tools_out_line(
+        out,
+        "now, index %llu: %llu of them exist (%llu were deleted%s since), %llu verified, "
+        "%llu missing, %llu corrupt, %llu not read; %llu newer ones were not looked at",
+        (unsigned long long)result->index, (unsigned long long)result->expected,
+        (unsigned long long)deleted, certificate->drain ? " or went further" : "",
+        (unsigned long long)result->good, (unsigned long long)result->missing,
+        (unsigned long long)result->corrupt, (unsigned long long)result->unread,
+        (unsigned long long)result->newer);
     tools_out_line(out, "%s",
                    holds                 ? "IT HOLDS"
                    : certificate->proven ? "IT DOES NOT HOLD ANY MORE"
@@ -117,6 +122,7 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
     cJSON *json = tools_json_new();
     tools_json_bool(json, "holds", holds);
     tools_json_bool(json, "proven", certificate->proven);
+    tools_json_text(json, "of", certificate->drain ? "osd drain" : "osd rebuild");
     tools_json_u64(json, "osd", certificate->osd);
     tools_json_u64(json, "certificate_index", certificate->index);
     tools_json_u64(json, "certificate_expected", certificate->expected);
@@ -155,8 +161,8 @@ int tools_cmd_verify_cert(struct tools_context *context, int argc, char **argv)
     tools_progress_start(&check.progress, "verify", context->out.json);
     struct lilio_progress callback = tools_progress_callback(&check.progress);
     tools_out_list_begin(&context->out, "objects");
-    err = lilio_verify_osd(context->client, certificate.osd, certificate.index, object_note, &check,
-                           &callback, &result, &context->info);
+    err = lilio_verify_osd(context->client, certificate.osd, certificate.drain, certificate.index,
+                           object_note, &check, &callback, &result, &context->info);
     tools_progress_end(&check.progress);
     if (!err && result.index < certificate.index)
         err = lilio_fail(&context->info, LILIO_E_PRECONDITION,

@@ -29,6 +29,7 @@ static const struct tools_command commands[] = {
     {"status", "", "is everything there, and when was that checked", tools_cmd_status},
     {"df", "", "how much room is used and left", tools_cmd_df},
     {"osd ls", "", "list the OSDs", tools_cmd_osd_ls},
+    {"osd drain", "ID", "give what an OSD has to others, and prove it", tools_cmd_osd_drain},
     {"osd rebuild", "ID", "make an OSD hold all it should, and prove it", tools_cmd_osd_rebuild},
     {"coordinator ls", "", "list the coordinators: who leads, who lags", tools_cmd_coordinator_ls},
     {"coordinator add", "[ID]", "make one more coordinator", tools_cmd_coordinator_add},

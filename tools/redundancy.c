@@ -5,13 +5,28 @@
 
 #include "base/banned.h"
 
+uint64_t tools_redundancy_drain_left(const struct lilio_redundancy *redundancy, uint32_t osd)
+{
+    for (size_t i = 0; i < redundancy->osd_count; i++)
+        if (redundancy->osds[i].id == osd)
+            return redundancy->osds[i].drain_left;
+    return 0;
+}
+
+bool tools_redundancy_drained(const struct lilio_redundancy *redundancy,
+                              const struct lilio_osd *osd)
+{
+    return osd->draining && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0;
+}
+
 const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
                                      const struct lilio_status *status)
 {
     bool degraded = false;
     for (size_t i = 0; i < status->osd_count; i++)
-        degraded = degraded || strcmp(status->osds[i].state, "up") != 0 ||
-                   !status->osds[i].complete || status->osds[i].filling > 0;
+        degraded = degraded || (!tools_redundancy_drained(redundancy, &status->osds[i]) &&
+                                (strcmp(status->osds[i].state, "up") != 0 ||
+                                 !status->osds[i].complete || status->osds[i].filling > 0));
     if ((redundancy && redundancy->lost) || (status->verify_index && status->verify_lost))
         return "lost";
     if (!redundancy)
@@ -148,6 +163,7 @@ static void osd_json(cJSON *list, const struct lilio_redundancy_osd *osd)
     tools_json_u64(element, "below", osd->levels[LILIO_LEVEL_BELOW]);
     tools_json_u64(element, "stripes", stripes);
     tools_json_u64(element, "filling", osd->filling);
+    tools_json_u64(element, "drain_left", osd->drain_left);
     tools_json_add(list, element);
 }
 

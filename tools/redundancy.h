@@ -7,12 +7,17 @@
 /* What the histogram and the OSDs come to, in one word. NULL: it could not be had.
  *   lost        bytes are gone: a stripe has too few fragments even if all OSDs come back
  *   unreadable  a stripe has too few fragments now; OSDs that are away may have more
- *   degraded    a stripe has fewer than all, or an OSD is not up with proven content
+ *   degraded    a stripe has fewer than all, or an OSD that is needed is not up with proven content
  *   verified    none of that, and everything there is was read
  *   unverified  none of that is known, which is not the same
  *   unknown     nobody could say */
 const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
                                      const struct lilio_status *status);
+/* Stripes that are not, or may not be, whole without an OSD that is draining. */
+uint64_t tools_redundancy_drain_left(const struct lilio_redundancy *redundancy, uint32_t osd);
+/* Whether it drained, and nothing needs it: then it may be away. redundancy NULL: not known. */
+bool tools_redundancy_drained(const struct lilio_redundancy *redundancy,
+                              const struct lilio_osd *osd);
 /* Stripes with fewer than all of their fragments, for whatever reason. */
 uint64_t tools_redundancy_short(const struct lilio_redundancy *redundancy);
 /* "stripes  40 with 6/6, 2 with 5/6, 0 lost; ...": a line per coding. */

@@ -139,7 +139,8 @@ void check_end_orphans(void)
             sim_sleep(200 * SIM_MS);
         open += orphans.open;
     }
-    if (plot.swarm.out_ms < STAY_MS || plot.swarm.gc_grace_ms > PLOT_GRACE_MS)
+    if (plot.swarm.out_ms < STAY_MS || plot.swarm.drain_percent > 0 ||
+        plot.swarm.gc_grace_ms > PLOT_GRACE_MS)
         return; /* former owners of slots keep what is named, and what is deleted stays */
     sim_sleep(TOLD_S * SIM_S);
     none_too_many(open);

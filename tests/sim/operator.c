@@ -44,7 +44,7 @@ static bool is_settled(void)
 {
     struct lilio_errinfo info = {0};
     struct lilio_status status = {0};
-    if (plot.swarm.out_ms >= SIM_NEVER_OUT_MS)
+    if (plot.swarm.out_ms >= SIM_NEVER_OUT_MS && plot.swarm.drain_percent == 0)
         return true;
     if (lilio_status_get(plot.lilio, &status, &info) != LILIO_OK)
         return false;
@@ -276,7 +276,8 @@ void operator_main(void *unused)
 {
     (void)unused;
     struct sim_stream random = sim_stream_new("operator"),
-                      scrubs = sim_stream_new("operator/scrub");
+                      scrubs = sim_stream_new("operator/scrub"),
+                      drains = sim_stream_new("operator/drain");
     open_client();
     make_bucket();
     plot.phase = PLOT_FAULTS;
@@ -285,8 +286,10 @@ void operator_main(void *unused)
         rebuild_some(&random, plot.swarm.rebuild_percent);
         verify_all(&random);
         operator_scrub(&scrubs);
+        operator_drain(&drains);
         sim_sleep(500 * SIM_MS);
     }
+    operator_drain_stop();
     while (plot.phase != PLOT_CONVERGE) {
         for (unsigned i = 0; i < plot.swarm.coordinators && plot.phase != PLOT_CONVERGE; i++)
             (void)operator_replace(i);

@@ -36,6 +36,13 @@ void operator_revive(unsigned osd);
 /* Puts a new member in the place of a coordinator that is hurt; true when none is, or it votes. */
 bool operator_replace(unsigned coordinator);
 
+/* ---- drains.c ---- */
+
+/* Now and then an OSD is drained, emptied, and filled anew. */
+void operator_drain(struct sim_stream *random);
+/* None drains any more. */
+void operator_drain_stop(void);
+
 /* ---- check_end.c: run by the operator ---- */
 
 void check_end_converged(void);

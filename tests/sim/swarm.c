@@ -273,6 +273,13 @@ static void draw_moves(struct sim_swarm *w, struct sim_stream *s)
         leaders_stay(w, s);
 }
 
+/* An OSD gives what it has to others, while there are more than a stripe is wide. */
+static void draw_drains(struct sim_swarm *w, struct sim_stream *s)
+{
+    uint64_t percent = ONE_OF(s, 0, 0, 5, 30);
+    w->drain_percent = w->osds > w->data + w->parity ? percent : 0;
+}
+
 /* An older copy of an OSD's disk is put back. */
 static void draw_copies(struct sim_swarm *w, struct sim_stream *s)
 {
@@ -289,8 +296,8 @@ void sim_swarm_draw(struct sim_swarm *ret)
                  {"swarm/workload", draw_workload},   {"swarm/network", draw_network},
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
                  {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
-                 {"swarm/garbage", draw_garbage},     {"swarm/copies", draw_copies},
-                 {"swarm/scrub", draw_scrub}};
+                 {"swarm/drains", draw_drains},       {"swarm/garbage", draw_garbage},
+                 {"swarm/copies", draw_copies},       {"swarm/scrub", draw_scrub}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

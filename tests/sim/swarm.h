@@ -112,6 +112,7 @@
     X(rebuild_percent, 0, 100)              /* of the hurt OSDs, before the faults end */      \
     X(rebuild_well_percent, 0, 100)         /* likewise of those that lack nothing */          \
     X(verify_percent, 0, 100)               /* of the operator's rounds, twice a second */     \
+    X(drain_percent, 0, 100)                /* likewise: an OSD is drained and taken away */   \
     X(beyond, 0, 1)                         /* more is hurt than there is redundancy */
 
 enum { SIM_NEVER_OUT_MS = 600000 }; /* out_ms with which no run sees an OSD out */

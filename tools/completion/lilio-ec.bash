@@ -23,7 +23,7 @@ _lilio_ec() {
     local options= words=
     case $command in
     '') words='up down mb rb put get ls stat rm cp mv status df osd coordinator repair scrub gc verify verify-cert damage explain bench help' ;;
-    osd) words='ls rebuild' ;;
+    osd) words='ls drain rebuild' ;;
     coordinator) words='ls add rm replace transfer' ;;
     scrub) words='start status' ;;
     'scrub start') options='--deep --light --osd --rate' ;;
@@ -48,6 +48,7 @@ _lilio_ec() {
         words='status'
         options='--priority --deadline --watch'
         ;;
+    'osd drain') options='--cancel' ;;
     'osd rebuild') options='--disk' ;;
     'coordinator add') options='--dir' ;;
     'coordinator rm') options='--force' ;;

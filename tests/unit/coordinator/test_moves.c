@@ -106,10 +106,17 @@ static void report(struct fx *fx, uint64_t counter, uint8_t index, uint8_t kind,
 static enum lilio_err put_at(struct fx *fx, const struct proto_bucket *bucket, const char *key,
                              uint64_t counter, uint64_t epoch, uint8_t quorum)
 {
-    struct proto_commit commit = fx_commit(fx, bucket, key, counter, 5000);
+    struct proto_commit commit = fx_commit(fx, bucket, key, counter, 4000);
     commit.lowest_epoch = epoch;
     commit.quorum = quorum;
     return fx_do(fx, &proto_type_commit, &commit);
+}
+
+static void osd_is(struct fx *fx, uint32_t osd, uint8_t state)
+{
+    struct proto_osd_step change = {.osd = osd, .incarnation = 1, .state = state};
+    struct proto_osd_change entry = {.steps = &change, .steps_count = 1};
+    assert_int_equal(fx_internal(fx, &proto_type_osd_change, &entry), LILIO_OK);
 }
 
 static void moves_only_what_may_move(bool rocksdb)
@@ -149,7 +156,9 @@ static void commits_of_the_past_are_missing_there(bool rocksdb)
     struct fx *fx = fx_cluster(rocksdb);
     struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
     uint64_t before = fx_row(fx)->epoch;
+    uint32_t from = proto_slot_osd(placement_of(fx, &bucket), partition_of(fx, &bucket, 1), 1);
     uint32_t to = move_slot(fx, &bucket, 1, 1);
+    osd_is(fx, from, PROTO_OSD_DOWN);
     /* Not with all three: then it is refused, and written again. */
     assert_int_equal(put_at(fx, &bucket, "three", 1, before, 3), LILIO_E_NO_QUORUM);
     assert_int_equal(put_at(fx, &bucket, "old", 1, before, 2), LILIO_OK);
@@ -179,6 +188,82 @@ static void commits_of_the_past_are_missing_there(bool rocksdb)
     fx_free(fx);
 }
 FX_BOTH(commits_of_the_past_are_missing_there)
+
+/* Counts it for all three, and calls missing what is not where it belongs. */
+static void counts_handed(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter,
+                          uint64_t epoch, uint64_t wanted)
+{
+    char key[24];
+    (void)snprintf(key, sizeof key, "h%llu", (unsigned long long)counter);
+    assert_int_equal(put_at(fx, bucket, key, counter, epoch, WIDTH), LILIO_OK);
+    assert_int_equal(missing(fx, counter), wanted);
+}
+
+/* The next object of the same partition. */
+static uint64_t next_like(struct fx *fx, const struct proto_bucket *bucket, uint64_t counter)
+{
+    uint32_t partition = partition_of(fx, bucket, counter++);
+    while (partition_of(fx, bucket, counter) != partition)
+        counter++;
+    return counter;
+}
+
+/* What was acknowledged with an older map is durable where the slot was, as long as it is sure who
+ * that is, and that one is there. */
+static void commits_of_the_past_count_where_they_are(bool rocksdb)
+{
+    struct fx *fx = fx_cluster(rocksdb);
+    struct proto_bucket bucket = fx_narrow_bucket(fx, "b");
+    uint64_t before = fx_row(fx)->epoch, at = 1;
+    uint32_t partition = partition_of(fx, &bucket, 1);
+    uint32_t first = proto_slot_osd(placement_of(fx, &bucket), partition, 1);
+    uint32_t second = move_slot(fx, &bucket, 1, 1);
+    counts_handed(fx, &bucket, at, before, 1 << 1);
+    /* A fragment the writer itself misses is nowhere. */
+    at = next_like(fx, &bucket, at);
+    struct proto_exception lacks = {.stripe_count = 1, .index = 1, .kind = KIND_MISSING};
+    struct proto_commit commit = fx_commit(fx, &bucket, "lacks", at, 5000);
+    commit.lowest_epoch = before;
+    commit.quorum = WIDTH;
+    commit.data[0].exceptions = &lacks;
+    commit.data[0].exceptions_count = 1;
+    assert_int_equal(fx_do(fx, &proto_type_commit, &commit), LILIO_E_NO_QUORUM);
+    const uint32_t owners[] = {first, second};
+    for (size_t i = 0; i < 2; i++) {
+        osd_is(fx, owners[i], PROTO_OSD_DOWN);
+        assert_int_equal(put_at(fx, &bucket, "away", at, before, WIDTH), LILIO_E_NO_QUORUM);
+        osd_is(fx, owners[i], PROTO_OSD_UP);
+    }
+    counts_handed(fx, &bucket, at, before, 1 << 1);
+    /* Staged before or after the move, committed after it. */
+    at = next_like(fx, &bucket, at);
+    struct proto_stage stage = {.data = *fx_commit(fx, &bucket, "staged", at, 5000).data,
+                                .lowest_epoch = before,
+                                .quorum = WIDTH};
+    assert_int_equal(fx_do(fx, &proto_type_stage, &stage), LILIO_OK);
+    struct proto_commit staged = fx_commit(fx, &bucket, "staged", at, 5000);
+    staged.data_count = 0;
+    staged.quorum = WIDTH;
+    assert_int_equal(fx_do(fx, &proto_type_commit, &staged), LILIO_OK);
+    assert_int_equal(missing(fx, at), 1 << 1);
+    /* Another slot of the partition moves: two changes, but each slot changed hands once. */
+    uint64_t between = fx_row(fx)->epoch;
+    (void)move_slot(fx, &bucket, 1, 0);
+    at = next_like(fx, &bucket, at);
+    counts_handed(fx, &bucket, at, between, 3); /* slot 1 is said to be missing in vain */
+    assert_int_equal(put_at(fx, &bucket, "twice", next_like(fx, &bucket, at), before, WIDTH),
+                     LILIO_E_NO_QUORUM);
+    /* A slot that moves on while it fills has a predecessor nobody knows. */
+    between = fx_row(fx)->epoch;
+    uint32_t third = stranger(placement_of(fx, &bucket), partition);
+    assert_int_equal(move(fx, step(bucket.placement, partition, 1, second, third)), LILIO_OK);
+    assert_int_equal(proto_slot_previous(placement_of(fx, &bucket), partition, 1), first);
+    assert_int_equal(put_at(fx, &bucket, "twice", next_like(fx, &bucket, at), between, WIDTH),
+                     LILIO_E_NO_QUORUM);
+    coord_audit(fx);
+    fx_free(fx);
+}
+FX_BOTH(commits_of_the_past_count_where_they_are)
 
 static void filled_by_who_has_it_since_then(bool rocksdb)
 {
@@ -539,13 +624,6 @@ static uint8_t former_verdict(struct fx *fx, uint32_t osd, uint64_t counter, uin
     return answer.verdicts.data[0];
 }
 
-static void osd_is(struct fx *fx, uint32_t osd, uint8_t state)
-{
-    struct proto_osd_step change = {.osd = osd, .incarnation = 1, .state = state};
-    struct proto_osd_change entry = {.steps = &change, .steps_count = 1};
-    assert_int_equal(fx_internal(fx, &proto_type_osd_change, &entry), LILIO_OK);
-}
-
 static void former_fragment_goes_when_its_stripe_is_full(bool rocksdb)
 {
     struct fx *fx = fx_cluster(rocksdb);
@@ -663,14 +741,170 @@ static void former_fragment_stays_while_somebody_compares(bool rocksdb)
 }
 FX_BOTH(former_fragment_stays_while_somebody_compares)
 
+/* ---- draining ---- */
+
+enum { BEGIN = 1, END, STOP };
+
+static enum lilio_err drain(struct fixture *f, uint32_t osd, uint8_t step)
+{
+    struct proto_osd_drain request = {.osd = osd, .step = step};
+    return (enum lilio_err)svc_call(f->svc, 0, 0, &proto_type_osd_drain, &request);
+}
+
+static uint64_t drain_left(struct fixture *f, uint32_t osd)
+{
+    struct proto_redundancy counted = redundancy(f);
+    for (size_t i = 0; i < counted.osds_count; i++)
+        if (counted.osds[i].osd == osd)
+            return counted.osds[i].drain_left;
+    return UINT64_MAX;
+}
+
+static size_t filling_narrow(struct fixture *f)
+{
+    size_t count = 0;
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        count += slots_of(f, &f->narrow, osd, true);
+    return count;
+}
+
+/* Of the narrow bucket alone: the wide one has a stripe on every OSD. */
+static void drain_fixture_init(struct fixture *f, bool rocksdb)
+{
+    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
+    f->fx = f->svc->fx;
+    f->narrow = fx_narrow_bucket(f->fx, "narrow");
+    for (uint64_t i = 1; i <= 15; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
+        (void)fx_put(f->fx, &f->narrow, key, i, 4000);
+    }
+    for (int i = 0; i < FX_OSDS; i++)
+        f->svc->alive[i] = true;
+    svc_pass(f->svc, 12000);
+}
+
+static void drain_needs_somewhere_to_go(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb); /* six OSDs, one of them down, and stripes of six */
+    assert_int_equal(drain(&f, 99, BEGIN), LILIO_E_NOT_FOUND);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_E_PRECONDITION);
+    assert_int_equal(drain(&f, 4, STOP), LILIO_OK); /* it does not */
+    assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    assert_int_equal(drain_left(&f, 4), 0);
+    fixture_release(&f);
+}
+FX_BOTH(drain_needs_somewhere_to_go)
+
+static void drained_when_nothing_needs_it(bool rocksdb)
+{
+    struct fixture f;
+    drain_fixture_init(&f, rocksdb);
+    size_t had = slots_of(&f, &f.narrow, 4, false);
+    assert_true(had > 0);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK); /* again: nothing new */
+    assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    assert_true(drain_left(&f, 4) > 0);
+    assert_int_equal(drain(&f, 4, END), LILIO_E_PRECONDITION); /* it has slots */
+    assert_int_equal(drain(&f, 3, END), LILIO_E_PRECONDITION);
+    assert_int_equal(drain(&f, 4, 4), LILIO_E_INVALID);
+    assert_int_equal(drain(&f, 3, BEGIN), LILIO_E_PRECONDITION); /* one after the other */
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 3, BEGIN), LILIO_E_PRECONDITION); /* it is what they fill from */
+    assert_int_equal(svc_row(f.svc, 4), PROTO_OSD_UP);           /* it serves */
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0);
+    assert_int_equal(filling_narrow(&f), had);
+    /* What fills needs it; nobody else does. */
+    uint64_t left = drain_left(&f, 4);
+    assert_true(left > 0);
+    assert_int_equal(drain_left(&f, 3), 0);
+    uint64_t counter = 1;
+    while (!(
+        proto_slots_filling(placement_of(f.fx, &f.narrow), partition_of(f.fx, &f.narrow, counter))))
+        counter++;
+    uint32_t partition = partition_of(f.fx, &f.narrow, counter);
+    uint8_t slot =
+        (uint8_t)__builtin_ctzll(proto_slots_filling(placement_of(f.fx, &f.narrow), partition));
+    uint32_t after = proto_slot_osd(placement_of(f.fx, &f.narrow), partition, slot);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+        struct proto_fill_job job = beat(&f, osd, NULL);
+        if (job.id)
+            fill(&f, osd, &job);
+        assert_true(drain_left(&f, 4) <= left);
+        left = drain_left(&f, 4);
+        struct proto_fill_report said = {.id = job.id, .ended = true};
+        (void)beat(&f, osd, &said);
+    }
+    assert_int_equal(filling_narrow(&f), 0);
+    assert_int_equal(drain_left(&f, 4), 0);
+    assert_int_equal(drain(&f, 3, BEGIN), LILIO_OK);
+    assert_int_equal(drain(&f, 3, STOP), LILIO_OK);
+    /* What is missing where it went may be there yet. */
+    report(f.fx, counter, slot, KIND_MISSING, after);
+    assert_int_equal(drain_left(&f, 4), 1);
+    report(f.fx, counter, slot, KIND_GOOD, after);
+    assert_int_equal(drain_left(&f, 4), 0);
+    uint8_t other = (uint8_t)((slot + 1) % WIDTH);
+    report(f.fx, counter, other, KIND_MISSING,
+           proto_slot_osd(placement_of(f.fx, &f.narrow), partition, other));
+    assert_int_equal(drain_left(&f, 4), 0); /* it never had that */
+    /* A put with the map of before counts on it, until the drain ends. */
+    uint64_t at = counter;
+    while (at <= 15) /* those are taken */
+        at = next_like(f.fx, &f.narrow, at);
+    assert_int_equal(put_at(f.fx, &f.narrow, "under way", at, epoch, WIDTH), LILIO_OK);
+    assert_true(drain_left(&f, 4) > 0);
+    report(f.fx, at, slot, KIND_GOOD, after);
+    assert_int_equal(drain_left(&f, 4), 0);
+    assert_int_equal(drain(&f, 4, END), LILIO_OK);
+    at = next_like(f.fx, &f.narrow, at);
+    assert_int_equal(put_at(f.fx, &f.narrow, "too late", at, epoch, WIDTH), LILIO_E_NO_QUORUM);
+    /* It gets nothing, also of an OSD that goes out, and of a new width. */
+    f.svc->alive[GONE] = false;
+    svc_pass(f.svc, OUT_MS + 30000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0);
+    assert_int_equal(drain(&f, 4, STOP), LILIO_OK);
+    assert_int_equal(coord_state_osd_at(f.fx->state, 4)->draining, false);
+    svc_pass(f.svc, 2000);
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0); /* nothing comes back by itself */
+    fixture_release(&f);
+}
+FX_BOTH(drained_when_nothing_needs_it)
+
+/* A bucket of a new width is made for those that stay. */
+static void draining_gets_no_new_placement(bool rocksdb)
+{
+    struct fixture f;
+    drain_fixture_init(&f, rocksdb);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    struct proto_bucket_create create = {.name = base_slice_str("wide")}; /* 4+2 of six OSDs */
+    assert_int_equal(svc_call(f.svc, f.fx->session, 900, &proto_type_bucket_create, &create),
+                     LILIO_E_INVALID);
+    assert_int_equal(drain(&f, 4, STOP), LILIO_OK);
+    assert_int_equal(svc_call(f.svc, f.fx->session, 901, &proto_type_bucket_create, &create),
+                     LILIO_OK);
+    fixture_release(&f);
+}
+FX_BOTH(draining_gets_no_new_placement)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FX_TESTS(drain_needs_somewhere_to_go),
+        FX_TESTS(drained_when_nothing_needs_it),
+        FX_TESTS(draining_gets_no_new_placement),
         FX_TESTS(former_fragment_stays_while_somebody_compares),
         FX_TESTS(former_fragment_goes_when_its_stripe_is_full),
         FX_TESTS(former_fragment_stays_while_its_like_is_missing),
         FX_TESTS(moves_only_what_may_move),
         FX_TESTS(commits_of_the_past_are_missing_there),
+        FX_TESTS(commits_of_the_past_count_where_they_are),
         FX_TESTS(filled_by_who_has_it_since_then),
         FX_TESTS(good_news_of_who_had_it_counts_no_more),
         FX_TESTS(out_moves_and_fills),

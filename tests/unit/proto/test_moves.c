@@ -229,6 +229,28 @@ static void test_what_is_allowed(void **state)
     free(c);
 }
 
+static void test_draining_ones_get_nothing(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_new(6, 1, 3, "osd:1");
+    c->osds[1].draining = true;
+    size_t had = held(c, 0);
+    struct proto_moves moves = plan(c, 0, NULL);
+    assert_true(had > 0);
+    assert_int_equal(moves.count, had);
+    for (size_t i = 0; i < moves.count; i++)
+        assert_int_not_equal(moves.moves[i].to, 3);
+    for (uint32_t p = 0; p < PARTITIONS; p++)
+        assert_false(proto_move_allowed(c->osds, c->count, &c->placement, p, 0, 3));
+    moves = plan(c, 3, NULL); /* its own ones go */
+    assert_int_equal(moves.count, held(c, 3));
+    for (uint32_t i = 1; i < 6; i++)
+        c->osds[i].draining = true;
+    moves = plan(c, 0, NULL);
+    assert_int_equal(moves.stuck_count, had);
+    free(c);
+}
+
 /* ---- the tables ---- */
 
 static void test_tables(void **state)
@@ -252,9 +274,13 @@ static void test_tables(void **state)
     for (uint32_t other = 0; other < PARTITIONS; other++)
         if (other != 9)
             assert_int_equal(proto_slots_filling(&p, other) | proto_slots_moved(&p, other, 0), 0);
+    assert_int_equal(proto_slots_handed(&p, 9, 0), 4);
+    assert_int_equal(proto_slots_handed(&p, 9, 40), 4);
+    assert_int_equal(proto_slots_handed(&p, 9, 41), 0); /* it did not move since */
     /* Moved on before it was filled: the first one has more. */
     proto_placement_move(&p, 9, 2, d, 50);
     assert_int_equal(proto_slot_previous(&p, 9, 2), a);
+    assert_int_equal(proto_slots_handed(&p, 9, 49), 0); /* b may have what a has not */
     /* Home again: nobody else has anything. */
     proto_placement_move(&p, 9, 2, a, 51);
     assert_int_equal(proto_slot_previous(&p, 9, 2), PROTO_OSD_NONE);
@@ -266,6 +292,8 @@ static void test_tables(void **state)
     assert_int_equal(proto_slots_filling(&p, 9), 0);
     assert_int_equal(proto_slot_previous(&p, 9, 2), a);
     proto_placement_move(&p, 9, 2, d, 53);
+    assert_int_equal(proto_slots_handed(&p, 9, 52), 4);
+    assert_int_equal(proto_slots_handed(&p, 9, 51), 0); /* twice */
     proto_placement_filled(&p, 9, 2);
     assert_int_equal(proto_slot_previous(&p, 9, 2), b);
     assert_int_equal(proto_slots_moved(&p, 9, 52), 4); /* that it moved stays known */
@@ -289,8 +317,9 @@ static void test_maps_with_wrong_tables(void **state)
     struct proto_cluster_map map = {
         .osds = c->osds, .osds_count = 6, .placements = &p, .placements_count = 1};
     assert_int_equal(proto_map_check(&map, NULL), LILIO_OK);
-    struct base_slice *tables[] = {&p.filling, &p.previous, &p.moved, &p.changed};
-    for (size_t i = 0; i < 4; i++) {
+    struct base_slice *tables[] = {&p.filling, &p.previous, &p.moved, &p.changed,
+                                   &p.changed_before};
+    for (size_t i = 0; i < 5; i++) {
         struct base_slice whole = *tables[i];
         for (size_t size = 0; size < whole.size; size += size < 9 ? 1 : 7) {
             tables[i]->size = size;
@@ -317,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_never_two_in_a_domain),
         cmocka_unit_test(test_loads_stay_even),
+        cmocka_unit_test(test_draining_ones_get_nothing),
         cmocka_unit_test(test_nothing_moves_where_nothing_is_allowed),
         cmocka_unit_test(test_the_order_of_osds_does_not_matter),
         cmocka_unit_test(test_what_is_allowed),

@@ -60,13 +60,15 @@ static void test_the_kept_file(void **state)
     char *folder = temp_dir_new(), *path = NULL;
     rebuild.failures = &failure;
     rebuild.failure_count = rebuild.failed = 1;
-    assert_int_equal(tools_certificate_save(folder, &rebuild, &path, NULL), LILIO_OK);
+    cJSON *json = tools_certificate_json(&rebuild);
+    assert_int_equal(tools_certificate_save(folder, "osd.3-40", json, &path, NULL), LILIO_OK);
     assert_string_equal(path + strlen(folder), "/certificates/osd.3-40.json");
+    cJSON_Delete(json);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     (void)fclose(file);
-    cJSON *json = cJSON_Parse(text);
+    json = cJSON_Parse(text);
     assert_non_null(json);
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(json, "proven")));
     assert_int_equal(cJSON_GetObjectItem(json, "expected")->valueint, 10);
@@ -114,6 +116,7 @@ static void test_a_kept_one_is_read(void **state)
     size_t size = strlen(text);
     assert_int_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL), LILIO_OK);
     assert_true(certificate.proven);
+    assert_false(certificate.drain);
     assert_int_equal(certificate.osd, 3);
     assert_int_equal(certificate.incarnation, 2);
     assert_int_equal(certificate.index, 40);
@@ -133,11 +136,38 @@ static void test_a_kept_one_is_read(void **state)
     cJSON_Delete(json);
 }
 
+static void test_a_drain(void **state)
+{
+    (void)state;
+    struct tools_certificate certificate;
+    struct tools_drain drain = {
+        .osd = 3, .incarnation = 1, .index = 40, .held = {.expected = 10, .good = 10}};
+    memset(drain.cluster_id, 'c', 36);
+    memset(drain.disk_uuid, 'd', 36);
+    assert_true(tools_drain_proven(&drain));
+    for (int good = 9; good <= 10; good++) {
+        drain.held.good = (uint64_t)good;
+        cJSON *json = tools_drain_json(&drain);
+        char *text = cJSON_Print(json);
+        assert_int_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL),
+                         LILIO_OK);
+        assert_int_equal(certificate.proven, good == 10);
+        assert_true(certificate.drain);
+        assert_int_equal(certificate.osd, 3);
+        assert_int_equal(certificate.expected, 10);
+        cJSON_free(text);
+        cJSON_Delete(json);
+    }
+    drain.index = 0; /* the maps never said that nothing needs it */
+    assert_false(tools_drain_proven(&drain));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_count_must_agree),
         cmocka_unit_test(test_the_kept_file),
+        cmocka_unit_test(test_a_drain),
         cmocka_unit_test(test_the_digest_covers_everything_before_it),
         cmocka_unit_test(test_a_kept_one_is_read),
     };

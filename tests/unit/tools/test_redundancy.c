@@ -37,6 +37,22 @@ static void test_the_worst_decides(void **state)
     assert_string_equal(tools_redundancy_verdict(NULL, &status), "lost");
 }
 
+/* An OSD that drained may be away; one that drains may not. */
+static void test_what_drained_is_not_missed(void **state)
+{
+    (void)state;
+    struct lilio_osd osd = {.id = 4, .state = "down", .complete = true, .draining = true};
+    struct lilio_status status = {.osds = &osd, .osd_count = 1};
+    struct lilio_redundancy_osd line = {.id = 4, .drain_left = 1};
+    struct lilio_redundancy redundancy = {.stripes = 4, .whole = 4, .osds = &line, .osd_count = 1};
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "degraded");
+    line.drain_left = 0;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    osd.draining = false;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "degraded");
+    assert_false(tools_redundancy_drained(NULL, &osd));
+}
+
 static void test_json_has_every_level(void **state)
 {
     (void)state;
@@ -59,6 +75,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_worst_decides),
+        cmocka_unit_test(test_what_drained_is_not_missed),
         cmocka_unit_test(test_json_has_every_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

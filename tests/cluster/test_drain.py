@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""An OSD that is to go gives what it has to others, while it serves: with a certificate at the end, after which nothing needs it."""
+import json
+import os
+import signal
+import threading
+import unittest
+
+from lilio import DAMAGED, EXISTS, KIB, OK, ClusterTest, content, main, wait_until
+
+INTERRUPTED = 130
+SEED = int(os.environ.get("LILIO_SEED", "1"))
+
+
+class Drain(ClusterTest):
+    options = {"osds": 6, "profile": "2+1"}
+    victim = 3
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.configure(down_ms=2000, out_ms=600000)
+        self.cluster.run("mb", "b")
+        self.objects = {}
+
+    def put(self, name, size):
+        self.objects[name] = content(size, SEED + len(self.objects))
+        self.cluster.put_bytes(self.objects[name], name)
+
+    def assertAllThere(self):
+        for name, data in self.objects.items():
+            self.assertEqual(self.cluster.get_bytes(name), data, name)
+
+    def osd(self, i=None):
+        return self.cluster.status()["osds"][self.victim if i is None else i]
+
+    def certificate(self):
+        """The newest one."""
+        folder = self.cluster.path("certificates")
+        names = [name for name in os.listdir(folder) if name.startswith(f"osd.{self.victim}-drained-")]
+        return os.path.join(folder, max(names, key=lambda name: int(name.split("-")[-1].split(".")[0])))
+
+    def test_while_it_is_written_and_then_taken_away(self):
+        """What puts acknowledged with the older map is where the certificate looks, too."""
+        c = self.cluster
+        for i in range(20):
+            self.put(f"b/{i}", 700 * KIB + i)
+        ended = threading.Event()
+
+        def puts():
+            i = 0
+            while not ended.is_set():
+                self.put(f"b/more-{i}", 90 * KIB + i)
+                i += 1
+        writer = threading.Thread(target=puts)
+        writer.start()
+        try:
+            made = c.run("osd", "drain", f"osd.{self.victim}", "--json").json
+        finally:
+            ended.set()
+            writer.join()
+        self.assertTrue(made["proven"])
+        self.assertGreater(made["expected"], 0)
+        self.assertEqual(made["verified"], made["expected"])
+        self.assertTrue(self.osd()["draining"])
+        wait_until(lambda: c.status()["repair_rows"] == 0, 60, "what the puts with an older map missed")
+        c.run("osd", "drain", str(self.victim))  # again: of all that was put since
+        self.assertIn(f"osd.{self.victim} is drained: nothing needs it", c.run("status").out)
+        c.kill_osds(self.victim)
+        wait_until(lambda: self.osd()["state"] == "down", 20, "it to be missed")
+        self.assertNotEqual(c.status()["state"], "degraded")
+        self.assertAllThere()
+        self.put("b/without", 5000 * KIB)
+        self.assertEqual(c.run("verify").code, OK)
+        self.assertIn("IT HOLDS", c.run("verify-cert", self.certificate()).out)
+
+    def test_a_certificate_holds_as_long_as_others_have_it(self):
+        c = self.cluster
+        for i in range(40):
+            self.put(f"b/{i}", 300 * KIB)
+        path = self.certificate_of_drain()
+        with open(path) as f:
+            text = f.read()
+        expected = json.loads(text)["expected"]
+        for i in range(20):
+            c.run("rm", f"b/{i}")
+            del self.objects[f"b/{i}"]
+        told = c.run("verify-cert", path, "--json").json
+        self.assertTrue(told["holds"])
+        self.assertEqual(told["of"], "osd drain")
+        self.assertEqual(told["expected"] + told["deleted"], expected)
+        self.assertGreater(told["expected"], 0)
+        with open(path, "w") as f:
+            f.write(text.replace(f'"osd":\t{self.victim}', '"osd":\t1').replace(f'"osd": {self.victim}', '"osd": 1'))
+        self.assertIn("was changed", c.run("verify-cert", path, code=DAMAGED).err)
+        with open(path, "w") as f:
+            f.write(text)
+        c.kill_osds(*[i for i in range(6) if i != self.victim][:2])  # what went to these is not to be read now
+        self.assertIn("IT DOES NOT HOLD", c.run("verify-cert", path, code=DAMAGED).out)
+
+    def certificate_of_drain(self):
+        self.cluster.run("osd", "drain", str(self.victim))
+        return self.certificate()
+
+    def test_a_copy_that_rotted_is_decoded_instead(self):
+        c = self.cluster
+        for i in range(10):
+            self.put(f"b/{i}", 300 * KIB)
+        c.kill_osds(self.victim)
+        for segment in c.segments(self.victim):
+            with open(segment, "r+b") as f:
+                f.seek(0, os.SEEK_END)
+                for at in range(64 * KIB, f.tell(), 64 * KIB):
+                    f.seek(at)
+                    was = f.read(1)
+                    f.seek(at)
+                    f.write(bytes([was[0] ^ 0x40]) if was else b"")
+        c.up()
+        wait_until(lambda: self.osd()["state"] == "up", 30, "it to be back")
+        self.assertTrue(c.run("osd", "drain", str(self.victim), "--json").json["proven"])
+        self.assertAllThere()
+        self.assertEqual(c.run("verify").code, OK)
+
+    def test_it_dies_meanwhile(self):
+        c = self.cluster
+        for i in range(30):
+            self.put(f"b/{i}", 700 * KIB)
+        process = c.start("osd", "drain", str(self.victim), "--json")
+        wait_until(lambda: self.osd()["draining"], 20, "the drain to begin")
+        c.kill_osds(self.victim)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, OK, err)
+        self.assertTrue(json.loads(out)["proven"])
+        self.assertAllThere()
+
+    def test_interrupted_it_goes_on_and_cancelled_it_stops(self):
+        c = self.cluster
+        for i in range(10):
+            self.put(f"b/{i}", 300 * KIB)
+        process = c.start("osd", "drain", str(self.victim))
+        wait_until(lambda: self.osd()["draining"], 20, "the drain to begin")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        if process.returncode != OK:  # else it was done before
+            self.assertEqual(process.returncode, INTERRUPTED)
+            self.assertIn("drains on", err.decode())
+        wait_until(lambda: f"osd.{self.victim} is drained" in c.run("status").out, 60, "it to go on by itself")
+        c.run("osd", "drain", str(self.victim), "--cancel")
+        self.assertFalse(self.osd()["draining"])
+        self.assertAllThere()
+        told = c.run("osd", "drain", "99", code=None)
+        self.assertIn("osd.99 is not in this cluster", told.err)
+
+
+class Narrow(ClusterTest):
+    options = {"osds": 6, "profile": "4+2"}
+
+    def test_refused_where_there_is_nobody_to_spare(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(content(300 * KIB, SEED), "b/o")
+        said = c.run("osd", "drain", "3", code=EXISTS)
+        self.assertIn("nowhere to go", said.err)
+        self.assertFalse(c.status()["osds"][3]["draining"])
+        self.assertEqual(c.get_bytes("b/o"), content(300 * KIB, SEED))
+
+
+if __name__ == "__main__":
+    main()
