@@ -277,6 +277,12 @@ static void test_tables(void **state)
     assert_int_equal(proto_slots_handed(&p, 9, 0), 4);
     assert_int_equal(proto_slots_handed(&p, 9, 40), 4);
     assert_int_equal(proto_slots_handed(&p, 9, 41), 0); /* it did not move since */
+    /* Tables of a version that did not keep the change before. */
+    struct proto_placement old = p;
+    old.changed_before = base_slice(NULL, 0);
+    assert_int_equal(proto_slots_handed(&old, 9, 40), 0);
+    assert_true(proto_placement_unfold(&old, arena, &old));
+    assert_int_equal(proto_slots_handed(&old, 9, 40), 0);
     /* Moved on before it was filled: the first one has more. */
     proto_placement_move(&p, 9, 2, d, 50);
     assert_int_equal(proto_slot_previous(&p, 9, 2), a);
