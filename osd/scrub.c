@@ -455,7 +455,9 @@ static bool has_parity_to_check(const struct osd_scrub *scrub, const struct task
 static enum lilio_err task_read(struct osd_scrub *scrub, struct task *task,
                                 struct lilio_errinfo *info)
 {
-    enum lilio_err err = pace(scrub, task->length, info);
+    uint32_t others =
+        has_parity_to_check(scrub, task) ? task->row->data.profile.data_count - 1u : 0;
+    enum lilio_err err = pace(scrub, osd_scrub_cost(round_of(scrub), task->length, others), info);
     if (!err)
         err = on_owner(scrub, run_read, info);
     if (!err) {

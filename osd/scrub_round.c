@@ -138,6 +138,11 @@ uint64_t osd_scrub_limit(const struct osd_scrub_round *round, uint64_t needed, b
     return round->rate && round->rate < beside ? round->rate : beside;
 }
 
+uint64_t osd_scrub_cost(const struct osd_scrub_round *round, uint64_t length, uint32_t others)
+{
+    return round->ordered ? length * (1 + (uint64_t)others) : length;
+}
+
 /* ---- the file ---- */
 
 static void counts_of(struct osd_scrub_counts *counts, uint64_t *ret[COUNTS])

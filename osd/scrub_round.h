@@ -77,6 +77,11 @@ uint64_t osd_scrub_needed(const struct osd_scrub_round *round, uint64_t period_m
 uint64_t osd_scrub_limit(const struct osd_scrub_round *round, uint64_t needed, bool clients,
                          uint64_t idle_rate);
 
+/* What reading a fragment counts for at this speed, in bytes: with the others of its stripe that
+ * are read for the parity, but when the round goes by itself, whose speed is one of its own bytes.
+ */
+uint64_t osd_scrub_cost(const struct osd_scrub_round *round, uint64_t length, uint32_t others);
+
 /* ---- the file ---- */
 
 enum { OSD_SCRUB_FILE_BYTES = 8 + 4 + 4 + 16 + 16 + 8 + OSD_SCRUB_KINDS * 8 * 30 + 4 };

@@ -358,7 +358,9 @@ static const struct argp_option start_options[] = {
     {"light", OPTION_LIGHT, NULL, 0, "Ask the index for every fragment (the default)", 0},
     {"osd", OPTION_OSD, "ID", 0, "Only this OSD", 0},
     {"rate", OPTION_RATE, "BYTES", 0,
-     "With --deep: an OSD reads at most so many bytes of its disk a second, like 50M", 0},
+     "With --deep: an OSD reads at most so many bytes a second, of its disk and of others, like "
+     "50M",
+     0},
     {0},
 };
 

@@ -283,6 +283,10 @@ static void orders_and_clients_are_kept_to(void **state)
     assert_int_equal(osd_scrub_limit(&round, 9000, true, 100000), 2000);
     round.rate = 8000;
     assert_int_equal(osd_scrub_limit(&round, 700, true, 100000), 5000);
+    assert_int_equal(osd_scrub_cost(&round, 4096, 0), 4096);
+    assert_int_equal(osd_scrub_cost(&round, 4096, 3), 4 * 4096); /* others are read, too */
+    round.ordered = false;
+    assert_int_equal(osd_scrub_cost(&round, 4096, 3), 4096);
 }
 
 int main(void)
