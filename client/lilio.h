@@ -286,6 +286,7 @@ struct lilio_osd {
     char state[16]; /* up, suspect, down, out, failed, new, blank */
     bool complete;  /* false: its content is not proven (rebuild it) */
     bool draining;  /* its slots go to others (lilio_drain) */
+    bool drained;   /* and the drain has ended */
     char disk_uuid[37];
     char address[256];
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count, silent_ms;

@@ -276,8 +276,7 @@ static void receive(struct client_putter *put, struct client_link *link)
         else if (reply->type == &proto_type_fragment_stored)
             err = proto_fragment_stored_unpack(reply->body, put->lane->arena, &stored, NULL);
         if (err == LILIO_OK)
-            client_put_stored(put->machine, id.stripe, id.index, link->osd, reply->header.epoch,
-                              now_ms);
+            client_put_stored(put->machine, id.stripe, id.index, link->osd, stored.epoch, now_ms);
         else
             client_put_refused(put->machine, id.stripe, id.index, link->osd, id.attempt, err,
                                now_ms);

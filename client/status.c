@@ -25,6 +25,7 @@ static struct lilio_osd public_osd(const struct proto_osd *osd)
         .incarnation = osd->incarnation,
         .complete = osd->complete,
         .draining = osd->draining,
+        .drained = osd->drained,
         .capacity_bytes = osd->capacity_bytes,
         .free_bytes = osd->free_bytes,
         .used_bytes = osd->used_bytes,

@@ -17,7 +17,7 @@ void coord_histogram_osd(struct coord_histogram *histogram, const struct proto_o
         .levels_count = PROTO_LEVELS,
     };
     if (osd->draining)
-        histogram->draining[histogram->draining_count++] = (uint16_t)place;
+        histogram->draining[histogram->draining_count++] = osd;
     histogram->place_by_id[osd->id] = (uint16_t)++histogram->osd_count;
 }
 
@@ -43,16 +43,17 @@ static struct proto_redundancy_line *line_of(struct coord_histogram *histogram,
 }
 
 /* Whether a stripe of the partition is not, or may not be, whole without the OSD: it has a slot, or
- * something fills (an OSD that had a slot for a while only may have what nobody else has), or what
- * the stripe lacks is in a slot it had. */
+ * something fills, or the stripe lacks something of a slot that ever moved. Who had a slot is known
+ * of the last move only, so it is not asked whether that was this one. What begins to fill after
+ * the drain ended is of others. */
 static bool is_needed(const struct proto_placement *placement, uint32_t partition, uint64_t bad,
-                      uint32_t osd)
+                      const struct proto_osd *osd)
 {
-    if (proto_slots_filling(placement, partition))
+    if ((proto_slots_filling(placement, partition) && !osd->drained) ||
+        bad & proto_slots_moved(placement, partition, 0))
         return true;
     for (uint32_t index = 0; index < placement->width; index++)
-        if (proto_slot_osd(placement, partition, index) == osd ||
-            (bad >> index & 1 && proto_slot_previous(placement, partition, index) == osd))
+        if (proto_slot_osd(placement, partition, index) == osd->id)
             return true;
     return false;
 }
@@ -79,9 +80,9 @@ static void partition_add(struct coord_histogram *histogram, struct proto_redund
             histogram->osds[place - 1].filling += count;
     }
     for (size_t i = 0; i < histogram->draining_count; i++) {
-        struct proto_redundancy_osd *osd = &histogram->osds[histogram->draining[i]];
-        if (is_needed(placement, partition, key->bad, osd->osd))
-            osd->drain_left += count;
+        const struct proto_osd *osd = histogram->draining[i];
+        if (is_needed(placement, partition, key->bad, osd))
+            histogram->osds[histogram->place_by_id[osd->id] - 1].drain_left += count;
     }
 }
 

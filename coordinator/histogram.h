@@ -13,7 +13,7 @@ struct coord_histogram {
     uint16_t place_by_id[PROTO_OSD_NONE]; /* in osds, + 1; 0: no such OSD */
     struct proto_redundancy_osd osds[COORD_OSDS_MAX];
     size_t osd_count;
-    uint16_t draining[COORD_OSDS_MAX]; /* places in osds */
+    const struct proto_osd *draining[COORD_OSDS_MAX]; /* borrowed */
     size_t draining_count;
     struct proto_redundancy_line lines[COORD_HISTOGRAM_LINES];
     size_t line_count;

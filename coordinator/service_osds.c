@@ -82,7 +82,8 @@ bool service_map(struct coord_service *service, bool with_slots, struct proto_cl
         if (!with_slots)
             ret->placements[i].slots = ret->placements[i].filling = ret->placements[i].previous =
                 ret->placements[i].moved = ret->placements[i].changed =
-                    ret->placements[i].changed_before = base_slice(NULL, 0);
+                    ret->placements[i].changed_before = ret->placements[i].moved_last =
+                        base_slice(NULL, 0);
     }
     return true;
 }

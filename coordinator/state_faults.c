@@ -232,6 +232,15 @@ uint8_t coord_faults_least_good(const struct coord_faults *faults)
     return least;
 }
 
+uint8_t coord_faults_least_durable(const struct coord_faults *faults)
+{
+    uint8_t least = faults->total;
+    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++)
+        if (coord_faults_durable(faults, stripe) < least)
+            least = coord_faults_durable(faults, stripe);
+    return least;
+}
+
 /* ---- reports ---- */
 
 /* The run of a report, if it is one that somebody's object uses. */

@@ -89,31 +89,36 @@ enum lilio_err coord_apply_slots_move(struct coord_command *command)
 
 /* ---- draining ---- */
 
-/* Its slots that nobody may have who is there now. */
-static size_t slots_stuck(struct coord_command *command, uint32_t osd)
+/* Refuses when there are slots of it that nobody may have who is there now. */
+static enum lilio_err stuck_check(struct coord_command *command, uint32_t osd)
 {
     struct coord_state *state = command->state;
     struct proto_osd *osds = osds_list(state);
     size_t stuck = 0;
-    for (size_t i = 0; osds && i < state->placement_count && !state->failed; i++) {
+    for (size_t i = 0; osds && i < state->placement_count; i++) {
         struct proto_moves plan = {0};
         enum lilio_err err = proto_moves_plan(osds, state->osd_count, &state->placements[i].row,
                                               osd, &plan, &command->info);
-        if (err)
-            (void)coord_failed(state, err, &command->info);
+        if (err == LILIO_E_NOMEM)
+            return coord_failed(state, err, &command->info);
+        if (err) /* a rule nobody can read */
+            return err;
         stuck += plan.stuck_count;
     }
-    return stuck;
+    if (stuck > 0)
+        return coord_refuse(command, LILIO_E_PRECONDITION,
+                            "%zu of the slots of osd.%u have nowhere to go: every stripe needs an "
+                            "OSD of its own for each fragment, and among those that are up there "
+                            "is none to spare",
+                            stuck, osd);
+    return state->failed;
 }
 
 static bool has_slots(const struct coord_state *state, uint32_t osd)
 {
-    for (size_t i = 0; i < state->placement_count; i++) {
-        const struct proto_placement *placement = &state->placements[i].row;
-        for (size_t at = 0; at + 2 <= placement->slots.size; at += 2)
-            if (base_le16_get(placement->slots.data + at) == osd)
-                return true;
-    }
+    for (size_t i = 0; i < state->placement_count; i++)
+        if (proto_placement_has(&state->placements[i].row, osd))
+            return true;
     return false;
 }
 
@@ -146,23 +151,17 @@ static const struct proto_osd *other_draining(const struct coord_state *state, u
 static enum lilio_err drain_begin(struct coord_command *command, size_t place)
 {
     struct proto_osd row = command->state->osds[place].row;
-    const struct proto_osd *other = row.draining ? NULL : other_draining(command->state, row.id);
+    if (row.draining)
+        return coord_reply_ok(command);
+    const struct proto_osd *other = other_draining(command->state, row.id);
     if (other)
         return coord_refuse(command, LILIO_E_PRECONDITION, "osd.%u drains: one after the other",
                             other->id);
-    size_t stuck = row.draining ? 0 : slots_stuck(command, row.id);
-    if (command->state->failed)
-        return command->state->failed;
-    if (stuck > 0)
-        return coord_refuse(command, LILIO_E_PRECONDITION,
-                            "%zu of the slots of osd.%u have nowhere to go: every stripe needs an "
-                            "OSD of its own for each fragment, and among those that are up there "
-                            "is none to spare",
-                            stuck, row.id);
-    if (!row.draining) {
-        row.draining = true;
-        coord_osd_put(command, &command->state->osds[place], &row);
-    }
+    enum lilio_err err = stuck_check(command, row.id);
+    if (err)
+        return err;
+    row.draining = true;
+    coord_osd_put(command, &command->state->osds[place], &row);
     return coord_reply_ok(command);
 }
 
@@ -174,6 +173,7 @@ static enum lilio_err drain_end(struct coord_command *command, size_t place)
     if (!row.draining || has_slots(command->state, row.id))
         return coord_refuse(command, LILIO_E_PRECONDITION, "osd.%u %s", row.id,
                             row.draining ? "has slots yet" : "does not drain");
+    row.drained = true;
     row.since_epoch = command->state->row.epoch + 1;
     coord_osd_put(command, &command->state->osds[place], &row);
     return coord_reply_ok(command);
@@ -183,7 +183,7 @@ static enum lilio_err drain_stop(struct coord_command *command, size_t place)
 {
     struct proto_osd row = command->state->osds[place].row;
     if (row.draining) {
-        row.draining = false;
+        row.draining = row.drained = false;
         coord_osd_put(command, &command->state->osds[place], &row);
     }
     return coord_reply_ok(command);

@@ -439,7 +439,7 @@ static size_t members(const struct coord_state *state, struct proto_osd *ret)
 static size_t table_bytes(const struct proto_placement *placement)
 {
     size_t slots = (size_t)placement->width << placement->partition_bits;
-    return 2 * slots + 2 * slots + 2 * (slots / 8 + 1) + ((size_t)16 << placement->partition_bits);
+    return 2 * slots + 2 * slots + 3 * (slots / 8 + 1) + ((size_t)16 << placement->partition_bits);
 }
 
 static size_t slot_bytes(const struct coord_state *state)

@@ -288,6 +288,7 @@ uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe);
 /* These, and those that are durable elsewhere. */
 uint8_t coord_faults_durable(const struct coord_faults *faults, uint32_t stripe);
 uint8_t coord_faults_least_good(const struct coord_faults *faults);
+uint8_t coord_faults_least_durable(const struct coord_faults *faults);
 
 /* ---- repair (state_repair.c) ---- */
 
@@ -340,14 +341,14 @@ enum lilio_err coord_inventory_load(struct coord_state *state, struct lilio_erri
 
 enum lilio_err coord_map_load(struct coord_state *state, struct lilio_errinfo *info);
 void coord_map_release(struct coord_state *state);
+/* Writes a changed row of an OSD and keeps it; the map has a new epoch. */
+void coord_osd_put(struct coord_command *command, struct coord_osd *osd,
+                   const struct proto_osd *row);
 /* Writes a changed placement at its place and keeps it; the caller moves the epoch. */
 enum lilio_err coord_placement_put(struct coord_command *command, size_t place,
                                    const struct proto_placement *row);
 /* The placement of a width, made if there is none. Refuses with INVALID and how many OSDs it takes.
  */
-/* Writes a changed row of an OSD and keeps it; the map has a new epoch. */
-void coord_osd_put(struct coord_command *command, struct coord_osd *osd,
-                   const struct proto_osd *row);
 enum lilio_err coord_placement_make(struct coord_command *command,
                                     const struct proto_profile *profile, uint32_t *ret_id);
 

@@ -92,7 +92,9 @@ static enum lilio_err quorum_check(struct coord_command *command, const struct p
     quorum = promised > quorum ? promised : quorum;
     uint32_t below = 0;
     for (uint32_t stripe = 0; run->faults.missing && stripe < run->faults.stripe_count; stripe++) {
-        if (coord_faults_durable(&run->faults, stripe) >= quorum)
+        /* What the maps say has to do to read it, whatever else is durable. */
+        if (coord_faults_good(&run->faults, stripe) >= data &&
+            coord_faults_durable(&run->faults, stripe) >= quorum)
             continue;
         below++;
         if (command->stripe_count < sizeof command->stripes / sizeof *command->stripes)
@@ -285,8 +287,8 @@ static uint8_t runs_durable(const struct run *runs, size_t count, uint8_t total)
 {
     uint8_t least = total;
     for (size_t i = 0; i < count; i++) {
-        uint8_t good = coord_faults_least_good(&runs[i].faults);
-        least = good < least ? good : least;
+        uint8_t durable = coord_faults_least_durable(&runs[i].faults);
+        least = durable < least ? durable : least;
     }
     return least;
 }

@@ -18,6 +18,7 @@ struct work {
     struct proto_server *server;
     struct proto_request *request;
     uint64_t since_ms;
+    uint64_t epoch; /* of the map it was checked against */
     union {
         struct osd_put put; /* its payload and key lie in the request */
         struct proto_fragment_get get;
@@ -167,6 +168,7 @@ static enum lilio_err intake_put(struct osd_service *service, const struct proto
     if (err)
         return err;
     struct osd_check check = check_of(service, request);
+    work->epoch = epoch_of(service);
     work->put = (struct osd_put){.payload = request->payload.data};
     err = osd_check_put(&check, &put, request->payload.size, &work->put.fragment, info);
     if (!err && osd_collector_knows(service->options.collector, put.key.oid))
@@ -442,7 +444,7 @@ static void batch_answer(struct osd_service *service, size_t i, enum lilio_err e
     }
     struct proto_fragment_stored stored = {
         .incarnation = osd_home_incarnation(service->options.home),
-        .epoch = epoch_of(service),
+        .epoch = work->epoch, /* whose slots are others' by now: COMMIT looks */
     };
     service->counters.put_count++;
     answer(service, work, &proto_type_fragment_stored, &stored, NULL);

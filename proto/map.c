@@ -172,7 +172,8 @@ bool proto_placement_sized(const struct proto_placement *placement)
                   {placement->previous.size, 2 * slots},
                   {placement->moved.size, (slots + 7) / 8},
                   {placement->changed.size, 8 * partitions},
-                  {placement->changed_before.size, 8 * partitions}};
+                  {placement->changed_before.size, 8 * partitions},
+                  {placement->moved_last.size, (slots + 7) / 8}};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         if (tables[i].size != 0 && tables[i].size != tables[i].whole)
             return false;

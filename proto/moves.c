@@ -189,7 +189,7 @@ static void slot_plan(struct plan *plan, struct proto_move move, struct proto_mo
         ret->moves[ret->count++] = move;
 }
 
-static bool has_slots(const struct proto_placement *placement, uint32_t osd)
+bool proto_placement_has(const struct proto_placement *placement, uint32_t osd)
 {
     for (size_t at = 0; at + 2 <= placement->slots.size; at += 2)
         if (base_le16_get(placement->slots.data + at) == osd)
@@ -203,7 +203,7 @@ enum lilio_err proto_moves_plan(const struct proto_osd *osds, size_t osd_count,
 {
     struct plan plan = {.osds = osds, .osd_count = osd_count};
     ret->count = ret->stuck_count = 0;
-    if (!has_slots(placement, from))
+    if (!proto_placement_has(placement, from))
         return LILIO_OK;
     enum lilio_err err = plan_init(&plan, placement, from, info);
     for (uint32_t partition = 0; !err && partition >> placement->partition_bits == 0; partition++)
@@ -243,7 +243,8 @@ bool proto_placement_unfold(const struct proto_placement *placement, struct prot
            table_unfold(arena, &ret->previous, 2 * slots, 0xff) &&
            table_unfold(arena, &ret->moved, (slots + 7) / 8, 0) &&
            table_unfold(arena, &ret->changed, epochs, 0) &&
-           table_unfold(arena, &ret->changed_before, epochs, known ? 0 : 0xff);
+           table_unfold(arena, &ret->changed_before, epochs, known ? 0 : 0xff) &&
+           table_unfold(arena, &ret->moved_last, (slots + 7) / 8, 0);
 }
 
 /* Unfolded tables are our own. */
@@ -265,6 +266,9 @@ static void change_note(struct proto_placement *placement, uint32_t partition, u
     uint8_t *changed = bytes_of(placement->changed) + 8 * (size_t)partition;
     uint8_t *before = bytes_of(placement->changed_before) + 8 * (size_t)partition;
     uint64_t last = base_le64_get(changed);
+    size_t first = (size_t)partition * placement->width;
+    for (uint32_t i = 0; last != epoch && i < placement->width; i++)
+        bit_put(placement->moved_last, first + i, false);
     if (again)
         base_le64_put(before, epoch);
     else if (last != epoch)
@@ -288,6 +292,7 @@ void proto_placement_move(struct proto_placement *placement, uint32_t partition,
     change_note(placement, partition, epoch, previous != from);
     bit_put(placement->filling, at, true);
     bit_put(placement->moved, at, true);
+    bit_put(placement->moved_last, at, true);
 }
 
 void proto_placement_filled(struct proto_placement *placement, uint32_t partition, uint32_t slot)
@@ -310,5 +315,5 @@ void proto_placement_fold(struct proto_placement *placement)
     table_fold(&placement->moved, 0);
     table_fold(&placement->changed, 0);
     if (placement->changed.size == 0)
-        placement->changed_before = base_slice(NULL, 0);
+        placement->changed_before = placement->moved_last = base_slice(NULL, 0);
 }

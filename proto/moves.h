@@ -36,6 +36,8 @@ LILIO_MUST_USE enum lilio_err proto_moves_plan(const struct proto_osd *osds, siz
                                                uint32_t from, struct proto_moves *ret,
                                                struct lilio_errinfo *info);
 
+/* Whether the OSD has a slot. */
+bool proto_placement_has(const struct proto_placement *placement, uint32_t osd);
 /* A placement with all of its tables in the arena, to be changed. False: no memory. */
 bool proto_placement_unfold(const struct proto_placement *placement, struct proto_arena *arena,
                             struct proto_placement *ret);

@@ -268,17 +268,27 @@ static uint64_t epoch_at(struct base_slice table, uint32_t partition)
     return at + 8 > table.size ? UINT64_MAX : base_le64_get(table.data + at);
 }
 
+/* Whether the partition changed once since then, and which slots that was is known. */
+static bool changed_once(const struct proto_placement *placement, uint32_t partition,
+                         uint64_t epoch)
+{
+    return placement->moved_last.size > 0 &&
+           epoch_at(placement->changed_before, partition) <= epoch;
+}
+
 uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
                            uint64_t epoch)
 {
     if (placement->changed.size == 0 || epoch_at(placement->changed, partition) <= epoch)
         return 0;
-    return bits_at(placement->moved, placement, partition);
+    bool once = changed_once(placement, partition, epoch);
+    return bits_at(once ? placement->moved_last : placement->moved, placement, partition);
 }
 
 uint64_t proto_slots_handed(const struct proto_placement *placement, uint32_t partition,
                             uint64_t epoch)
 {
-    bool once = epoch_at(placement->changed_before, partition) <= epoch;
-    return once ? proto_slots_moved(placement, partition, epoch) : 0;
+    return changed_once(placement, partition, epoch)
+               ? proto_slots_moved(placement, partition, epoch)
+               : 0;
 }

@@ -48,7 +48,7 @@ uint32_t proto_slot_osd(const struct proto_placement *placement, uint32_t partit
 uint32_t proto_slot_previous(const struct proto_placement *placement, uint32_t partition,
                              uint32_t index);
 /* Masks of fragment indexes: the slots whose OSD may not have everything yet; the slots that were
- * ever moved, if any was after the epoch. */
+ * moved after the epoch, or, where that is not known, all that ever were if any did after it. */
 uint64_t proto_slots_filling(const struct proto_placement *placement, uint32_t partition);
 uint64_t proto_slots_moved(const struct proto_placement *placement, uint32_t partition,
                            uint64_t epoch);

@@ -58,11 +58,14 @@ static const struct argp argp = {
     .doc =
         "Gives what an OSD has to others, so that it can be taken away: its slots move, their "
         "fragments are copied (decoded where the copy is bad) and verified, and it gets nothing "
-        "new. It serves until then. Ends when no stripe needs it any more and every fragment was "
-        "read where it is now, with a certificate; `lilio-ec verify-cert' tells whether that still "
+        "new. It serves until then. Ends when no stripe needs it any more and what others have now "
+        "of what it had last was read there, with a certificate; `lilio-ec verify-cert' tells "
+        "whether that still "
         "holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, the cluster goes "
-        "on; the same command follows it again. Exit codes: 0 proven, 4 there are too few other "
-        "OSDs for it, 5 it waits for OSDs that are away, 7 some stripes could not be mended and "
+        "on; the same command follows it again. Exit codes: 0 proven, 3 there is no such OSD, 4 "
+        "there "
+        "are too few other OSDs for it, or another one drains, 5 it waits for OSDs that are away, "
+        "7 some stripes could not be mended and "
         "may need it, or not all was good where it is now."
         "\vExamples:\n"
         "  lilio-ec osd drain 3\n"
@@ -77,10 +80,11 @@ struct state {
     uint64_t index; /* of the maps that say so */
     bool stands_still;
     bool waits_for_osds;
+    bool failed; /* something could not be mended */
 };
 
 /* It is the cluster's to say whether the OSD is draining: somebody else may have stopped it. */
-static enum lilio_err status_note(struct drain *drain)
+static enum lilio_err status_note(struct drain *drain, bool *ret_many_away)
 {
     struct tools_context *context = drain->context;
     struct lilio_status status;
@@ -100,6 +104,7 @@ static enum lilio_err status_note(struct drain *drain)
         memcpy(drain->made.disk_uuid, osd->disk_uuid, sizeof osd->disk_uuid);
         memcpy(drain->made.cluster_id, status.cluster_id, sizeof status.cluster_id);
     }
+    *ret_many_away = status.many_away;
     lilio_status_release(&status);
     return err;
 }
@@ -109,7 +114,8 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
     struct tools_context *context = drain->context;
     struct lilio_redundancy redundancy;
     struct lilio_repair repair;
-    enum lilio_err err = status_note(drain);
+    bool many_away = false;
+    enum lilio_err err = status_note(drain, &many_away);
     if (!err)
         err = lilio_redundancy_get(context->client, &redundancy, &context->info);
     if (err)
@@ -124,7 +130,8 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
         return err;
     ret->stands_still = repair.running == 0 && repair.rows <= repair.failed + repair.away &&
                         repair.fill_slots <= repair.fill_waiting;
-    ret->waits_for_osds = repair.away > 0 || repair.fill_slots > 0;
+    ret->waits_for_osds = many_away || repair.away > 0 || repair.fill_slots > 0;
+    ret->failed = repair.failed > 0;
     lilio_repair_release(&repair);
     return LILIO_OK;
 }
@@ -142,20 +149,27 @@ static enum lilio_err not_done(struct drain *drain, const struct state *state)
     struct lilio_errinfo *info = &drain->context->info;
     if (state->waits_for_osds)
         return lilio_fail(info, LILIO_E_UNAVAILABLE,
-                          "%llu stripes still need osd.%u, and nothing goes on: OSDs are away "
+                          "%llu stripes may still need osd.%u, and nothing goes on: OSDs are away "
                           "(`lilio-ec status'). It goes on by itself when they are back",
                           (unsigned long long)state->left, drain->osd);
-    return lilio_fail(info, LILIO_E_CORRUPT,
-                      "%llu stripes could not be mended and may need osd.%u: leave it where it is; "
-                      "`lilio-ec damage' names the objects",
+    if (state->failed)
+        return lilio_fail(info, LILIO_E_CORRUPT,
+                          "%llu stripes could not be mended and may need osd.%u: leave it where it "
+                          "is; `lilio-ec repair' says why, `lilio-ec damage' names the objects",
+                          (unsigned long long)state->left, drain->osd);
+    return lilio_fail(info, LILIO_E_UNAVAILABLE,
+                      "%llu stripes still need osd.%u, and its slots have nowhere to go now: every "
+                      "stripe needs an OSD of its own for each fragment",
                       (unsigned long long)state->left, drain->osd);
 }
 
-/* Until nothing needs the OSD, or nothing goes on any more. */
+/* Until nothing needs the OSD, twice in a row: large histograms are read in pieces. Or until
+ * nothing goes on any more. */
 static enum lilio_err follow(struct drain *drain)
 {
     struct state state = {0};
     uint64_t most = 0, moved_ms = base_now_ms(base_clock_system()), last = UINT64_MAX;
+    unsigned nothing = 0;
     enum lilio_err err;
     tools_progress_start(&drain->progress, "drain (stripes)", drain->context->out.json);
     for (;;) {
@@ -163,15 +177,16 @@ static enum lilio_err follow(struct drain *drain)
         uint64_t now_ms = base_now_ms(base_clock_system());
         if (err && lilio_err_class(err) != LILIO_CLASS_RETRY)
             break;
-        if (err || state.left != last || !state.stands_still)
+        if (!err && (state.left != last || !state.stands_still))
             moved_ms = now_ms;
-        last = state.left;
-        if (!err && state.left == 0)
+        nothing = !err && state.left == 0 ? nothing + 1 : 0;
+        last = err ? last : state.left;
+        if (nothing == 2)
             break;
         if (!err)
             show(drain, state.left, &most);
-        if (!err && now_ms - moved_ms > QUIET_MS) {
-            err = not_done(drain, &state);
+        if (now_ms - moved_ms > QUIET_MS) {
+            err = err ? err : not_done(drain, &state);
             break;
         }
         if (tools_cancelled()) {
@@ -183,6 +198,21 @@ static enum lilio_err follow(struct drain *drain)
     tools_progress_end(&drain->progress);
     drain->made.index = err ? 0 : state.index;
     return err;
+}
+
+/* Slots with no stripes in them go, too, before it may end. */
+static enum lilio_err end(struct drain *drain)
+{
+    struct tools_context *context = drain->context;
+    uint64_t began_ms = base_now_ms(base_clock_system());
+    enum lilio_err err;
+    do {
+        err = follow(drain);
+        if (!err)
+            err = lilio_drain(context->client, drain->osd, LILIO_DRAIN_END, &context->info);
+    } while (err == LILIO_E_PRECONDITION && !tools_cancelled() &&
+             base_now_ms(base_clock_system()) - began_ms < QUIET_MS);
+    return err ? err : follow(drain); /* what was put with it meanwhile */
 }
 
 /* ---- the proof ---- */
@@ -286,11 +316,7 @@ int tools_cmd_osd_drain(struct tools_context *context, int argc, char **argv)
     tools_cancel_catch();
     enum lilio_err err = lilio_drain(context->client, drain.osd, LILIO_DRAIN_BEGIN, &context->info);
     if (!err)
-        err = follow(&drain);
-    if (!err)
-        err = lilio_drain(context->client, drain.osd, LILIO_DRAIN_END, &context->info);
-    if (!err) /* what was put with it meanwhile */
-        err = follow(&drain);
+        err = end(&drain);
     if (!err)
         err = prove(&drain);
     if (err == LILIO_E_CANCELLED)

@@ -106,6 +106,7 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     tools_json_text(object, "state", osd->state);
     tools_json_bool(object, "complete", is_complete(osd));
     tools_json_bool(object, "draining", osd->draining);
+    tools_json_bool(object, "drained", osd->drained);
     tools_json_u64(object, "incarnation", osd->incarnation);
     tools_json_text(object, "disk_uuid", osd->disk_uuid);
     tools_json_text(object, "address", osd->address);
@@ -183,7 +184,7 @@ static const char *content_of(const struct lilio_osd *osd, char text[TOOLS_TEXT]
     if (!is_complete(osd))
         return "not proven";
     if (osd->draining)
-        return "drains";
+        return osd->drained ? "drained" : "drains";
     if (osd->filling == 0)
         return "complete";
     (void)snprintf(text, TOOLS_TEXT, "fills %llu slots", (unsigned long long)osd->filling);
@@ -387,8 +388,12 @@ static void draining_print(struct tools_out *out, const struct lilio_osd *osd,
 {
     if (osd->draining && tools_redundancy_drained(redundancy, osd))
         tools_out_line(out, "              osd.%u is drained: nothing needs it", osd->id);
+    else if (osd->draining && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0)
+        tools_out_line(
+            out, "              osd.%u has given everything; `lilio-ec osd drain %u' proves it",
+            osd->id, osd->id);
     else if (osd->draining && redundancy)
-        tools_out_line(out, "              osd.%u drains, %llu stripes still need it", osd->id,
+        tools_out_line(out, "              osd.%u drains, %llu stripes may still need it", osd->id,
                        (unsigned long long)tools_redundancy_drain_left(redundancy, osd->id));
     else if (osd->draining)
         tools_out_line(out, "              osd.%u drains", osd->id);

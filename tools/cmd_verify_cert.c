@@ -67,11 +67,11 @@ static enum lilio_err subject_check(const struct lilio_status *status,
         return lilio_fail(info, LILIO_E_PRECONDITION,
                           "the certificate is of cluster %s, this one is %s",
                           certificate->cluster_id, status->cluster_id);
-    if (certificate->drain)
-        return LILIO_OK; /* its disk may be gone, which is what drains are for */
     if (!osd)
         return lilio_fail(info, LILIO_E_PRECONDITION, "this cluster has no osd.%u",
                           certificate->osd);
+    if (certificate->drain)
+        return LILIO_OK; /* its disk may be gone, which is what drains are for */
     if (osd->incarnation != certificate->incarnation ||
         strcmp(osd->disk_uuid, certificate->disk_uuid) != 0)
         return lilio_fail(info, LILIO_E_PRECONDITION,
@@ -168,5 +168,9 @@ int tools_cmd_verify_cert(struct tools_context *context, int argc, char **argv)
         err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
                          "the maps are at index %llu, before the certificate's %llu",
                          (unsigned long long)result.index, (unsigned long long)certificate.index);
+    if (!err && certificate.drain && result.expected == 0 && certificate.expected > 0)
+        err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
+                         "nothing it speaks for is left to look at: all was deleted, or went on to "
+                         "other OSDs again");
     return err ? tools_fail(context, err) : result_print(&context->out, &certificate, &result);
 }

@@ -16,7 +16,7 @@ uint64_t tools_redundancy_drain_left(const struct lilio_redundancy *redundancy, 
 bool tools_redundancy_drained(const struct lilio_redundancy *redundancy,
                               const struct lilio_osd *osd)
 {
-    return osd->draining && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0;
+    return osd->drained && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0;
 }
 
 const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,

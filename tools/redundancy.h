@@ -15,7 +15,8 @@ const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
                                      const struct lilio_status *status);
 /* Stripes that are not, or may not be, whole without an OSD that is draining. */
 uint64_t tools_redundancy_drain_left(const struct lilio_redundancy *redundancy, uint32_t osd);
-/* Whether it drained, and nothing needs it: then it may be away. redundancy NULL: not known. */
+/* Whether its drain has ended, and nothing needs it: then it may be away. redundancy NULL: not
+ * known. */
 bool tools_redundancy_drained(const struct lilio_redundancy *redundancy,
                               const struct lilio_osd *osd);
 /* Stripes with fewer than all of their fragments, for whatever reason. */

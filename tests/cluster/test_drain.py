@@ -143,12 +143,37 @@ class Drain(ClusterTest):
         if process.returncode != OK:  # else it was done before
             self.assertEqual(process.returncode, INTERRUPTED)
             self.assertIn("drains on", err.decode())
-        wait_until(lambda: f"osd.{self.victim} is drained" in c.run("status").out, 60, "it to go on by itself")
+        wait_until(lambda: f"osd.{self.victim} has given everything" in c.run("status").out, 60, "it to go on by itself")
         c.run("osd", "drain", str(self.victim), "--cancel")
         self.assertFalse(self.osd()["draining"])
         self.assertAllThere()
         told = c.run("osd", "drain", "99", code=None)
         self.assertIn("osd.99 is not in this cluster", told.err)
+
+
+    def test_one_with_nothing_in_it(self):
+        """Slots go, too, where there are no stripes in them."""
+        self.assertEqual(self.cluster.run("osd", "drain", "3", "--json").json["expected"], 0)
+        self.assertTrue(self.osd()["drained"])
+
+    def test_without_coordinators_it_ends(self):
+        c = self.cluster
+        for i in range(10):
+            self.put(f"b/{i}", 300 * KIB)
+        c.kill_osds(0, 1, 2)  # half of them: nothing moves
+        wait_until(lambda: c.status()["many_osds_away"], 30, "that to be noticed")
+        c.run("osd", "drain", "3", "--timeout", "2s", code=EXISTS)  # nowhere to go among those that are up
+        c.up()
+        wait_until(lambda: not c.status()["many_osds_away"], 30, "them to be back")
+        process = c.start("osd", "drain", "3", "--timeout", "2s")
+        wait_until(lambda: self.osd()["draining"], 20, "the drain to begin")
+        c.kill("coordinator.0")
+        _, err = process.communicate(timeout=120)
+        self.assertNotEqual(process.returncode, OK)
+        self.assertIn("coordinator", err.decode())
+        c.up()
+        c.run("osd", "drain", "3")
+        self.assertAllThere()
 
 
 class Narrow(ClusterTest):

@@ -278,6 +278,8 @@ static void draw_drains(struct sim_swarm *w, struct sim_stream *s)
 {
     uint64_t percent = ONE_OF(s, 0, 0, 5, 30);
     w->drain_percent = w->osds > w->data + w->parity ? percent : 0;
+    if (w->drain_percent == 30)
+        leaders_stay(w, s); /* what moves waits for the leader's first seconds */
 }
 
 /* An older copy of an OSD's disk is put back. */

@@ -323,9 +323,9 @@ static void test_maps_with_wrong_tables(void **state)
     struct proto_cluster_map map = {
         .osds = c->osds, .osds_count = 6, .placements = &p, .placements_count = 1};
     assert_int_equal(proto_map_check(&map, NULL), LILIO_OK);
-    struct base_slice *tables[] = {&p.filling, &p.previous, &p.moved, &p.changed,
-                                   &p.changed_before};
-    for (size_t i = 0; i < 5; i++) {
+    struct base_slice *tables[] = {&p.filling, &p.previous,       &p.moved,
+                                   &p.changed, &p.changed_before, &p.moved_last};
+    for (size_t i = 0; i < 6; i++) {
         struct base_slice whole = *tables[i];
         for (size_t size = 0; size < whole.size; size += size < 9 ? 1 : 7) {
             tables[i]->size = size;
