@@ -23,6 +23,7 @@ static const uint16_t types[] = {
     PROTO_MSG_osd_hello,      PROTO_MSG_osd_bind,     PROTO_MSG_osd_change,
     PROTO_MSG_osd_complete,   PROTO_MSG_gc_done,      PROTO_MSG_tick,
     PROTO_MSG_cluster_init,   PROTO_MSG_slots_move,   PROTO_MSG_slots_filled,
+    PROTO_MSG_osd_drain,
 };
 
 static void must(bool holds)

@@ -520,6 +520,7 @@ static void follower_sends_the_rest_to_the_leader(void **unused)
                                        PROTO_MSG_osd_bind,
                                        PROTO_MSG_osd_heartbeat,
                                        PROTO_MSG_osd_complete,
+                                       PROTO_MSG_osd_drain,
                                        PROTO_MSG_coordinator_change,
                                        PROTO_MSG_coordinator_transfer};
     struct svc *svc = svc_new(false, 1000, true);
