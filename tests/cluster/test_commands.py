@@ -45,7 +45,7 @@ class Commands(unittest.TestCase):
 
     def test_completion_knows_every_command_and_option(self):
         self.assertTrue(set(c.split()[0] for c in COMMANDS) <= set(complete("")))
-        self.assertEqual(complete("osd", ""), ["ls", "rebuild"])
+        self.assertEqual(complete("osd", ""), ["ls", "drain", "rebuild"])
         for command in COMMANDS:
             options = set(re.findall(r"(?m)^ +(?:-.,? )? *(--[a-z-]+)", run(*command.split(), "--help").stdout)) - {"--usage"}
             self.assertGreaterEqual(len(options), 5)
