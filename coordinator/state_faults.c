@@ -223,22 +223,25 @@ uint8_t coord_faults_durable(const struct coord_faults *faults, uint32_t stripe)
     return (uint8_t)(coord_faults_good(faults, stripe) + elsewhere);
 }
 
-uint8_t coord_faults_least_good(const struct coord_faults *faults)
+static uint8_t least_of(const struct coord_faults *faults,
+                        uint8_t (*count)(const struct coord_faults *faults, uint32_t stripe))
 {
     uint8_t least = faults->total;
-    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++)
-        if (coord_faults_good(faults, stripe) < least)
-            least = coord_faults_good(faults, stripe);
+    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++) {
+        uint8_t here = count(faults, stripe);
+        least = here < least ? here : least;
+    }
     return least;
+}
+
+uint8_t coord_faults_least_good(const struct coord_faults *faults)
+{
+    return least_of(faults, coord_faults_good);
 }
 
 uint8_t coord_faults_least_durable(const struct coord_faults *faults)
 {
-    uint8_t least = faults->total;
-    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++)
-        if (coord_faults_durable(faults, stripe) < least)
-            least = coord_faults_durable(faults, stripe);
-    return least;
+    return least_of(faults, coord_faults_durable);
 }
 
 /* ---- reports ---- */

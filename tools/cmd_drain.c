@@ -60,12 +60,10 @@ static const struct argp argp = {
         "fragments are copied (decoded where the copy is bad) and verified, and it gets nothing "
         "new. It serves until then. Ends when no stripe needs it any more and what others have now "
         "of what it had last was read there, with a certificate; `lilio-ec verify-cert' tells "
-        "whether that still "
-        "holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, the cluster goes "
-        "on; the same command follows it again. Exit codes: 0 proven, 3 there is no such OSD, 4 "
-        "there "
-        "are too few other OSDs for it, or another one drains, 5 it waits for OSDs that are away, "
-        "7 some stripes could not be mended and "
+        "whether that still holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, "
+        "the cluster goes on; the same command follows it again. Exit codes: 0 proven, 3 there is "
+        "no such OSD, 4 there are too few other OSDs for it, another one drains, or somebody "
+        "cancelled it, 5 it waits for OSDs that are away, 7 some stripes could not be mended and "
         "may need it, or not all was good where it is now."
         "\vExamples:\n"
         "  lilio-ec osd drain 3\n"
@@ -205,14 +203,16 @@ static enum lilio_err end(struct drain *drain)
 {
     struct tools_context *context = drain->context;
     uint64_t began_ms = base_now_ms(base_clock_system());
-    enum lilio_err err;
-    do {
-        err = follow(drain);
+    for (;;) {
+        enum lilio_err err = follow(drain);
+        if (err)
+            return err;
+        err = lilio_drain(context->client, drain->osd, LILIO_DRAIN_END, &context->info);
         if (!err)
-            err = lilio_drain(context->client, drain->osd, LILIO_DRAIN_END, &context->info);
-    } while (err == LILIO_E_PRECONDITION && !tools_cancelled() &&
-             base_now_ms(base_clock_system()) - began_ms < QUIET_MS);
-    return err ? err : follow(drain); /* what was put with it meanwhile */
+            return follow(drain); /* what was put with it meanwhile */
+        if (err != LILIO_E_PRECONDITION || base_now_ms(base_clock_system()) - began_ms >= QUIET_MS)
+            return err;
+    }
 }
 
 /* ---- the proof ---- */

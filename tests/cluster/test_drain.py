@@ -151,6 +151,18 @@ class Drain(ClusterTest):
         self.assertIn("osd.99 is not in this cluster", told.err)
 
 
+    def test_who_follows_it_is_told_when_somebody_cancels(self):
+        c = self.cluster
+        for i in range(30):
+            self.put(f"b/{i}", 700 * KIB)
+        process = c.start("osd", "drain", str(self.victim))
+        wait_until(lambda: self.osd()["draining"] or process.poll() is not None, 20, "the drain to begin")
+        c.run("osd", "drain", str(self.victim), "--cancel")
+        _, err = process.communicate(timeout=30)
+        if process.returncode != OK:  # else it was done before
+            self.assertEqual(process.returncode, EXISTS, err)
+            self.assertIn("does not drain any more", err.decode())
+
     def test_one_with_nothing_in_it(self):
         """Slots go, too, where there are no stripes in them."""
         self.assertEqual(self.cluster.run("osd", "drain", "3", "--json").json["expected"], 0)
