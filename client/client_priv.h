@@ -97,6 +97,8 @@ bool client_places_write(const struct proto_cluster_map *map, uint32_t placement
                          struct client_place *ret_places, uint32_t *ret_partition);
 bool client_places_read(const struct proto_cluster_map *map, const struct proto_data_row *row,
                         uint32_t stripe, struct client_place *ret_places, uint32_t *ret_partition);
+/* Whether an OSD of the map may hold fragments, be they its own or left behind by moves. */
+bool client_place_searchable(const struct proto_osd *osd);
 
 static inline struct codec_profile client_profile_from_proto(const struct proto_profile *profile)
 {

@@ -73,7 +73,9 @@ static enum lilio_err tell_osd(struct get *get, uint32_t osd)
 {
     if (client_get_peer_add(get->machine, osd, client_now_ms(get->client)) != LILIO_OK)
         return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
-    report_link(get, client_lane_find(get->lane, osd));
+    const struct client_link *link = client_lane_find(get->lane, osd);
+    if (link)
+        report_link(get, link); /* else it cannot be asked at all */
     return LILIO_OK;
 }
 
@@ -171,11 +173,32 @@ static enum lilio_err renew_map(struct get *get)
     return LILIO_OK;
 }
 
+/* Links to every OSD that may hold anything, with the machine told of it. */
+static enum lilio_err search(struct get *get)
+{
+    const struct proto_cluster_map *map = get->map;
+    struct client_link *link;
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; i < map->osds_count && err != LILIO_E_NOMEM; i++)
+        if (client_place_searchable(&map->osds[i])) /* without a link it counts as not heard */
+            err = client_lane_link(get->lane, map, map->osds[i].id, &link, get->info);
+    if (err == LILIO_E_NOMEM)
+        return err;
+    client_lane_await(get->lane, /* everybody */ true);
+    err = LILIO_OK;
+    for (size_t i = 0; i < map->osds_count && err == LILIO_OK; i++)
+        if (client_place_searchable(&map->osds[i]))
+            err = tell_osd(get, map->osds[i].id);
+    client_get_search(get->machine, client_now_ms(get->client));
+    return err;
+}
+
 static enum lilio_err perform(struct get *get, const struct client_get_action *action)
 {
     switch (action->kind) {
     case CLIENT_GET_REQUEST: request(get, action); return LILIO_OK;
     case CLIENT_GET_DELIVER: return deliver(get, action);
+    case CLIENT_GET_SEARCH: return search(get);
     case CLIENT_GET_MAP: return renew_map(get);
     }
     return LILIO_E_INTERNAL;

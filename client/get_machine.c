@@ -1,5 +1,6 @@
 #include "client/get_machine.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,6 +25,7 @@ enum fragment_state { IDLE, QUEUED, PENDING, GOOD, BAD };
 struct fragment {
     enum fragment_state state;
     struct client_place place;
+    uint32_t home;      /* the OSD that the map names; place.osd may be another one */
     enum lilio_err err; /* BAD: why. IDLE: what the last attempt met */
     bool late;          /* PENDING for too long: others were asked */
     uint32_t attempt, silent_count, busy_count, map_count;
@@ -33,14 +35,19 @@ struct fragment {
     uint32_t first_block, block_count; /* asked for, or held */
     struct base_slice payload;         /* GOOD: the blocks */
     void *token;
+    /* The search: what the last OSD said that the maps name, while all others are asked. */
+    bool searched, search_over;
+    bool told_known; /* the maps say that it is missing there */
+    bool unheard;    /* an OSD that may have it could not be asked */
+    uint32_t told_osd, search_next;
+    enum lilio_err told_err;
 };
 struct slot {
     uint32_t stripe, fragment_size;
     uint64_t want;                     /* mask of the data fragments with wanted bytes */
     uint32_t first_block, block_count; /* that cover all wanted bytes */
     bool decoding, prepared;
-    uint64_t stuck_ms; /* since when nothing more can be asked; 0 = not */
-    uint32_t deliver;  /* next data fragment to hand out */
+    uint32_t deliver; /* next data fragment to hand out */
     struct fragment *fragments;
 };
 struct client_get_machine {
@@ -60,6 +67,7 @@ struct client_get_machine {
     size_t report_count;
     uint64_t jitter;
     bool want_map;
+    bool want_search, searching; /* every OSD is to be made known, or is known */
     enum lilio_err err;
     struct lilio_errinfo info;
 };
@@ -133,34 +141,63 @@ static bool underway(const struct fragment *fragment)
 
 /* ---- failure ---- */
 
+/* Whether that answer of an OSD says that it does not have the fragment, and never will. */
+static bool is_gone(enum lilio_err err)
+{
+    return err == LILIO_E_MISSING || err == LILIO_E_CORRUPT || err == LILIO_E_BLANK;
+}
+
+static size_t append(char *text, size_t room, size_t used, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static size_t append(char *text, size_t room, size_t used, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int more = vsnprintf(text + used, room - used, format, arguments);
+    va_end(arguments);
+    return more > 0 && used + (size_t)more < room ? used + (size_t)more : room - 1;
+}
+
 /* Names what is wrong with a stripe that cannot be completed. */
 static void fail(struct client_get_machine *machine, const struct slot *slot)
 {
-    uint64_t gone = 0;
+    uint64_t gone = 0, unheard = 0;
     char text[400] = "";
     size_t used = 0;
     for (uint32_t i = 0; i < machine->total_count; i++) {
         const struct fragment *fragment = &slot->fragments[i];
         if (fragment->state == GOOD)
             continue;
-        enum lilio_err err = fragment->err        ? fragment->err
+        uint32_t osd = fragment->searched ? fragment->told_osd : fragment->place.osd;
+        enum lilio_err told = fragment->searched ? fragment->told_err : fragment->err;
+        enum lilio_err err = told                 ? told
                              : underway(fragment) ? LILIO_E_TIMEOUT
                                                   : LILIO_E_UNAVAILABLE;
-        if (err == LILIO_E_MISSING || err == LILIO_E_CORRUPT || err == LILIO_E_BLANK)
+        if (is_gone(err) && fragment->unheard)
+            unheard |= UINT64_C(1) << i;
+        else if (is_gone(err))
             gone |= UINT64_C(1) << i;
-        else if (fragment->place.known_bad) /* so the maps say; its OSD may know better */
-            err = LILIO_E_MISSING;
+        else if (fragment->searched ? fragment->told_known : fragment->place.known_bad)
+            err = LILIO_E_MISSING; /* so the maps say; its OSD may know better */
         char where[32] = "no OSD";
-        if (fragment->place.osd != PROTO_OSD_NONE)
-            snprintf(where, sizeof where, "osd.%u", fragment->place.osd);
-        const char *what =
-            err == LILIO_E_TIMEOUT && !fragment->err ? "no answer yet" : lilio_err_text(err);
-        int more = snprintf(text + used, sizeof text - used, "%sfragment %u at %s: %s",
-                            used ? "; " : "", i, where, what);
-        used = used + (size_t)more < sizeof text ? used + (size_t)more : sizeof text - 1;
+        if (osd != PROTO_OSD_NONE)
+            snprintf(where, sizeof where, "osd.%u", osd);
+        const char *what = err == LILIO_E_TIMEOUT && !told ? "no answer yet" : lilio_err_text(err);
+        used = append(text, sizeof text, used, "%sfragment %u at %s: %s", used ? "; " : "", i,
+                      where, what);
     }
     uint64_t all = (UINT64_C(1) << machine->total_count) - 1;
     bool lost = !codec_can_decode(machine->config.coder, all & ~gone);
+    if (!lost && !codec_can_decode(machine->config.coder, all & ~(gone | unheard))) {
+        LILIO_MARK("client/get_unheard");
+        const char *before = "; not heard, and may have them: ";
+        for (size_t i = 0; i < machine->peers.count; i++)
+            if (!machine->peers.list[i].connected || machine->peers.list[i].slow) {
+                used =
+                    append(text, sizeof text, used, "%sosd.%u", before, machine->peers.list[i].osd);
+                before = ", ";
+            }
+    }
     machine->err = lilio_fail(&machine->info, lost ? LILIO_E_LOST : LILIO_E_UNAVAILABLE,
                               "stripe %u needs %u of %u fragments: %s", slot->stripe,
                               machine->profile.data_count, machine->total_count, text);
@@ -193,10 +230,36 @@ static void ask(struct client_get_machine *machine, struct fragment *fragment, u
     fragment->late = false;
     fragment->first_block = first_block;
     fragment->block_count = block_count;
-    if (++fragment->attempt >= ATTEMPT_MAX) {
+    if (++fragment->attempt >= ATTEMPT_MAX + machine->peers.count) {
         fragment->state = BAD;
         fragment->err = fragment->err ? fragment->err : LILIO_E_UNAVAILABLE;
     }
+}
+
+/* The fragment is asked for at an OSD that it does not belong to. */
+static void turn_to(struct fragment *fragment, uint32_t osd)
+{
+    fragment->place.osd = osd;
+    fragment->place.has_other = false;
+    fragment->place.known_bad = true; /* it is not where it belongs, and that is known */
+    fragment->state = IDLE;
+    fragment->err = LILIO_OK;
+    fragment->at_ms = 0;
+    fragment->silent_count = fragment->map_count = 0;
+}
+
+/* Whether what the stripe needs of it is here, or can be asked for, or its OSD may still connect.
+ */
+static bool is_hope(const struct client_get_machine *machine, const struct slot *slot,
+                    const struct fragment *fragment, uint64_t now_ms)
+{
+    if (fragment->state == BAD)
+        return false;
+    if (fragment->state == GOOD && covers(slot, fragment))
+        return true;
+    const struct client_peer *peer = client_peers_find(&machine->peers, fragment->place.osd);
+    bool patient = now_ms < peer->lost_ms + machine->config.patience_ms && !fragment->searched;
+    return peer->connected || patient;
 }
 
 /* A stripe whose wanted fragments are all with good OSDs is read directly; false if one is not. */
@@ -250,35 +313,76 @@ static bool complete(const struct client_get_machine *machine, const struct slot
     return wanted == slot->want || enough(machine, decoding);
 }
 
-/* Nothing more can be asked now: wait for what may still come. That ends: an OSD that answers is
- * heard, or busy for a bounded time; one that does not is silent, since a window that stands still
- * asks for nothing else; and connections are awaited for patience_ms. */
-static void plan_stuck(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+/* The fragment is asked for at the next OSD that nobody names for it. False if there is none. */
+static bool search_turn(const struct client_get_machine *machine, struct fragment *fragment)
 {
-    uint64_t hope = 0, connected = 0;
-    for (uint32_t i = 0; i < machine->total_count; i++) {
-        const struct fragment *fragment = &slot->fragments[i];
-        if (fragment->state == BAD)
-            continue;
-        const struct client_peer *peer = client_peers_find(&machine->peers, fragment->place.osd);
-        hope |= UINT64_C(1) << i;
-        if (fragment->state == GOOD || peer->connected)
-            connected |= UINT64_C(1) << i;
+    if (!fragment->searched) {
+        fragment->searched = true;
+        fragment->told_osd = fragment->place.osd;
+        fragment->told_known = fragment->place.known_bad;
+        fragment->told_err = fragment->err ? fragment->err : LILIO_E_UNAVAILABLE;
+    } else if (!is_gone(fragment->err)) {
+        fragment->unheard = true;
     }
-    if (slot->stuck_ms == 0)
-        slot->stuck_ms = now_ms;
-    if (!enough(machine, hope) ||
-        (!enough(machine, connected) && now_ms - slot->stuck_ms >= machine->config.patience_ms))
-        fail(machine, slot);
+    for (size_t i = 0; i < machine->peers.count; i++) {
+        const struct client_peer *peer = &machine->peers.list[i]; /* by OSD id */
+        if (peer->osd < fragment->search_next || peer->osd == fragment->told_osd)
+            continue;
+        fragment->search_next = peer->osd + 1;
+        if (peer->connected && !peer->slow) {
+            turn_to(fragment, peer->osd);
+            return true;
+        }
+        fragment->unheard = true;
+    }
+    fragment->search_over = true;
+    fragment->state = BAD;
+    return false;
 }
 
-/* Asks for whatever a stripe needs besides what is there and under way. */
-static void plan(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+/* Slots that moved more than once leave fragments at OSDs that the maps do not name any more, and
+ * those are asked before a stripe is given up. True if there is something to be asked now. */
+static bool search(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+{
+    bool turned = false;
+    for (uint32_t i = 0; i < machine->total_count; i++) {
+        struct fragment *fragment = &slot->fragments[i];
+        if (fragment->state != GOOD && !fragment->search_over &&
+            !is_hope(machine, slot, fragment, now_ms))
+            turned |= search_turn(machine, fragment);
+    }
+    return turned;
+}
+
+/* Nothing more can be asked now: wait for what may still come. That ends: an OSD that answers is
+ * heard, or busy for a bounded time; one that does not is silent, since a window that stands still
+ * asks for nothing else; connections are awaited for patience_ms; and each OSD is asked once in a
+ * search. True if there is more to ask for now. */
+static bool plan_stuck(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+{
+    uint64_t hope = 0;
+    for (uint32_t i = 0; i < machine->total_count; i++)
+        hope |= (uint64_t)is_hope(machine, slot, &slot->fragments[i], now_ms) << i;
+    if (enough(machine, hope))
+        return false;
+    if (!machine->searching) {
+        machine->want_search = true;
+        return false;
+    }
+    if (search(machine, slot, now_ms))
+        return true;
+    fail(machine, slot);
+    return false;
+}
+
+/* Asks for what a stripe needs besides what is there and under way. True if that opened a way to
+ * ask for more. */
+static bool plan_step(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
 {
     if (machine->err != LILIO_OK || complete(machine, slot))
-        return;
+        return false;
     if (!slot->decoding && plan_direct(machine, slot, now_ms))
-        return;
+        return false;
     slot->decoding = true;
     uint64_t wanted, mask;
     good_masks(machine, slot, &wanted, &mask);
@@ -298,10 +402,13 @@ static void plan(struct client_get_machine *machine, struct slot *slot, uint64_t
             if (fragment->state == QUEUED)
                 mask |= UINT64_C(1) << i;
         }
-    if (enough(machine, mask))
-        slot->stuck_ms = 0;
-    else
-        plan_stuck(machine, slot, now_ms);
+    return !enough(machine, mask) && plan_stuck(machine, slot, now_ms);
+}
+
+static void plan(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+{
+    while (plan_step(machine, slot, now_ms))
+        ;
 }
 
 /* ---- events ---- */
@@ -335,6 +442,15 @@ void client_get_peer_set(struct client_get_machine *machine, uint32_t osd, bool 
         }
         plan(machine, slot, now_ms);
     }
+}
+
+void client_get_search(struct client_get_machine *machine, uint64_t now_ms)
+{
+    LILIO_MARK("client/get_searched");
+    machine->searching = true;
+    machine->want_search = false;
+    for (uint32_t s = machine->head; s < machine->next; s++)
+        plan(machine, slot_of(machine, s), now_ms);
 }
 
 bool client_get_room(const struct client_get_machine *machine, uint32_t *ret_stripe)
@@ -381,13 +497,8 @@ static bool turn_to_other(const struct client_get_machine *machine, struct fragm
     if (!fragment->place.has_other || !client_peers_find(&machine->peers, fragment->place.other))
         return false;
     LILIO_MARK("client/get_from_previous");
-    fragment->place.osd = fragment->place.other;
-    fragment->place.has_other = false;
-    fragment->place.known_bad = true; /* it is not where it belongs, and that is known */
-    fragment->state = IDLE;
-    fragment->err = LILIO_OK;
-    fragment->at_ms = 0;
-    fragment->silent_count = fragment->map_count = fragment->busy_count = 0;
+    turn_to(fragment, fragment->place.other);
+    fragment->busy_count = 0;
     fragment->busy_ms = 0;
     return true;
 }
@@ -396,6 +507,7 @@ static void set_place(struct client_get_machine *machine, struct fragment *fragm
                       const struct client_place *place)
 {
     fragment->place = *place;
+    fragment->home = place->osd;
     if ((place->err != LILIO_OK || !client_peers_find(&machine->peers, place->osd)) &&
         !turn_to_other(machine, fragment)) {
         fragment->state = BAD;
@@ -500,12 +612,12 @@ static void set_bad(struct client_get_machine *machine, const struct slot *slot,
 {
     struct fragment *fragment = &slot->fragments[index];
     bool known = fragment->place.known_bad || (fragment->place.filling && err == LILIO_E_MISSING);
-    machine->counts.missing_answers += err == LILIO_E_MISSING;
+    machine->counts.missing_answers += err == LILIO_E_MISSING && !fragment->searched;
     if (turn_to_other(machine, fragment))
         return;
     fragment->state = BAD;
     fragment->err = err;
-    if (err != LILIO_E_MISSING && err != LILIO_E_CORRUPT)
+    if (fragment->searched || (err != LILIO_E_MISSING && err != LILIO_E_CORRUPT))
         return;
     machine->counts.bad_fragments++;
     if (known || machine->report_count == CLIENT_REPORTS_MAX)
@@ -535,6 +647,8 @@ bool client_get_fragment(struct client_get_machine *machine, uint32_t stripe, ui
         plan(machine, slot, now_ms);
         return false;
     }
+    if (fragment->searched)
+        LILIO_MARK("client/get_found_elsewhere");
     fragment->state = GOOD;
     fragment->payload = payload;
     fragment->token = token;
@@ -549,6 +663,8 @@ void client_get_refused(struct client_get_machine *machine, uint32_t stripe, uin
     if (!fragment)
         return;
     struct slot *slot = slot_of(machine, stripe);
+    if (fragment->searched && err == LILIO_E_WRONG_OSD)
+        err = LILIO_E_MISSING; /* nobody said that the slot is its */
     fragment->err = err;
     switch (err) {
     case LILIO_E_BUSY:
@@ -588,10 +704,12 @@ void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
         return;
     for (uint32_t i = 0; i < machine->total_count; i++) {
         struct fragment *fragment = &slot->fragments[i];
-        if (fragment->state == GOOD || fragment->place.osd == places[i].osd)
+        if (fragment->state == GOOD || fragment->home == places[i].osd)
             continue;
         fragment->state = IDLE;
         fragment->at_ms = 0;
+        fragment->searched = fragment->search_over = fragment->unheard = false;
+        fragment->search_next = 0;
         set_place(machine, fragment, &places[i]);
     }
     plan(machine, slot, now_ms);
@@ -615,7 +733,8 @@ static void tick_fragment(struct client_get_machine *machine, struct fragment *f
     if (now_ms >= silent_at_ms(machine, fragment)) {
         client_peers_find(&machine->peers, fragment->place.osd)->slow = true;
         fragment->err = LILIO_E_TIMEOUT;
-        fragment->state = ++fragment->silent_count < CLIENT_ATTEMPTS_GET ? IDLE : BAD;
+        bool again = ++fragment->silent_count < CLIENT_ATTEMPTS_GET && !fragment->searched;
+        fragment->state = again ? IDLE : BAD;
         if (fragment->state == BAD)
             (void)turn_to_other(machine, fragment); /* else it stays bad */
     } else if (!fragment->late && now_ms >= fragment->at_ms + machine->late_after_ms) {
@@ -659,15 +778,17 @@ uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t 
         const struct slot *slot = slot_of(machine, s);
         if (complete(machine, slot))
             continue;
-        if (slot->stuck_ms > 0)
-            least = sooner(least, slot->stuck_ms + machine->config.patience_ms, now_ms);
         for (uint32_t i = 0; i < machine->total_count; i++) {
             const struct fragment *fragment = &slot->fragments[i];
             if (fragment->state == PENDING) {
                 least = sooner(least, silent_at_ms(machine, fragment), now_ms);
                 least = sooner(least, fragment->at_ms + machine->late_after_ms, now_ms);
-            } else if (fragment->state == IDLE) {
+            } else if (fragment->state == IDLE || fragment->state == GOOD) {
+                const struct client_peer *peer =
+                    client_peers_find(&machine->peers, fragment->place.osd);
                 least = sooner(least, fragment->at_ms, now_ms);
+                if (!peer->connected)
+                    least = sooner(least, peer->lost_ms + machine->config.patience_ms, now_ms);
             }
         }
     }
@@ -819,6 +940,11 @@ bool client_get_next(struct client_get_machine *machine, uint64_t now_ms,
     if (machine->want_map) {
         machine->want_map = false;
         *ret_action = (struct client_get_action){.kind = CLIENT_GET_MAP};
+        return true;
+    }
+    if (machine->want_search) {
+        machine->want_search = false;
+        *ret_action = (struct client_get_action){.kind = CLIENT_GET_SEARCH};
         return true;
     }
     return next_request(machine, now_ms, ret_action) || next_delivery(machine, ret_action);

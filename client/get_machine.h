@@ -12,7 +12,12 @@
  * the blocks that any wanted byte needs are asked from as many fragments as it takes, the best OSDs
  * first; what is good first wins. A fragment is GOOD only when its block list matches the checksum
  * in the data row and every received block matches the list; only good blocks are delivered or
- * decoded from. A stripe that cannot be completed any more fails the get.
+ * decoded from.
+ *
+ * A stripe that cannot be completed from the OSDs that the maps name is searched for: each of its
+ * fragments that is bad, or whose OSD cannot be reached, is asked of every other OSD of the map in
+ * turn, for slots that moved more than once leave fragments behind. Only then it fails the get, and
+ * as LOST only if everybody was heard.
  *
  * Late: older than max(hedge_ms, 3 x the median of recent answers). Silent: no word from the OSD
  * for silent_ms.
@@ -44,6 +49,8 @@ enum client_get_action_kind {
     CLIENT_GET_REQUEST, /* ask osd for the blocks of a fragment; report fragment, refused or the
                            lost peer */
     CLIENT_GET_DELIVER, /* the next wanted bytes, borrowed until the next call of the machine */
+    CLIENT_GET_SEARCH,  /* add every OSD of the map that can hold anything as a peer, report those
+                           that connect, then call client_get_search */
     CLIENT_GET_MAP,     /* an OSD knows a newer map: get it, then call client_get_moved for the open
                            stripes */
 };
@@ -92,6 +99,8 @@ void client_get_stripes(const struct client_get_machine *machine, uint32_t *ret_
 /* The newer map: where the fragments of an open stripe are now. */
 void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
                       const struct client_place *places, uint64_t now_ms);
+/* Every OSD that may hold fragments is a peer now. */
+void client_get_search(struct client_get_machine *machine, uint64_t now_ms);
 void client_get_tick(struct client_get_machine *machine, uint64_t now_ms);
 /* Time of the next tick after now_ms that may change something; UINT64_MAX if only an event can. */
 uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t now_ms);
@@ -102,8 +111,9 @@ bool client_get_next(struct client_get_machine *machine, uint64_t now_ms,
                      struct client_get_action *ret_action);
 
 /* OK, or what the get failed with: LOST when too many fragments are missing, corrupt or on blank
- * disks, UNAVAILABLE when others might still be good, CORRUPT when decoded bytes do not match the
- * row, NOMEM. *info names stripe, fragments, OSDs and reasons. */
+ * disks, and every OSD said that it has none of them; UNAVAILABLE when some might still be good,
+ * CORRUPT when decoded bytes do not match the row, NOMEM. *info names stripe, fragments, OSDs and
+ * reasons. */
 enum lilio_err client_get_error(const struct client_get_machine *machine,
                                 struct lilio_errinfo *info);
 /* Every wanted byte was handed out. */

@@ -203,25 +203,6 @@ void client_lane_forget(struct client_lane *lane)
         lane->links[i].under_way = 0;
 }
 
-void client_lane_settle(struct client_lane *lane)
-{
-    client_lane_forget(lane);
-    for (;;) {
-        uint64_t now_ms = client_now_ms(lane->client), until_ms = 0;
-        for (size_t i = 0; i < lane->link_count; i++) {
-            struct client_link *link = &lane->links[i];
-            if (link->channel && !link->ready)
-                (void)client_lane_look(lane, link); /* the machines are told later */
-            if (link->channel && link->expected && !link->ready &&
-                link->since_ms + CLIENT_CONNECT_MS > until_ms)
-                until_ms = link->since_ms + CLIENT_CONNECT_MS;
-        }
-        if (now_ms >= until_ms || client_cancelled(lane->client))
-            return;
-        (void)client_lane_wait(lane, (int)(until_ms - now_ms)); /* all are looked at above */
-    }
-}
-
 bool client_lane_look(struct client_lane *lane, struct client_link *link)
 {
     bool ready = link->channel && proto_channel_ready(link->channel);
@@ -236,13 +217,14 @@ bool client_lane_look(struct client_lane *lane, struct client_link *link)
     return true;
 }
 
-bool client_lane_wait(struct client_lane *lane, int timeout_ms)
+/* For connections and, if wanted, for answers. */
+static bool wait_links(struct client_lane *lane, bool answers, int timeout_ms)
 {
     size_t count = 0;
     for (size_t i = 0; i < lane->link_count; i++) {
         struct client_link *link = &lane->links[i];
         link->readable = false;
-        if (link->channel && (link->under_way > 0 || !link->ready))
+        if (link->channel && ((answers && link->under_way > 0) || !link->ready))
             lane->items[count++] =
                 (struct proto_wait_item){.channel = link->channel, .want_ready = !link->ready};
     }
@@ -257,6 +239,35 @@ bool client_lane_wait(struct client_lane *lane, int timeout_ms)
     if (changed)
         lane->looked_ms = now_ms;
     return changed;
+}
+
+bool client_lane_wait(struct client_lane *lane, int timeout_ms)
+{
+    return wait_links(lane, /* answers */ true, timeout_ms);
+}
+
+void client_lane_await(struct client_lane *lane, bool everybody)
+{
+    for (;;) {
+        uint64_t now_ms = client_now_ms(lane->client), until_ms = 0;
+        for (size_t i = 0; i < lane->link_count; i++) {
+            struct client_link *link = &lane->links[i];
+            if (link->channel && !link->ready)
+                (void)client_lane_look(lane, link); /* the machines are told later */
+            if (link->channel && (everybody || link->expected) && !link->ready &&
+                link->since_ms + CLIENT_CONNECT_MS > until_ms)
+                until_ms = link->since_ms + CLIENT_CONNECT_MS;
+        }
+        if (now_ms >= until_ms || client_cancelled(lane->client))
+            return;
+        (void)wait_links(lane, /* answers */ false, (int)(until_ms - now_ms));
+    }
+}
+
+void client_lane_settle(struct client_lane *lane)
+{
+    client_lane_forget(lane);
+    client_lane_await(lane, /* everybody */ false);
 }
 
 /* ---- fragment requests ---- */

@@ -61,8 +61,10 @@ struct client_link *client_lane_find(struct client_lane *lane, uint32_t osd);
  * answers to that are dropped. Between two runs the same stripe, index and attempt name other
  * fragments. */
 void client_lane_forget(struct client_lane *lane);
-/* The same, and waits until every link to an OSD that should be there stands, or CLIENT_CONNECT_MS
- * after the youngest was made. */
+/* Waits until every link to an OSD that should be there stands, or to any OSD if everybody is
+ * wanted; at most until CLIENT_CONNECT_MS after the youngest was made. */
+void client_lane_await(struct client_lane *lane, bool everybody);
+/* Forgets and awaits who should be there. */
 void client_lane_settle(struct client_lane *lane);
 /* Closes a connection and drops what is queued on it; it is made anew at once. */
 void client_lane_reset(struct client_lane *lane, struct client_link *link);

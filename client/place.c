@@ -56,12 +56,16 @@ static struct client_place read_state(const struct proto_osd *osd, uint32_t id)
     return place;
 }
 
+bool client_place_searchable(const struct proto_osd *osd)
+{
+    return osd && read_state(osd, osd->id).err == LILIO_OK;
+}
+
 /* Who had the slot before may have the fragment still. */
 static void other_find(const struct proto_cluster_map *map, uint32_t previous,
                        struct client_place *place)
 {
-    const struct proto_osd *osd = proto_map_osd(map, previous);
-    place->has_other = osd && read_state(osd, previous).err == LILIO_OK;
+    place->has_other = client_place_searchable(proto_map_osd(map, previous));
     place->other = previous;
 }
 

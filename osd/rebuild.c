@@ -94,6 +94,8 @@ void osd_mend_init(struct osd_mend *mend, const struct codec_coder *coder,
         .first = all & up,
         .second = all & ~up,
     };
+    for (size_t i = 0; i < CODEC_TOTAL_MAX; i++)
+        mend->osds[i] = PROTO_OSD_NONE;
 }
 
 static bool decodes(const struct osd_mend *mend, uint64_t have)
@@ -118,14 +120,17 @@ int osd_mend_next(struct osd_mend *mend)
     return index;
 }
 
-void osd_mend_result(struct osd_mend *mend, uint32_t index, enum lilio_err err)
+void osd_mend_result(struct osd_mend *mend, uint32_t index, uint32_t osd, enum lilio_err err)
 {
     uint64_t bit = 1ull << index;
     mend->asked &= ~bit;
-    mend->errs[index] = err;
     if (!err) {
         mend->good |= bit;
         return;
+    }
+    if (!mend->searching) { /* else who should have it told more */
+        mend->errs[index] = err;
+        mend->osds[index] = osd;
     }
     enum lilio_err_class class = lilio_err_class(err);
     mend->failed |= bit;
@@ -172,27 +177,24 @@ void osd_mend_again(struct osd_mend *mend)
 
 void osd_mend_search(struct osd_mend *mend)
 {
+    mend->searching = true;
     mend->first = mend->failed;
     mend->copy = mend->wanted;
     mend->first &= ~mend->wanted;
     mend->failed = mend->passing = 0;
 }
 
-void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_map *map,
-                      const struct proto_data_row *row, uint32_t stripe, char *ret_text,
-                      size_t room)
+void osd_mend_explain(const struct osd_mend *mend, char *ret_text, size_t room)
 {
     char whole[EXPLAIN_TEXT] = "this stripe has no other fragments to decode it from";
     size_t at = 0;
     for (uint64_t left = mend->failed; left; left &= left - 1) {
         uint32_t index = (uint32_t)__builtin_ctzll(left);
-        uint32_t osd = 1ull << index & mend->wanted
-                           ? proto_fragment_previous(map, row, stripe, index)
-                           : proto_fragment_osd(map, row, stripe, index);
-        if (osd == PROTO_OSD_NONE)
-            continue; /* the wanted one, and nobody had it before */
-        int wrote = snprintf(whole + at, sizeof whole - at, "%sfragment %u at osd.%u: %s",
-                             at ? "; " : "", index, osd, lilio_err_text(mend->errs[index]));
+        if (mend->osds[index] == PROTO_OSD_NONE)
+            continue;
+        int wrote =
+            snprintf(whole + at, sizeof whole - at, "%sfragment %u at osd.%u: %s", at ? "; " : "",
+                     index, mend->osds[index], lilio_err_text(mend->errs[index]));
         if (wrote < 0 || (size_t)wrote >= sizeof whole - at)
             break; /* more than anybody has room for */
         at += (size_t)wrote;

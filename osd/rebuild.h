@@ -32,6 +32,9 @@ struct osd_mend {
     uint64_t good;          /* here and verified */
     uint64_t failed;        /* refused, with errs */
     uint64_t passing;       /* of those, the ones that may do better later */
+    bool searching;         /* everybody is asked, and what was told before stays told */
+    uint32_t osds[CODEC_TOTAL_MAX]; /* of the failed ones: who refused; PROTO_OSD_NONE: nobody in
+                                       particular */
     enum lilio_err errs[CODEC_TOTAL_MAX];
     unsigned rounds, busy_rounds; /* how often the passing ones were tried again */
 };
@@ -59,17 +62,15 @@ void osd_mend_search(struct osd_mend *mend);
 enum { OSD_SOURCE_TURNS = 2 };
 uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct proto_data_row *row,
                             uint32_t stripe, uint32_t index, bool wanted, size_t turn);
-/* How it went: OK, or why the fragment is no source. */
-void osd_mend_result(struct osd_mend *mend, uint32_t index, enum lilio_err err);
+/* How it went: OK, or why the fragment at that OSD is no source. */
+void osd_mend_result(struct osd_mend *mend, uint32_t index, uint32_t osd, enum lilio_err err);
 enum osd_mend_state osd_mend_state(const struct osd_mend *mend);
 /* A stuck one may ask those again that may do better later: sets *ret_wait_ms, how long to wait
  * before osd_mend_again. False: give up. */
 bool osd_mend_may_again(const struct osd_mend *mend, uint32_t *ret_wait_ms);
 void osd_mend_again(struct osd_mend *mend);
 /* Writes which sources failed and why: "fragment 2 at osd.3: checksum mismatch; ...". */
-void osd_mend_explain(const struct osd_mend *mend, const struct proto_cluster_map *map,
-                      const struct proto_data_row *row, uint32_t stripe, char *ret_text,
-                      size_t room);
+void osd_mend_explain(const struct osd_mend *mend, char *ret_text, size_t room);
 
 /* A fragment as it came from a peer, against what the row says it must be: length, block checksums
  * and their checksum. Errors: CORRUPT (says what). */

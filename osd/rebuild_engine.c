@@ -55,6 +55,7 @@ struct job {
     struct osd_mend mend;
     struct proto_reply *sources[CODEC_TOTAL_MAX];
     uint64_t asked_ms[CODEC_TOTAL_MAX];
+    uint32_t asked_osd[CODEC_TOTAL_MAX];
     size_t charged;  /* bytes of the window */
     uint64_t due_ms; /* RETRY: when; WRITING: until when */
     unsigned busy;   /* how often our own store was */
@@ -408,11 +409,10 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
 static void source_failed(struct osd_engine *engine, struct job *job, uint32_t index,
                           enum lilio_err err)
 {
-    bool told = job->search && job->mend.errs[index]; /* by the likely ones: that tells more */
     if (source_turn(engine, job, index))
         source_ask(engine, job, index);
     else
-        osd_mend_result(&job->mend, index, told ? job->mend.errs[index] : err);
+        osd_mend_result(&job->mend, index, job->asked_osd[index], err);
 }
 
 static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index)
@@ -429,6 +429,7 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
                                                : osd_peers_ask(engine->peers, osd, &header,
                                                                &proto_type_fragment_get, &get);
     job->asked_ms[index] = engine->now_ms;
+    job->asked_osd[index] = osd;
     if (err)
         source_failed(engine, job, index, err);
 }
@@ -471,8 +472,7 @@ static void mend_stuck(struct osd_engine *engine, struct job *job)
         return;
     }
     char reason[512];
-    osd_mend_explain(&job->mend, map_of(engine), row_of(job), job->task.stripe, reason,
-                     sizeof reason);
+    osd_mend_explain(&job->mend, reason, sizeof reason);
     job_end(engine, job, OSD_TASK_FAILED, LILIO_E_LOST, reason);
 }
 
@@ -578,7 +578,7 @@ static void source_answered(struct osd_engine *engine, struct proto_reply *reply
     } else {
         if (job->search)
             LILIO_MARK("osd/fragment_found_elsewhere");
-        osd_mend_result(&job->mend, index, LILIO_OK);
+        osd_mend_result(&job->mend, index, job->asked_osd[index], LILIO_OK);
     }
     mend_go_on(engine, job);
 }

@@ -14,7 +14,7 @@ enum { OSDS = 9, ROUNDS = 8, SIZE = 20000 };
 static struct {
     struct lilio_client *lilio;
     unsigned puts, failed;
-    bool over;
+    bool over, twice;
 } found;
 
 /* ---- what clients do ---- */
@@ -123,7 +123,7 @@ void sim_found_waiting_put_start(const struct sim_arguments *arguments)
 /* ---- left behind ---- */
 
 /* Pairs of OSDs: what only two have is lost with both, and there again when one comes back. */
-enum { PAIRS_OSDS = 7, PAIRS_PUTS = 400, LEFT = 1, LOST = 0, OUT_MS = 3000 };
+enum { PAIRS_OSDS = 7, PAIRS_PUTS = 400, LEFT = 1, LOST = 0, HEIR = 2, OUT_MS = 3000 };
 
 static enum lilio_err drop(void *context, const void *data, size_t size, struct lilio_errinfo *info)
 {
@@ -223,6 +223,10 @@ static void pairs_client(void *context)
     sim_disk_replace(sim_node_disk(sim_osd(LOST)));
     sim_node_start(sim_osd(LOST), NULL);
     all_named();
+    if (found.twice) { /* some slots move once more: the maps know nothing of osd.1 then */
+        sim_node_kill(sim_osd(HEIR));
+        all_named();
+    }
     sim_node_start(sim_osd(LEFT), NULL);
     for (struct lilio_status status = {0};;) {
         struct lilio_errinfo info = {0};
@@ -251,9 +255,9 @@ static void left_behind(void *context)
     sim_client_start(sim_client(0), pairs_client, NULL);
 }
 
-void sim_found_left_behind_start(const struct sim_arguments *arguments)
+static void left_behind_start(bool twice)
 {
-    (void)arguments;
+    found.twice = twice;
     const struct sim_cluster_options options = {
         .coordinator_count = 1,
         .osd_count = PAIRS_OSDS,
@@ -267,4 +271,16 @@ void sim_found_left_behind_start(const struct sim_arguments *arguments)
     };
     sim_cluster_new(&options);
     sim_driver_start(left_behind, NULL);
+}
+
+void sim_found_left_behind_start(const struct sim_arguments *arguments)
+{
+    (void)arguments;
+    left_behind_start(/* twice */ false);
+}
+
+void sim_found_left_behind_twice_start(const struct sim_arguments *arguments)
+{
+    (void)arguments;
+    left_behind_start(/* twice */ true);
 }

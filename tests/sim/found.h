@@ -13,4 +13,8 @@ void sim_found_waiting_put_start(const struct sim_arguments *arguments);
  * readers were told LOST until repair came by. */
 void sim_found_left_behind_start(const struct sim_arguments *arguments);
 
+/* A slot moved twice: the maps name only the last former owner, and an OSD of before had the only
+ * copies. Readers were told LOST without anybody asking it. */
+void sim_found_left_behind_twice_start(const struct sim_arguments *arguments);
+
 #endif

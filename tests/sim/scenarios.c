@@ -17,5 +17,7 @@ const struct sim_scenario sim_scenarios[] = {
      sim_found_waiting_put_start},
     {"left-behind", "found by a seed: readers find what only a slot's former owner has",
      sim_found_left_behind_start},
+    {"left-behind-twice", "found by a seed: they find what the maps name nobody for, too",
+     sim_found_left_behind_twice_start},
     {NULL, NULL, NULL},
 };

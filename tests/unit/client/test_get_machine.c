@@ -16,7 +16,7 @@
 
 #include "base/banned.h"
 
-enum { OSDS_MAX = 12, TOKENS_MAX = 4096 };
+enum { OSDS_MAX = 16, TOKENS_MAX = 4096 };
 enum event_kind { ANSWER, LOSE, CONNECT };
 enum way { FINE, AWAY, SILENT, MISSING, FLIPPED, LIST_FLIPPED, SHORT, BROKEN, BLANK, WAYS };
 
@@ -27,6 +27,7 @@ struct osd {
     bool twice;
     uint32_t rank;
     bool known_bad;
+    uint64_t left; /* mask of the fragments that it has of stripes whose slots it lost */
     uint64_t lose_ms, return_ms;
     bool connected;
 };
@@ -44,7 +45,8 @@ struct run {
 struct world {
     const struct run *run;
     struct client_get_config config;
-    struct osd osds[OSDS_MAX];
+    struct osd osds[OSDS_MAX]; /* those that the maps name, then others */
+    uint32_t other_count, searches;
     struct client_plans plans;
     struct client_get_machine *machine;
     struct agenda agenda;
@@ -184,6 +186,13 @@ static void places_of(const struct world *world, uint32_t stripe, struct client_
     }
 }
 
+/* Whether the OSD has the fragment, be it its own or left behind. */
+static bool has(const struct world *world, const struct client_get_action *action)
+{
+    return action->osd == osd_of(world, action->stripe, action->index) ||
+           world->osds[action->osd].left >> action->index & 1;
+}
+
 static void answer(struct world *world, const struct client_get_action *action)
 {
     struct osd *osd = &world->osds[action->osd];
@@ -208,6 +217,8 @@ static void answer(struct world *world, const struct client_get_action *action)
         event.err = LILIO_E_WRONG_OSD;
     } else if (osd->way == MISSING) {
         event.err = LILIO_E_MISSING;
+    } else if (!has(world, action)) {
+        event.err = LILIO_E_WRONG_OSD;
     } else if (osd->way == BROKEN) {
         event.err = LILIO_E_IO;
     }
@@ -275,6 +286,14 @@ static void happen(struct world *world, const struct agenda_event *event)
     }
 }
 
+static void add_peer(struct world *world, uint32_t id)
+{
+    struct osd *osd = &world->osds[id];
+    osd->connected &= osd->way != AWAY;
+    assert_int_equal(client_get_peer_add(world->machine, id, world->now_ms), LILIO_OK);
+    client_get_peer_set(world->machine, id, osd->connected, world->now_ms);
+}
+
 static void act(struct world *world)
 {
     struct client_get_action action;
@@ -293,7 +312,8 @@ static void act(struct world *world)
         switch (action.kind) {
         case CLIENT_GET_REQUEST:
             assert_true(world->osds[action.osd].connected);
-            assert_int_equal(action.osd, osd_of(world, action.stripe, action.index));
+            assert_true(world->searches > 0 ||
+                        action.osd == osd_of(world, action.stripe, action.index));
             answer(world, &action);
             break;
         case CLIENT_GET_DELIVER:
@@ -303,6 +323,12 @@ static void act(struct world *world)
                                 world->run->content + world->config.offset + world->delivered,
                                 action.size);
             world->delivered += action.size;
+            break;
+        case CLIENT_GET_SEARCH:
+            assert_int_equal(world->searches++, 0);
+            for (uint32_t i = 0; i < world->other_count; i++)
+                add_peer(world, world->run->total_count + i);
+            client_get_search(world->machine, world->now_ms);
             break;
         case CLIENT_GET_MAP:
             client_get_stripes(world->machine, &stripe, &end);
@@ -321,10 +347,8 @@ static void begin(struct world *world)
     world->config.release_context = world;
     assert_int_equal(client_get_machine_new(&world->config, &world->machine), LILIO_OK);
     for (uint32_t i = 0; i < world->run->total_count; i++) {
-        struct osd *osd = &world->osds[i];
-        osd->connected &= osd->way != AWAY;
-        assert_int_equal(client_get_peer_add(world->machine, i, world->now_ms), LILIO_OK);
-        client_get_peer_set(world->machine, i, osd->connected, world->now_ms);
+        const struct osd *osd = &world->osds[i];
+        add_peer(world, i);
         if (osd->lose_ms)
             agenda_add(&world->agenda,
                        (struct agenda_event){.at_ms = osd->lose_ms, .kind = LOSE, .osd = i});
@@ -468,6 +492,56 @@ static void known_missing(void **state)
     run_world(&world);
     assert_int_equal(world.err, LILIO_E_UNAVAILABLE);
     assert_non_null(strstr(world.info.text, "fragment missing"));
+    end(&world);
+    run_release(&run);
+}
+
+/* What is where nobody names it is found, and nothing is called lost before everybody was heard. */
+static void left_behind(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 5 * 2 * SMALL);
+    for (int way = FINE; way < BLANK; way++)
+        for (uint32_t named = MISSING; named <= BLANK; named++) {
+            struct world world = world_make(&run);
+            world.osds[0].way = world.osds[1].way = (enum way)named;
+            world.other_count = 3;
+            world.osds[4].way = (enum way)way;
+            world.osds[4].left = 7;
+            uint64_t took_ms = run_world(&world);
+            bool silent = way == AWAY || way == SILENT || way == BROKEN;
+            bool named_silent = named == BROKEN;
+            assert_int_equal(world.err, way == FINE              ? LILIO_OK
+                                        : silent || named_silent ? LILIO_E_UNAVAILABLE
+                                                                 : LILIO_E_LOST);
+            assert_int_equal(world.searches, 1);
+            assert_true(took_ms <= 2 * CLIENT_GET_SILENT_MS + CLIENT_PATIENCE_MS);
+            size_t reports;
+            const struct proto_fragment_report *report =
+                client_get_reports(world.machine, &reports);
+            for (size_t i = 0; i < reports; i++) /* of who should have it, and nobody else */
+                assert_int_equal(report[i].osd, osd_of(&world, report[i].stripe, report[i].index));
+            assert_true(named == BLANK || named == BROKEN ? reports == 0 : reports >= 2);
+            if (way == AWAY && !named_silent)
+                assert_non_null(strstr(world.info.text, "not heard, and may have them: osd.4"));
+            end(&world);
+        }
+    run_release(&run);
+}
+
+/* Who should have them cannot be reached; others have them still. */
+static void left_behind_while_away(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 5 * 2 * SMALL);
+    struct world world = world_make(&run);
+    world.osds[0].way = world.osds[1].way = AWAY;
+    world.other_count = 2;
+    world.osds[3].left = 4 | 2; /* each stripe has one of them there, and one at the other */
+    world.osds[4].left = 1;
+    uint64_t took_ms = run_world(&world);
+    assert_int_equal(world.err, LILIO_OK);
+    assert_true(took_ms < CLIENT_PATIENCE_MS + 100);
     end(&world);
     run_release(&run);
 }
@@ -671,11 +745,14 @@ static void scripts_from_seeds(void **state)
         world.config.offset = agenda_random(&random) % run->length;
         world.config.length = 1 + agenda_random(&random) % (run->length - world.config.offset);
         uint64_t trouble = agenda_random(&random) % 4;
-        for (uint32_t i = 0; i < run->total_count; i++)
+        world.other_count = (uint32_t)(agenda_random(&random) % (OSDS_MAX - run->total_count + 1));
+        for (uint32_t i = 0; i < run->total_count + world.other_count; i++) {
             draw_osd(&world.osds[i], &random, trouble);
+            world.osds[i].left = agenda_random(&random) % 4 ? 0 : agenda_random(&random);
+        }
         world.random = random;
         uint64_t took_ms = run_world(&world);
-        assert_true(took_ms < 120000);
+        assert_true(took_ms < 240000); /* each of 15 slow OSDs is asked for a stripe */
         world.err == LILIO_OK ? good++ : failed++;
         end(&world);
     }
@@ -691,6 +768,8 @@ int main(void)
         cmocka_unit_test(every_subset),
         cmocka_unit_test(failure_names_fragments),
         cmocka_unit_test(known_missing),
+        cmocka_unit_test(left_behind),
+        cmocka_unit_test(left_behind_while_away),
         cmocka_unit_test(slow_osd_is_read_around),
         cmocka_unit_test(lateness_follows_the_median),
         cmocka_unit_test(doubtful_osds_are_avoided),

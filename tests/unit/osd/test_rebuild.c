@@ -115,7 +115,8 @@ static enum osd_mend_state run(struct osd_mend *mend, uint32_t index, uint64_t f
         asked |= 1ull << next;
         assert_true(__builtin_popcountll(mend->good | mend->asked) <= PARTS_DATA);
         assert_int_equal(osd_mend_state(mend), OSD_MEND_READING);
-        osd_mend_result(mend, (uint32_t)next, failing >> next & 1 ? err : LILIO_OK);
+        osd_mend_result(mend, (uint32_t)next, (uint32_t)next + 10,
+                        failing >> next & 1 ? err : LILIO_OK);
     }
     return osd_mend_state(mend);
 }
@@ -142,14 +143,14 @@ static void test_every_pattern_of_failures(void **state)
                                      LILIO_OK);
                     continue;
                 }
-                osd_mend_explain(&mend, &f.map, &f.row, 0, text, sizeof text);
+                osd_mend_explain(&mend, text, sizeof text);
                 for (uint32_t i = 0; i < PARTS_OSDS; i++) {
                     char name[32];
-                    (void)snprintf(name, sizeof name, "fragment %u at osd.", i);
+                    (void)snprintf(name, sizeof name, "fragment %u at osd.%u", i, i + 10);
                     assert_int_equal(strstr(text, name) != NULL,
                                      (failing & ~(1ull << index)) >> i & 1);
                 }
-                osd_mend_explain(&mend, &f.map, &f.row, 0, text, 20); /* cut, behind a word */
+                osd_mend_explain(&mend, text, 20); /* cut, behind a word */
                 assert_in_range(strlen(text), 4, 19);
                 assert_string_equal(text + strlen(text) - 4, " ...");
             }
@@ -169,7 +170,7 @@ static void test_likely_sources_first(void **state)
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(osd_mend_next(&mend), order[i]);
     assert_int_equal(osd_mend_next(&mend), -1);
-    osd_mend_result(&mend, 0, LILIO_E_UNAVAILABLE);
+    osd_mend_result(&mend, 0, parts_owner(f.row.oid, 0, 0), LILIO_E_UNAVAILABLE);
     assert_int_equal(osd_mend_next(&mend), 2); /* even what is said to be missing */
     assert_int_equal(osd_mend_next(&mend), -1);
     fixture_release(&f);
@@ -204,6 +205,29 @@ static void test_tries_again_what_may_come_back(void **state)
     osd_mend_again(&mend);
     assert_int_equal(run(&mend, 0, 0, LILIO_OK), OSD_MEND_READY);
     assert_int_equal(mend.good & good, good);
+    fixture_release(&f);
+}
+
+static void test_search_keeps_what_was_told(void **state)
+{
+    struct fixture f;
+    struct osd_mend mend;
+    char text[512];
+    (void)state;
+    fixture_init(&f);
+    mend_init(&f, &mend, 0);
+    assert_int_equal(run(&mend, 0, 0x06, LILIO_E_MISSING), OSD_MEND_STUCK);
+    osd_mend_search(&mend);
+    uint64_t searched = 0;
+    for (int next; (next = osd_mend_next(&mend)) >= 0;) { /* the wanted one now, too */
+        searched |= UINT64_C(1) << next;
+        osd_mend_result(&mend, (uint32_t)next, 99, LILIO_E_WRONG_OSD);
+    }
+    assert_int_equal(searched, 0x07);
+    assert_int_equal(osd_mend_state(&mend), OSD_MEND_STUCK);
+    osd_mend_explain(&mend, text, sizeof text);
+    assert_string_equal(text, "fragment 1 at osd.11: fragment missing; "
+                              "fragment 2 at osd.12: fragment missing");
     fixture_release(&f);
 }
 
@@ -247,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_every_pattern_of_failures),
         cmocka_unit_test(test_likely_sources_first),
         cmocka_unit_test(test_tries_again_what_may_come_back),
+        cmocka_unit_test(test_search_keeps_what_was_told),
         cmocka_unit_test(test_source_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
