@@ -69,11 +69,14 @@ static void report_link(struct get *get, const struct client_link *link)
     client_get_peer_set(get->machine, link->osd, link->ready, client_now_ms(get->client));
 }
 
+/* Makes an OSD known to the machine, and how its link stands: one that is away for long, as earlier
+ * calls found it, is not waited for anew. */
 static enum lilio_err tell_osd(struct get *get, uint32_t osd)
 {
-    if (client_get_peer_add(get->machine, osd, client_now_ms(get->client)) != LILIO_OK)
-        return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
     const struct client_link *link = client_lane_find(get->lane, osd);
+    uint64_t since_ms = link ? link->since_ms : client_now_ms(get->client);
+    if (client_get_peer_add(get->machine, osd, since_ms) != LILIO_OK)
+        return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a get");
     if (link)
         report_link(get, link); /* else it cannot be asked at all */
     return LILIO_OK;
@@ -120,11 +123,14 @@ static void request(struct get *get, const struct client_get_action *action)
                 .index = (uint8_t)action->index},
         .first_block = action->first_block,
         .block_count = action->block_count,
+        .elsewhere = action->elsewhere,
     };
     struct client_fragment_id id = {action->stripe, action->index, action->attempt};
     enum lilio_err err =
-        client_lane_send(get->lane, link, id, get->map->epoch, get->client->timeout_ms,
-                         &proto_type_fragment_get, &message, NULL);
+        !link->channel
+            ? LILIO_E_UNAVAILABLE /* its new address is none */
+            : client_lane_send(get->lane, link, id, get->map->epoch, get->client->timeout_ms,
+                               &proto_type_fragment_get, &message, NULL);
     if (err == LILIO_E_UNAVAILABLE) {
         link->ready = false;
         link->under_way = 0;
@@ -173,23 +179,40 @@ static enum lilio_err renew_map(struct get *get)
     return LILIO_OK;
 }
 
-/* Links to every OSD that may hold anything, with the machine told of it. */
+static enum lilio_err tell_list(struct get *get, const uint32_t *osds, size_t count)
+{
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; err == LILIO_OK && i < count; i++)
+        err = tell_osd(get, osds[i]);
+    return err;
+}
+
+/* Every OSD of the newest map that may hold anything, linked and told to the machine. */
 static enum lilio_err search(struct get *get)
 {
-    const struct proto_cluster_map *map = get->map;
-    struct client_link *link;
-    enum lilio_err err = LILIO_OK;
-    for (size_t i = 0; i < map->osds_count && err != LILIO_E_NOMEM; i++)
-        if (client_place_searchable(&map->osds[i])) /* without a link it counts as not heard */
-            err = client_lane_link(get->lane, map, map->osds[i].id, &link, get->info);
-    if (err == LILIO_E_NOMEM)
+    enum lilio_err err = renew_map(get);
+    if (err != LILIO_OK)
         return err;
+    const struct proto_cluster_map *map = get->map;
+    uint32_t *osds = calloc(map->osds_count + 1, sizeof *osds);
+    if (!osds)
+        return lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a search");
+    size_t count = 0;
+    for (size_t i = 0; i < map->osds_count; i++) {
+        struct client_link *link;
+        if (!client_place_searchable(&map->osds[i]))
+            continue;
+        osds[count++] = map->osds[i].id;
+        (void)!client_lane_link(get->lane, map, map->osds[i].id, &link, NULL);
+    }
+    err = tell_list(get, osds, count); /* also of links that were made anew */
     client_lane_await(get->lane, /* everybody */ true);
-    err = LILIO_OK;
-    for (size_t i = 0; i < map->osds_count && err == LILIO_OK; i++)
-        if (client_place_searchable(&map->osds[i]))
-            err = tell_osd(get, map->osds[i].id);
-    client_get_search(get->machine, client_now_ms(get->client));
+    if (err == LILIO_OK)
+        err = tell_list(get, osds, count);
+    if (err == LILIO_OK &&
+        client_get_search(get->machine, osds, count, client_now_ms(get->client)) != LILIO_OK)
+        err = lilio_fail(get->info, LILIO_E_NOMEM, "no memory for a search");
+    free(osds);
     return err;
 }
 
@@ -523,7 +546,7 @@ static enum lilio_err read_object(struct get *get)
         if (err == LILIO_OK)
             return err;
         if (!was_replaced(get, err)) {
-            if (err == LILIO_E_LOST)
+            if (get->machine && (err == LILIO_E_LOST || err == LILIO_E_UNAVAILABLE))
                 report(get);
             return err;
         }

@@ -8,6 +8,7 @@
 #include "base/mark.h"
 #include "base/planted.h"
 #include "client/limits.h"
+#include "client/search.h"
 #include "proto/placement.h"
 
 #include "base/banned.h"
@@ -20,7 +21,7 @@ enum {
     REPORT_MISSING = 1,
     REPORT_CORRUPT = 3,
 };
-enum fragment_state { IDLE, QUEUED, PENDING, GOOD, BAD };
+enum fragment_state { IDLE, QUEUED, PENDING, GOOD, BAD, LOOKING };
 
 struct fragment {
     enum fragment_state state;
@@ -29,18 +30,18 @@ struct fragment {
     enum lilio_err err; /* BAD: why. IDLE: what the last attempt met */
     bool late;          /* PENDING for too long: others were asked */
     uint32_t attempt, silent_count, busy_count, map_count;
-    uint64_t at_ms;                    /* IDLE: not before. PENDING: since */
+    uint64_t at_ms;                    /* IDLE, LOOKING: not before. PENDING: since */
     uint64_t busy_ms;                  /* since when its OSD is busy; 0 = not */
     uint32_t want_offset, want_length; /* wanted bytes of a data fragment */
     uint32_t first_block, block_count; /* asked for, or held */
     struct base_slice payload;         /* GOOD: the blocks */
     void *token;
-    /* The search: what the last OSD said that the maps name, while all others are asked. */
-    bool searched, search_over;
-    bool told_known; /* the maps say that it is missing there */
-    bool unheard;    /* an OSD that may have it could not be asked */
-    uint32_t told_osd, search_next;
+    /* Of a fragment that is searched for; BAD then means that the search is over. */
+    bool searched;
+    struct client_search search;
+    uint32_t told_osd; /* what the last OSD said that the maps name */
     enum lilio_err told_err;
+    bool told_known; /* the maps say that it is missing there */
 };
 struct slot {
     uint32_t stripe, fragment_size;
@@ -67,7 +68,8 @@ struct client_get_machine {
     size_t report_count;
     uint64_t jitter;
     bool want_map;
-    bool want_search, searching; /* every OSD is to be made known, or is known */
+    bool want_search, searching; /* the list is wanted, or as new as the map */
+    struct client_search_list list;
     enum lilio_err err;
     struct lilio_errinfo info;
 };
@@ -110,7 +112,7 @@ static struct slot *slot_of(const struct client_get_machine *machine, uint32_t s
     return &machine->slots[stripe % machine->config.window];
 }
 
-static void release(struct client_get_machine *machine, struct fragment *fragment)
+static void release(const struct client_get_machine *machine, struct fragment *fragment)
 {
     if (fragment->token)
         machine->config.release(machine->config.release_context, fragment->token);
@@ -118,18 +120,27 @@ static void release(struct client_get_machine *machine, struct fragment *fragmen
     fragment->payload = (struct base_slice){0};
 }
 
+/* Gives back what the fragments of a stripe hold. */
+static void let_go(const struct client_get_machine *machine, struct slot *slot)
+{
+    for (uint32_t i = 0; i < machine->total_count; i++) {
+        release(machine, &slot->fragments[i]);
+        client_search_end(&slot->fragments[i].search);
+    }
+}
+
 void client_get_machine_free(struct client_get_machine **machine)
 {
     if (!*machine)
         return;
     for (uint32_t s = (*machine)->head; s < (*machine)->next; s++)
-        for (uint32_t i = 0; i < (*machine)->total_count; i++)
-            release(*machine, &slot_of(*machine, s)->fragments[i]);
+        let_go(*machine, slot_of(*machine, s));
     client_peers_release(&(*machine)->peers);
     free((*machine)->slots);
     free((*machine)->fragments);
     free((*machine)->scratch);
     free((*machine)->reports);
+    free((*machine)->list.osds);
     free(*machine);
     *machine = NULL;
 }
@@ -147,6 +158,25 @@ static bool is_gone(enum lilio_err err)
     return err == LILIO_E_MISSING || err == LILIO_E_CORRUPT || err == LILIO_E_BLANK;
 }
 
+/* The fragments that nobody has: each OSD said so. */
+static uint64_t gone_mask(const struct client_get_machine *machine, const struct slot *slot)
+{
+    uint64_t gone = 0;
+    for (uint32_t i = 0; i < machine->total_count; i++) {
+        const struct fragment *fragment = &slot->fragments[i];
+        if (fragment->state == BAD && fragment->searched &&
+            client_search_all_told(&fragment->search, &machine->list))
+            gone |= UINT64_C(1) << i;
+    }
+    return gone;
+}
+
+static bool is_lost(const struct client_get_machine *machine, const struct slot *slot)
+{
+    uint64_t all = (UINT64_C(1) << machine->total_count) - 1;
+    return !codec_can_decode(machine->config.coder, all & ~gone_mask(machine, slot));
+}
+
 static size_t append(char *text, size_t room, size_t used, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static size_t append(char *text, size_t room, size_t used, const char *format, ...)
@@ -158,26 +188,44 @@ static size_t append(char *text, size_t room, size_t used, const char *format, .
     return more > 0 && used + (size_t)more < room ? used + (size_t)more : room - 1;
 }
 
+/* Names who may have what is missing and did not tell. */
+static size_t append_unheard(const struct client_get_machine *machine, const struct slot *slot,
+                             char *text, size_t room, size_t used)
+{
+    const char *before = "; not heard, and may have them: ";
+    for (size_t place = 0; place < machine->list.count; place++) {
+        bool unheard = false;
+        for (uint32_t i = 0; i < machine->total_count; i++) {
+            const struct fragment *fragment = &slot->fragments[i];
+            unheard |= fragment->state == BAD && fragment->searched &&
+                       !client_search_told(&fragment->search, place);
+        }
+        if (!unheard)
+            continue;
+        used = append(text, room, used, "%sosd.%u", before, machine->list.osds[place]);
+        before = ", ";
+    }
+    return used;
+}
+
 /* Names what is wrong with a stripe that cannot be completed. */
 static void fail(struct client_get_machine *machine, const struct slot *slot)
 {
-    uint64_t gone = 0, unheard = 0;
     char text[400] = "";
     size_t used = 0;
+    bool lost = is_lost(machine, slot);
     for (uint32_t i = 0; i < machine->total_count; i++) {
         const struct fragment *fragment = &slot->fragments[i];
         if (fragment->state == GOOD)
             continue;
-        uint32_t osd = fragment->searched ? fragment->told_osd : fragment->place.osd;
-        enum lilio_err told = fragment->searched ? fragment->told_err : fragment->err;
+        bool searched = fragment->searched;
+        uint32_t osd = searched ? fragment->told_osd : fragment->place.osd;
+        enum lilio_err told = searched ? fragment->told_err : fragment->err;
+        bool known_bad = searched ? fragment->told_known : fragment->place.known_bad;
         enum lilio_err err = told                 ? told
                              : underway(fragment) ? LILIO_E_TIMEOUT
                                                   : LILIO_E_UNAVAILABLE;
-        if (is_gone(err) && fragment->unheard)
-            unheard |= UINT64_C(1) << i;
-        else if (is_gone(err))
-            gone |= UINT64_C(1) << i;
-        else if (fragment->searched ? fragment->told_known : fragment->place.known_bad)
+        if (known_bad && !is_gone(err))
             err = LILIO_E_MISSING; /* so the maps say; its OSD may know better */
         char where[32] = "no OSD";
         if (osd != PROTO_OSD_NONE)
@@ -186,17 +234,9 @@ static void fail(struct client_get_machine *machine, const struct slot *slot)
         used = append(text, sizeof text, used, "%sfragment %u at %s: %s", used ? "; " : "", i,
                       where, what);
     }
-    uint64_t all = (UINT64_C(1) << machine->total_count) - 1;
-    bool lost = !codec_can_decode(machine->config.coder, all & ~gone);
-    if (!lost && !codec_can_decode(machine->config.coder, all & ~(gone | unheard))) {
+    if (!lost) {
         LILIO_MARK("client/get_unheard");
-        const char *before = "; not heard, and may have them: ";
-        for (size_t i = 0; i < machine->peers.count; i++)
-            if (!machine->peers.list[i].connected || machine->peers.list[i].slow) {
-                used =
-                    append(text, sizeof text, used, "%sosd.%u", before, machine->peers.list[i].osd);
-                before = ", ";
-            }
+        (void)append_unheard(machine, slot, text, sizeof text, used);
     }
     machine->err = lilio_fail(&machine->info, lost ? LILIO_E_LOST : LILIO_E_UNAVAILABLE,
                               "stripe %u needs %u of %u fragments: %s", slot->stripe,
@@ -230,7 +270,7 @@ static void ask(struct client_get_machine *machine, struct fragment *fragment, u
     fragment->late = false;
     fragment->first_block = first_block;
     fragment->block_count = block_count;
-    if (++fragment->attempt >= ATTEMPT_MAX + machine->peers.count) {
+    if (++fragment->attempt >= (fragment->searched ? CLIENT_ATTEMPT_END : ATTEMPT_MAX)) {
         fragment->state = BAD;
         fragment->err = fragment->err ? fragment->err : LILIO_E_UNAVAILABLE;
     }
@@ -245,7 +285,18 @@ static void turn_to(struct fragment *fragment, uint32_t osd)
     fragment->state = IDLE;
     fragment->err = LILIO_OK;
     fragment->at_ms = 0;
-    fragment->silent_count = fragment->map_count = 0;
+    fragment->silent_count = fragment->map_count = fragment->busy_count = 0;
+    fragment->busy_ms = 0;
+}
+
+/* The fragment is asked for where it may be besides. False if there is no such place. */
+static bool turn_to_other(const struct client_get_machine *machine, struct fragment *fragment)
+{
+    if (!fragment->place.has_other || !client_peers_find(&machine->peers, fragment->place.other))
+        return false;
+    LILIO_MARK("client/get_from_previous");
+    turn_to(fragment, fragment->place.other);
+    return true;
 }
 
 /* Whether what the stripe needs of it is here, or can be asked for, or its OSD may still connect.
@@ -253,13 +304,12 @@ static void turn_to(struct fragment *fragment, uint32_t osd)
 static bool is_hope(const struct client_get_machine *machine, const struct slot *slot,
                     const struct fragment *fragment, uint64_t now_ms)
 {
-    if (fragment->state == BAD)
-        return false;
+    if (fragment->state == BAD || fragment->state == LOOKING)
+        return fragment->state == LOOKING;
     if (fragment->state == GOOD && covers(slot, fragment))
         return true;
     const struct client_peer *peer = client_peers_find(&machine->peers, fragment->place.osd);
-    bool patient = now_ms < peer->lost_ms + machine->config.patience_ms && !fragment->searched;
-    return peer->connected || patient;
+    return peer->connected || now_ms < peer->lost_ms + machine->config.patience_ms;
 }
 
 /* A stripe whose wanted fragments are all with good OSDs is read directly; false if one is not. */
@@ -313,51 +363,92 @@ static bool complete(const struct client_get_machine *machine, const struct slot
     return wanted == slot->want || enough(machine, decoding);
 }
 
-/* The fragment is asked for at the next OSD that nobody names for it. False if there is none. */
-static bool search_turn(const struct client_get_machine *machine, struct fragment *fragment)
+/* Begins to search for a fragment, or again with another list. */
+static void search_begin(struct client_get_machine *machine, struct fragment *fragment)
 {
     if (!fragment->searched) {
         fragment->searched = true;
         fragment->told_osd = fragment->place.osd;
         fragment->told_known = fragment->place.known_bad;
         fragment->told_err = fragment->err ? fragment->err : LILIO_E_UNAVAILABLE;
-    } else if (!is_gone(fragment->err)) {
-        fragment->unheard = true;
     }
-    for (size_t i = 0; i < machine->peers.count; i++) {
-        const struct client_peer *peer = &machine->peers.list[i]; /* by OSD id */
-        if (peer->osd < fragment->search_next || peer->osd == fragment->told_osd)
-            continue;
-        fragment->search_next = peer->osd + 1;
-        if (peer->connected && !peer->slow) {
-            turn_to(fragment, peer->osd);
-            return true;
-        }
-        fragment->unheard = true;
+    if (client_search_begin(&fragment->search, &machine->list) != LILIO_OK)
+        machine->err = lilio_fail(&machine->info, LILIO_E_NOMEM, "no memory for a search");
+    else if (is_gone(fragment->told_err))
+        client_search_tell(&fragment->search, &machine->list, fragment->told_osd);
+    if (!underway(fragment)) {
+        fragment->state = LOOKING;
+        fragment->at_ms = 0;
     }
-    fragment->search_over = true;
-    fragment->state = BAD;
+}
+
+/* Turns to who is next. True if the fragment can be asked for now. */
+static bool search_go_on(struct client_get_machine *machine, struct fragment *fragment,
+                         uint64_t now_ms)
+{
+    uint32_t osd;
+    switch (client_search_next(&fragment->search, &machine->list, &machine->peers, now_ms,
+                               machine->config.patience_ms, &osd, &fragment->at_ms)) {
+    case CLIENT_SEARCH_ASK: turn_to(fragment, osd); return true;
+    case CLIENT_SEARCH_WAIT: break;
+    case CLIENT_SEARCH_OVER: fragment->state = BAD; break;
+    }
     return false;
 }
 
-/* Slots that moved more than once leave fragments at OSDs that the maps do not name any more, and
- * those are asked before a stripe is given up. True if there is something to be asked now. */
-static bool search(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+/* The OSD that was asked for the fragment does not give it. */
+static void not_there(struct client_get_machine *machine, struct fragment *fragment,
+                      enum lilio_err err)
 {
-    bool turned = false;
-    for (uint32_t i = 0; i < machine->total_count; i++) {
-        struct fragment *fragment = &slot->fragments[i];
-        if (fragment->state != GOOD && !fragment->search_over &&
-            !is_hope(machine, slot, fragment, now_ms))
-            turned |= search_turn(machine, fragment);
+    fragment->err = err;
+    if (fragment->searched) {
+        if (is_gone(err))
+            client_search_tell(&fragment->search, &machine->list, fragment->place.osd);
+        fragment->state = LOOKING;
+        fragment->at_ms = 0;
+    } else if (!turn_to_other(machine, fragment)) {
+        fragment->state = BAD;
     }
-    return turned;
 }
 
-/* Nothing more can be asked now: wait for what may still come. That ends: an OSD that answers is
- * heard, or busy for a bounded time; one that does not is silent, since a window that stands still
- * asks for nothing else; connections are awaited for patience_ms; and each OSD is asked once in a
- * search. True if there is more to ask for now. */
+/* Slots that moved more than once leave fragments at OSDs that the maps do not name any more, and
+ * those are asked before a stripe is given up. True if that opened a way. */
+static bool search(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+{
+    bool began = false;
+    for (uint32_t i = 0; i < machine->total_count; i++) {
+        struct fragment *fragment = &slot->fragments[i];
+        if (fragment->searched || fragment->state == GOOD ||
+            is_hope(machine, slot, fragment, now_ms))
+            continue;
+        search_begin(machine, fragment);
+        began = true;
+    }
+    return began;
+}
+
+/* Blocks that were good for reading directly are too few to decode, and their OSD is gone: the last
+ * resort is to search for the whole. True if there are any. */
+static bool drop_narrow(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
+{
+    bool dropped = false;
+    for (uint32_t i = 0; i < machine->total_count; i++) {
+        struct fragment *fragment = &slot->fragments[i];
+        if (fragment->state != GOOD || is_hope(machine, slot, fragment, now_ms))
+            continue;
+        release(machine, fragment);
+        fragment->state = BAD;
+        fragment->err = LILIO_E_UNAVAILABLE;
+        search_begin(machine, fragment);
+        dropped = true;
+    }
+    return dropped;
+}
+
+/* Nothing more can be asked now: wait for what may still come, or search. That ends: an OSD that
+ * answers is heard, or busy for a bounded time; one that does not is silent, since a window that
+ * stands still asks for nothing else; connections are awaited for patience_ms, and so are the last
+ * OSDs of a search. True if there is more to ask for now. */
 static bool plan_stuck(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
 {
     uint64_t hope = 0;
@@ -369,7 +460,7 @@ static bool plan_stuck(struct client_get_machine *machine, struct slot *slot, ui
         machine->want_search = true;
         return false;
     }
-    if (search(machine, slot, now_ms))
+    if (search(machine, slot, now_ms) || drop_narrow(machine, slot, now_ms))
         return true;
     fail(machine, slot);
     return false;
@@ -402,6 +493,15 @@ static bool plan_step(struct client_get_machine *machine, struct slot *slot, uin
             if (fragment->state == QUEUED)
                 mask |= UINT64_C(1) << i;
         }
+    for (uint32_t i = 0; i < machine->total_count && !enough(machine, mask); i++) {
+        struct fragment *fragment = &slot->fragments[i];
+        if (fragment->state != LOOKING || fragment->at_ms > now_ms ||
+            !search_go_on(machine, fragment, now_ms))
+            continue;
+        ask(machine, fragment, slot->first_block, slot->block_count);
+        if (fragment->state == QUEUED)
+            mask |= UINT64_C(1) << i;
+    }
     return !enough(machine, mask) && plan_stuck(machine, slot, now_ms);
 }
 
@@ -414,10 +514,10 @@ static void plan(struct client_get_machine *machine, struct slot *slot, uint64_t
 /* ---- events ---- */
 
 enum lilio_err client_get_peer_add(struct client_get_machine *machine, uint32_t osd,
-                                   uint64_t now_ms)
+                                   uint64_t since_ms)
 {
     struct client_peer *peer;
-    return client_peers_add(&machine->peers, osd, now_ms, &peer);
+    return client_peers_add(&machine->peers, osd, since_ms, &peer);
 }
 
 void client_get_peer_set(struct client_get_machine *machine, uint32_t osd, bool connected,
@@ -427,30 +527,58 @@ void client_get_peer_set(struct client_get_machine *machine, uint32_t osd, bool 
     if (!peer || peer->connected == connected)
         return;
     peer->connected = connected;
-    if (connected)
+    if (connected) {
         peer->heard_ms = now_ms;
-    else
+        peer->slow = false;
+    } else {
         peer->lost_ms = now_ms;
+    }
     for (uint32_t s = machine->head; s < machine->next; s++) {
         struct slot *slot = slot_of(machine, s);
         for (uint32_t i = 0; i < machine->total_count; i++) {
             struct fragment *fragment = &slot->fragments[i];
+            if (connected && fragment->state == LOOKING)
+                fragment->at_ms = 0; /* it may be there */
             if (connected || fragment->place.osd != osd || !underway(fragment))
                 continue;
-            fragment->state = IDLE;
+            fragment->state = fragment->searched ? LOOKING : IDLE;
             fragment->err = LILIO_E_UNAVAILABLE;
+            fragment->at_ms = fragment->searched ? 0 : fragment->at_ms;
         }
         plan(machine, slot, now_ms);
     }
 }
 
-void client_get_search(struct client_get_machine *machine, uint64_t now_ms)
+/* The searches that are under way begin again, with the new list. */
+static void search_anew(struct client_get_machine *machine)
+{
+    for (uint32_t s = machine->head; s < machine->next; s++)
+        for (uint32_t i = 0; i < machine->total_count; i++) {
+            struct fragment *fragment = &slot_of(machine, s)->fragments[i];
+            if (fragment->searched && fragment->state != GOOD)
+                search_begin(machine, fragment);
+        }
+}
+
+enum lilio_err client_get_search(struct client_get_machine *machine, const uint32_t *osds,
+                                 size_t count, uint64_t now_ms)
 {
     LILIO_MARK("client/get_searched");
+    struct client_search_list *list = &machine->list;
     machine->searching = true;
     machine->want_search = false;
+    if (count != list->count || memcmp(osds, list->osds, count * sizeof *osds) != 0) {
+        uint32_t *copy = calloc(count + 1, sizeof *copy);
+        if (!copy)
+            return LILIO_E_NOMEM;
+        memcpy(copy, osds, count * sizeof *copy);
+        free(list->osds);
+        *list = (struct client_search_list){.osds = copy, .count = count};
+        search_anew(machine);
+    }
     for (uint32_t s = machine->head; s < machine->next; s++)
         plan(machine, slot_of(machine, s), now_ms);
+    return LILIO_OK;
 }
 
 bool client_get_room(const struct client_get_machine *machine, uint32_t *ret_stripe)
@@ -489,18 +617,6 @@ static void set_wanted(const struct client_get_machine *machine, struct slot *sl
     }
     slot->first_block = first_block;
     slot->block_count = end_block - first_block;
-}
-
-/* The fragment is asked for where it may be besides. False if there is no such place. */
-static bool turn_to_other(const struct client_get_machine *machine, struct fragment *fragment)
-{
-    if (!fragment->place.has_other || !client_peers_find(&machine->peers, fragment->place.other))
-        return false;
-    LILIO_MARK("client/get_from_previous");
-    turn_to(fragment, fragment->place.other);
-    fragment->busy_count = 0;
-    fragment->busy_ms = 0;
-    return true;
 }
 
 static void set_place(struct client_get_machine *machine, struct fragment *fragment,
@@ -613,11 +729,9 @@ static void set_bad(struct client_get_machine *machine, const struct slot *slot,
     struct fragment *fragment = &slot->fragments[index];
     bool known = fragment->place.known_bad || (fragment->place.filling && err == LILIO_E_MISSING);
     machine->counts.missing_answers += err == LILIO_E_MISSING && !fragment->searched;
-    if (turn_to_other(machine, fragment))
-        return;
-    fragment->state = BAD;
-    fragment->err = err;
-    if (fragment->searched || (err != LILIO_E_MISSING && err != LILIO_E_CORRUPT))
+    bool searched = fragment->searched;
+    not_there(machine, fragment, err);
+    if (searched || fragment->state != BAD || (err != LILIO_E_MISSING && err != LILIO_E_CORRUPT))
         return;
     machine->counts.bad_fragments++;
     if (known || machine->report_count == CLIENT_REPORTS_MAX)
@@ -647,8 +761,10 @@ bool client_get_fragment(struct client_get_machine *machine, uint32_t stripe, ui
         plan(machine, slot, now_ms);
         return false;
     }
-    if (fragment->searched)
+    if (fragment->searched) {
         LILIO_MARK("client/get_found_elsewhere");
+        client_search_found(&machine->list, osd);
+    }
     fragment->state = GOOD;
     fragment->payload = payload;
     fragment->token = token;
@@ -663,8 +779,11 @@ void client_get_refused(struct client_get_machine *machine, uint32_t stripe, uin
     if (!fragment)
         return;
     struct slot *slot = slot_of(machine, stripe);
-    if (fragment->searched && err == LILIO_E_WRONG_OSD)
-        err = LILIO_E_MISSING; /* nobody said that the slot is its */
+    if (fragment->searched) {
+        set_bad(machine, slot, index, err);
+        plan(machine, slot, now_ms);
+        return;
+    }
     fragment->err = err;
     switch (err) {
     case LILIO_E_BUSY:
@@ -679,10 +798,10 @@ void client_get_refused(struct client_get_machine *machine, uint32_t stripe, uin
     case LILIO_E_WRONG_OSD:
         LILIO_MARK("client/get_stale_epoch");
         machine->want_map = true;
-        fragment->state = fragment->map_count++ < MAP_RETRIES_MAX ? IDLE : BAD;
+        fragment->state = IDLE;
         fragment->at_ms = now_ms + client_backoff_ms(fragment->map_count, &machine->jitter);
-        if (fragment->state == BAD)
-            (void)turn_to_other(machine, fragment); /* else it stays bad */
+        if (fragment->map_count++ == MAP_RETRIES_MAX)
+            not_there(machine, fragment, err);
         break;
     default: set_bad(machine, slot, index, err);
     }
@@ -699,6 +818,7 @@ void client_get_stripes(const struct client_get_machine *machine, uint32_t *ret_
 void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
                       const struct client_place *places, uint64_t now_ms)
 {
+    machine->searching = false; /* who may have anything is asked for anew */
     struct slot *slot = slot_of(machine, stripe);
     if (!slot)
         return;
@@ -706,10 +826,12 @@ void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
         struct fragment *fragment = &slot->fragments[i];
         if (fragment->state == GOOD || fragment->home == places[i].osd)
             continue;
+        client_search_end(&fragment->search);
+        fragment->searched = false;
         fragment->state = IDLE;
-        fragment->at_ms = 0;
-        fragment->searched = fragment->search_over = fragment->unheard = false;
-        fragment->search_next = 0;
+        fragment->err = LILIO_OK;
+        fragment->at_ms = fragment->busy_ms = 0;
+        fragment->silent_count = fragment->map_count = fragment->busy_count = 0;
         set_place(machine, fragment, &places[i]);
     }
     plan(machine, slot, now_ms);
@@ -720,6 +842,8 @@ void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
 static uint64_t silent_at_ms(const struct client_get_machine *machine,
                              const struct fragment *fragment)
 {
+    if (fragment->searched && !fragment->search.again) /* others may have it */
+        return fragment->at_ms + machine->late_after_ms;
     const struct client_peer *peer = client_peers_find(&machine->peers, fragment->place.osd);
     uint64_t since_ms = fragment->at_ms > peer->heard_ms ? fragment->at_ms : peer->heard_ms;
     return since_ms + machine->config.silent_ms;
@@ -733,10 +857,9 @@ static void tick_fragment(struct client_get_machine *machine, struct fragment *f
     if (now_ms >= silent_at_ms(machine, fragment)) {
         client_peers_find(&machine->peers, fragment->place.osd)->slow = true;
         fragment->err = LILIO_E_TIMEOUT;
-        bool again = ++fragment->silent_count < CLIENT_ATTEMPTS_GET && !fragment->searched;
-        fragment->state = again ? IDLE : BAD;
-        if (fragment->state == BAD)
-            (void)turn_to_other(machine, fragment); /* else it stays bad */
+        fragment->state = IDLE;
+        if (fragment->searched || ++fragment->silent_count == CLIENT_ATTEMPTS_GET)
+            not_there(machine, fragment, LILIO_E_TIMEOUT);
     } else if (!fragment->late && now_ms >= fragment->at_ms + machine->late_after_ms) {
         LILIO_MARK("client/get_hedged");
         fragment->late = true;
@@ -783,6 +906,8 @@ uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t 
             if (fragment->state == PENDING) {
                 least = sooner(least, silent_at_ms(machine, fragment), now_ms);
                 least = sooner(least, fragment->at_ms + machine->late_after_ms, now_ms);
+            } else if (fragment->state == LOOKING) {
+                least = sooner(least, fragment->at_ms, now_ms);
             } else if (fragment->state == IDLE || fragment->state == GOOD) {
                 const struct client_peer *peer =
                     client_peers_find(&machine->peers, fragment->place.osd);
@@ -814,6 +939,7 @@ static bool next_request(struct client_get_machine *machine, uint64_t now_ms,
                 .index = i,
                 .osd = fragment->place.osd,
                 .attempt = fragment->attempt,
+                .elsewhere = fragment->place.osd != fragment->home,
                 .first_block = fragment->first_block,
                 .block_count = fragment->block_count,
             };
@@ -925,8 +1051,7 @@ static bool next_delivery(struct client_get_machine *machine, struct client_get_
             };
             return true;
         }
-        for (uint32_t i = 0; i < machine->total_count; i++)
-            release(machine, &slot->fragments[i]);
+        let_go(machine, slot);
         machine->head++;
     }
     return false;

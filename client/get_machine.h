@@ -14,10 +14,10 @@
  * in the data row and every received block matches the list; only good blocks are delivered or
  * decoded from.
  *
- * A stripe that cannot be completed from the OSDs that the maps name is searched for: each of its
- * fragments that is bad, or whose OSD cannot be reached, is asked of every other OSD of the map in
- * turn, for slots that moved more than once leave fragments behind. Only then it fails the get, and
- * as LOST only if everybody was heard.
+ * A stripe that cannot be completed from the OSDs that the maps name is searched for
+ * (client/search.h): each of its fragments that is bad, or whose OSD cannot be reached, is asked of
+ * every OSD of the newest map, for slots that moved more than once leave fragments behind. Only
+ * then it fails the get, and as LOST only if everybody said that too few are left.
  *
  * Late: older than max(hedge_ms, 3 x the median of recent answers). Silent: no word from the OSD
  * for silent_ms.
@@ -49,14 +49,15 @@ enum client_get_action_kind {
     CLIENT_GET_REQUEST, /* ask osd for the blocks of a fragment; report fragment, refused or the
                            lost peer */
     CLIENT_GET_DELIVER, /* the next wanted bytes, borrowed until the next call of the machine */
-    CLIENT_GET_SEARCH,  /* add every OSD of the map that can hold anything as a peer, report those
-                           that connect, then call client_get_search */
-    CLIENT_GET_MAP,     /* an OSD knows a newer map: get it, then call client_get_moved for the open
-                           stripes */
+    CLIENT_GET_SEARCH, /* get the newest map, add every OSD that can hold anything as a peer, report
+                          those that are connected, then call client_get_search */
+    CLIENT_GET_MAP,    /* an OSD knows a newer map: get it, then call client_get_moved for the open
+                          stripes */
 };
 struct client_get_action {
     enum client_get_action_kind kind;
     uint32_t stripe, index, osd, attempt, first_block, block_count;
+    bool elsewhere; /* the map does not name the OSD for this fragment */
     const uint8_t *data;
     size_t size;
 };
@@ -72,9 +73,10 @@ LILIO_MUST_USE enum lilio_err client_get_machine_new(const struct client_get_con
 /* Releases every token it holds. */
 void client_get_machine_free(struct client_get_machine **machine);
 
-/* Makes an OSD known, not yet connected; to be done before a stripe names it. Errors: NOMEM. */
+/* Makes an OSD known, not connected since then; to be done before a stripe names it. One that is
+ * known is left alone. Errors: NOMEM. */
 LILIO_MUST_USE enum lilio_err client_get_peer_add(struct client_get_machine *machine, uint32_t osd,
-                                                  uint64_t now_ms);
+                                                  uint64_t since_ms);
 /* The connection to an OSD stands, or broke: what was under way is lost then. Unknown OSDs are
  * ignored. */
 void client_get_peer_set(struct client_get_machine *machine, uint32_t osd, bool connected,
@@ -99,8 +101,10 @@ void client_get_stripes(const struct client_get_machine *machine, uint32_t *ret_
 /* The newer map: where the fragments of an open stripe are now. */
 void client_get_moved(struct client_get_machine *machine, uint32_t stripe,
                       const struct client_place *places, uint64_t now_ms);
-/* Every OSD that may hold fragments is a peer now. */
-void client_get_search(struct client_get_machine *machine, uint64_t now_ms);
+/* Every OSD that may hold fragments, ids in order; each was added. Errors: NOMEM. */
+LILIO_MUST_USE enum lilio_err client_get_search(struct client_get_machine *machine,
+                                                const uint32_t *osds, size_t count,
+                                                uint64_t now_ms);
 void client_get_tick(struct client_get_machine *machine, uint64_t now_ms);
 /* Time of the next tick after now_ms that may change something; UINT64_MAX if only an event can. */
 uint64_t client_get_deadline(const struct client_get_machine *machine, uint64_t now_ms);

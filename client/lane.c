@@ -5,7 +5,10 @@
 
 #include "base/banned.h"
 
-enum { STRIPE_BITS = 16, INDEX_BITS = 6, ATTEMPT_BITS = 8 };
+/* A sequence: tag, stripe, index, attempt; what does not fit of the tag is cut. */
+enum { STRIPE_BITS = 16, INDEX_BITS = 6, ATTEMPT_BITS = 11, TAG_BITS = 31 };
+_Static_assert(CLIENT_ATTEMPT_END <= 1 << ATTEMPT_BITS, "attempts fit");
+_Static_assert(TAG_BITS + STRIPE_BITS + INDEX_BITS + ATTEMPT_BITS == 64, "they fill it");
 
 /* ---- life ---- */
 
@@ -298,7 +301,8 @@ struct proto_reply *client_lane_receive(struct client_lane *lane, struct client_
     while (link->channel && (reply = proto_channel_receive(link->channel)) != NULL) {
         uint64_t sequence = reply->header.sequence;
         client_note_epoch(lane->client, reply->header.epoch);
-        if (sequence >> (STRIPE_BITS + INDEX_BITS + ATTEMPT_BITS) == lane->tag) {
+        uint64_t tag = lane->tag & ((UINT64_C(1) << TAG_BITS) - 1);
+        if (sequence >> (STRIPE_BITS + INDEX_BITS + ATTEMPT_BITS) == tag) {
             if (link->under_way > 0)
                 link->under_way--;
             *ret_id = (struct client_fragment_id){

@@ -20,11 +20,12 @@ enum {
     CLIENT_LOOK_MS = 20,         /* how often connections are looked at while answers keep coming */
     CLIENT_BACKOFF_MS = 10,      /* first pause after BUSY; doubles */
     CLIENT_BACKOFF_MS_MAX = 500,
-    CLIENT_TICK_MS = 100,     /* longest wait before clocks and cancellation are looked at */
-    CLIENT_ATTEMPTS_PUT = 4,  /* sends of one fragment that met a lost connection or a newer map */
-    CLIENT_ATTEMPTS_GET = 2,  /* requests of one fragment to an OSD that was silent */
-    CLIENT_SCANS_MAX = 16,    /* leaders a page of a verification may see go */
-    CLIENT_RESTARTS_MAX = 16, /* versions a get may see collected under it */
+    CLIENT_TICK_MS = 100,      /* longest wait before clocks and cancellation are looked at */
+    CLIENT_ATTEMPTS_PUT = 4,   /* sends of one fragment that met a lost connection or a newer map */
+    CLIENT_ATTEMPTS_GET = 2,   /* requests of one fragment to an OSD that was silent */
+    CLIENT_ATTEMPT_END = 2048, /* requests of one fragment, all in all: attempts are below */
+    CLIENT_SCANS_MAX = 16,     /* leaders a page of a verification may see go */
+    CLIENT_RESTARTS_MAX = 16,  /* versions a get may see collected under it */
     CLIENT_LANES_IDLE_MAX = 16,    /* lanes kept for the next call; more are closed */
     CLIENT_BUCKET_CACHE_MS = 1000, /* how old a bucket's profile may be */
     CLIENT_BUCKET_CACHE_COUNT = 16,

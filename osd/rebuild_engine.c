@@ -424,6 +424,7 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
     };
     get.key.index = (uint8_t)index;
     uint32_t osd = source_osd(engine, job, index);
+    get.elsewhere = osd != proto_fragment_osd(map_of(engine), row_of(job), job->task.stripe, index);
     struct proto_header header = header_of(engine, job->serial, index);
     enum lilio_err err = osd == PROTO_OSD_NONE ? LILIO_E_MISSING
                                                : osd_peers_ask(engine->peers, osd, &header,

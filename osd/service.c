@@ -499,10 +499,6 @@ static enum lilio_err missing_or_moved(struct osd_service *service,
     struct osd_check check = check_of(service, request);
     struct lilio_errinfo slot = {0};
     enum lilio_err err = osd_check_slot(&check, key, &slot);
-    const struct proto_placement *placement = proto_map_placement(check.map, key->placement);
-    if (err == LILIO_E_WRONG_OSD && placement &&
-        proto_slot_previous(placement, key->partition, key->index) == check.osd)
-        err = LILIO_OK; /* it was, and the asker knows that it is no more */
     if (err && info)
         *info = slot;
     return err ? err : LILIO_E_MISSING;
@@ -597,7 +593,7 @@ static bool get_serve(struct osd_service *service, struct work *work)
             return false;
         err = lilio_fail(&info, LILIO_E_BUSY, "all reply buffers are in use");
     }
-    if (err == LILIO_E_MISSING)
+    if (err == LILIO_E_MISSING && !work->get.elsewhere)
         err = missing_or_moved(service, work->request, &key, &info);
     if (err == LILIO_E_CORRUPT)
         tell_corrupt(service, &key, info.text);

@@ -214,6 +214,19 @@ static enum lilio_err entry_get(struct tools_context *context, const char *bucke
     return err;
 }
 
+/* Whether a failure is of more than the object: nobody can even tell what it is. Two OSDs that are
+ * down make some objects unavailable, and the others are wanted all the same. */
+static bool is_end(struct tools_context *context, const char *bucket, const char *key,
+                   enum lilio_err err)
+{
+    if (err == LILIO_E_CANCELLED || lilio_err_class(err) != LILIO_CLASS_RETRY)
+        return err == LILIO_E_CANCELLED;
+    struct lilio_object object = {0};
+    err = lilio_stat(context->client, bucket, key, &object, NULL);
+    lilio_object_release(&object);
+    return lilio_err_class(err) == LILIO_CLASS_RETRY;
+}
+
 static enum lilio_err entry_visit(struct tools_context *context, const char *bucket,
                                   const struct lilio_list_entry *entry, void *argument)
 {
@@ -243,7 +256,7 @@ static enum lilio_err entry_visit(struct tools_context *context, const char *buc
         state->first_info = context->info;
     }
     /* One bad object does not stop the others; a cluster or a user that is gone does. */
-    return err == LILIO_E_CANCELLED || lilio_err_class(err) == LILIO_CLASS_RETRY ? err : LILIO_OK;
+    return is_end(context, bucket, entry->key, err) ? err : LILIO_OK;
 }
 
 static int folder_get(struct tools_context *context, struct get *get)

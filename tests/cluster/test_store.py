@@ -6,7 +6,7 @@ import os
 import subprocess
 import unittest
 
-from lilio import KIB, MIB, NOT_FOUND, OK, USAGE, EXISTS, ClusterTest, content, digest, disk_use, main, peak_rss
+from lilio import KIB, MIB, NOT_FOUND, OK, UNAVAILABLE, USAGE, EXISTS, ClusterTest, content, digest, disk_use, main, peak_rss
 
 SIZES = [0, 1, 63, 64, 65, 4095, 4096, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, MIB, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 21 * MIB + 77]
 
@@ -191,6 +191,26 @@ class Store(ClusterTest):
         back = os.path.join(c.home, "back")
         c.run("get", "-r", "b/t", back)
         subprocess.run(["diff", "-r", tree, back], check=True)
+
+    def test_a_folder_without_what_an_osd_has(self):
+        """Objects that cannot be read now do not keep the others from being got."""
+        c = self.cluster
+        c.run("mb", "b", "--profile", "1+0")
+        tree, back = os.path.join(c.home, "tree"), os.path.join(c.home, "back")
+        os.makedirs(tree)
+        for i in range(40):
+            with open(os.path.join(tree, f"{i:02}"), "wb") as f:
+                f.write(content(20 * KIB, i))
+        c.run("put", "-r", tree, "b/t")
+        c.kill_osds(2)
+        done = c.run("get", "-r", "b/t", back, code=UNAVAILABLE)
+        self.assertIn("not heard, and may have them: osd.2", done.err)
+        got, all_names = set(os.listdir(back)), set(os.listdir(tree))
+        self.assertEqual({name for name in all_names if f"b/t/{name}" in done.err}, all_names - got)
+        self.assertGreater(len(got), 20)
+        for name in got:
+            with open(os.path.join(tree, name), "rb") as a, open(os.path.join(back, name), "rb") as b:
+                self.assertEqual(a.read(), b.read(), name)
 
     def test_attributes_and_explain(self):
         c = self.cluster

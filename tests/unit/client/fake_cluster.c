@@ -717,7 +717,7 @@ static void get_fragment(struct fake_state *state, uint32_t osd, struct proto_re
                  LILIO_OK);
     if (atomic_load(&knobs->collect_on_get) > 0 && atomic_fetch_sub(&knobs->collect_on_get, 1) == 1)
         collect_everything(state);
-    if (misplaced(state, osd, &body.key, request))
+    if (!body.elsewhere && misplaced(state, osd, &body.key, request))
         return;
     const struct fragment *fragment = find_fragment(state, osd, &body.key);
     if (!fragment || atomic_load(&knobs->osd_forgets[osd])) {

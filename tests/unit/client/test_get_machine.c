@@ -17,6 +17,8 @@
 #include "base/banned.h"
 
 enum { OSDS_MAX = 16, TOKENS_MAX = 4096 };
+/* A search lasts no longer: its patience, and the silence of the OSD that is asked last. */
+enum { SEARCH_MS = CLIENT_PATIENCE_MS + CLIENT_GET_SILENT_MS };
 enum event_kind { ANSWER, LOSE, CONNECT };
 enum way { FINE, AWAY, SILENT, MISSING, FLIPPED, LIST_FLIPPED, SHORT, BROKEN, BLANK, WAYS };
 
@@ -29,6 +31,7 @@ struct osd {
     bool known_bad;
     uint64_t left; /* mask of the fragments that it has of stripes whose slots it lost */
     uint64_t lose_ms, return_ms;
+    uint64_t mended_ms; /* from then on it is fine */
     bool connected;
 };
 /* A stored run as it lies on the OSDs. */
@@ -47,6 +50,7 @@ struct world {
     struct client_get_config config;
     struct osd osds[OSDS_MAX]; /* those that the maps name, then others */
     uint32_t other_count, searches;
+    uint64_t homeless; /* mask of the fragments whose slots nobody has */
     struct client_plans plans;
     struct client_get_machine *machine;
     struct agenda agenda;
@@ -183,14 +187,21 @@ static void places_of(const struct world *world, uint32_t stripe, struct client_
             .known_bad = osd->known_bad,
             .err = osd->way == BLANK ? LILIO_E_BLANK : LILIO_OK,
         };
+        if (world->homeless >> i & 1)
+            places[i] = (struct client_place){.osd = PROTO_OSD_NONE, .err = LILIO_E_UNAVAILABLE};
     }
+}
+
+static bool is_home(const struct world *world, const struct client_get_action *action)
+{
+    return action->osd == osd_of(world, action->stripe, action->index) &&
+           !(world->homeless >> action->index & 1);
 }
 
 /* Whether the OSD has the fragment, be it its own or left behind. */
 static bool has(const struct world *world, const struct client_get_action *action)
 {
-    return action->osd == osd_of(world, action->stripe, action->index) ||
-           world->osds[action->osd].left >> action->index & 1;
+    return is_home(world, action) || world->osds[action->osd].left >> action->index & 1;
 }
 
 static void answer(struct world *world, const struct client_get_action *action)
@@ -207,6 +218,8 @@ static void answer(struct world *world, const struct client_get_action *action)
     if (osd->jitter_ms)
         event.at_ms += agenda_random(&world->random) % osd->jitter_ms;
     world->requests++;
+    if (osd->mended_ms && world->now_ms >= osd->mended_ms)
+        osd->way = FINE;
     if (osd->way == SILENT)
         return;
     if (osd->busy > 0) {
@@ -218,7 +231,8 @@ static void answer(struct world *world, const struct client_get_action *action)
     } else if (osd->way == MISSING) {
         event.err = LILIO_E_MISSING;
     } else if (!has(world, action)) {
-        event.err = LILIO_E_WRONG_OSD;
+        assert_true(action->elsewhere);
+        event.err = LILIO_E_MISSING;
     } else if (osd->way == BROKEN) {
         event.err = LILIO_E_IO;
     }
@@ -294,6 +308,20 @@ static void add_peer(struct world *world, uint32_t id)
     client_get_peer_set(world->machine, id, osd->connected, world->now_ms);
 }
 
+/* All that are not blank. */
+static void make_list(struct world *world)
+{
+    uint32_t osds[OSDS_MAX], count = 0, total_count = world->run->total_count;
+    for (uint32_t i = 0; i < total_count + world->other_count; i++) {
+        if (i < total_count && world->osds[i].way == BLANK)
+            continue;
+        if (i >= total_count)
+            add_peer(world, i);
+        osds[count++] = i;
+    }
+    assert_int_equal(client_get_search(world->machine, osds, count, world->now_ms), LILIO_OK);
+}
+
 static void act(struct world *world)
 {
     struct client_get_action action;
@@ -312,8 +340,8 @@ static void act(struct world *world)
         switch (action.kind) {
         case CLIENT_GET_REQUEST:
             assert_true(world->osds[action.osd].connected);
-            assert_true(world->searches > 0 ||
-                        action.osd == osd_of(world, action.stripe, action.index));
+            assert_int_equal(action.elsewhere, !is_home(world, &action));
+            assert_true(!action.elsewhere || world->searches > 0);
             answer(world, &action);
             break;
         case CLIENT_GET_DELIVER:
@@ -325,10 +353,8 @@ static void act(struct world *world)
             world->delivered += action.size;
             break;
         case CLIENT_GET_SEARCH:
-            assert_int_equal(world->searches++, 0);
-            for (uint32_t i = 0; i < world->other_count; i++)
-                add_peer(world, world->run->total_count + i);
-            client_get_search(world->machine, world->now_ms);
+            world->searches++;
+            make_list(world);
             break;
         case CLIENT_GET_MAP:
             client_get_stripes(world->machine, &stripe, &end);
@@ -346,9 +372,10 @@ static void begin(struct world *world)
     world->config.plans = &world->plans;
     world->config.release_context = world;
     assert_int_equal(client_get_machine_new(&world->config, &world->machine), LILIO_OK);
-    for (uint32_t i = 0; i < world->run->total_count; i++) {
+    for (uint32_t i = 0; i < world->run->total_count + world->other_count; i++) {
         const struct osd *osd = &world->osds[i];
-        add_peer(world, i);
+        if (i < world->run->total_count)
+            add_peer(world, i);
         if (osd->lose_ms)
             agenda_add(&world->agenda,
                        (struct agenda_event){.at_ms = osd->lose_ms, .kind = LOSE, .osd = i});
@@ -432,7 +459,7 @@ static void every_subset(void **state)
                 assert_true(world.counts.degraded_stripes >= 4);
             if (bad <= 2 && way != SILENT)
                 assert_true(took_ms < 50);
-            assert_true(took_ms <= 2 * CLIENT_GET_SILENT_MS + CLIENT_PATIENCE_MS);
+            assert_true(took_ms <= 2 * CLIENT_GET_SILENT_MS + CLIENT_PATIENCE_MS + SEARCH_MS);
             size_t reports;
             (void)client_get_reports(world.machine, &reports);
             bool told = way >= MISSING && way <= SHORT;
@@ -515,7 +542,7 @@ static void left_behind(void **state)
                                         : silent || named_silent ? LILIO_E_UNAVAILABLE
                                                                  : LILIO_E_LOST);
             assert_int_equal(world.searches, 1);
-            assert_true(took_ms <= 2 * CLIENT_GET_SILENT_MS + CLIENT_PATIENCE_MS);
+            assert_true(took_ms <= 2 * CLIENT_GET_SILENT_MS + CLIENT_PATIENCE_MS + SEARCH_MS);
             size_t reports;
             const struct proto_fragment_report *report =
                 client_get_reports(world.machine, &reports);
@@ -543,6 +570,232 @@ static void left_behind_while_away(void **state)
     assert_int_equal(world.err, LILIO_OK);
     assert_true(took_ms < CLIENT_PATIENCE_MS + 100);
     end(&world);
+    run_release(&run);
+}
+
+/* That the search of one fragment is over says nothing of another one. */
+static void search_goes_on_for_others(void **state)
+{
+    (void)state;
+    struct run run = run_make(4, 2, SMALL, 4 * SMALL);
+    for (uint32_t has_count = 0; has_count <= 3; has_count++) {
+        struct world world = world_make(&run);
+        for (uint32_t i = 0; i < 6; i++)
+            world.osds[i].way = i < 3 ? BROKEN : MISSING;
+        world.other_count = 1;
+        world.osds[6].left = ((UINT64_C(1) << has_count) - 1) << 3;
+        run_world(&world);
+        assert_int_equal(world.err, has_count == 0 ? LILIO_E_LOST : LILIO_E_UNAVAILABLE);
+        end(&world);
+    }
+    run_release(&run);
+}
+
+/* Busy ones are not waited for while others may have it, and are asked again in the end. */
+static void search_passes_the_busy(void **state)
+{
+    (void)state;
+    struct run run = run_make(4, 2, SMALL, 12 * 4 * SMALL);
+    for (uint32_t busy = 0; busy < 100; busy += 8) {
+        struct world world = world_make(&run);
+        for (uint32_t i = 0; i < 3; i++)
+            world.osds[i].way = MISSING;
+        world.other_count = 2;
+        world.osds[6].busy = 1000000;
+        world.osds[7].left = 63;
+        world.osds[7].busy = busy;
+        uint64_t took_ms = run_world(&world);
+        assert_int_equal(world.err, LILIO_OK);
+        assert_true(took_ms < (busy ? CLIENT_PATIENCE_MS : 200));
+        end(&world);
+    }
+    run_release(&run);
+}
+
+/* Who does not answer is not waited for while others may have it; who is slow is, in the end. */
+static void search_passes_the_silent(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 2 * SMALL);
+    for (uint32_t slow = 0; slow <= 1; slow++) {
+        struct world world = world_make(&run);
+        world.osds[0].way = world.osds[1].way = MISSING;
+        world.other_count = 9;
+        for (uint32_t i = 3; i < 11; i++)
+            world.osds[i].way = slow ? MISSING : SILENT;
+        world.osds[11].left = 7;
+        world.osds[11].latency_ms = slow ? 500 : 2;
+        uint64_t took_ms = run_world(&world);
+        assert_int_equal(world.err, LILIO_OK);
+        assert_true(took_ms < CLIENT_GET_SILENT_MS);
+        end(&world);
+    }
+    run_release(&run);
+}
+
+/* Blocks that were enough for reading directly are not enough for decoding, and their OSD went. */
+static void search_for_the_rest_of_a_fragment(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, BLOCKS, 2 * BLOCKS);
+    for (uint32_t left = 1; left <= 2; left++) {
+        struct world world = world_make(&run);
+        world.config.offset = BLOCKS - 10; /* the last block of 0, the first one of 1 */
+        world.config.length = 20;
+        world.osds[0].lose_ms = 1003;
+        world.osds[1].way = MISSING;
+        world.osds[1].latency_ms = 10;
+        world.other_count = 1;
+        world.osds[3].left = left;
+        if (left == 2)
+            world.osds[2].way = MISSING; /* what came of 0 is needed, then */
+        run_world(&world);
+        assert_int_equal(world.err, LILIO_OK);
+        end(&world);
+    }
+    run_release(&run);
+}
+
+static void home_returns_during_the_search(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 2 * SMALL);
+    struct world world = world_make(&run);
+    world.osds[0].lose_ms = 1001;
+    world.osds[0].return_ms = 1001 + CLIENT_PATIENCE_MS + 300;
+    world.osds[0].latency_ms = 50;
+    world.osds[1].way = MISSING;
+    world.other_count = 1;
+    world.osds[3].way = SILENT;
+    run_world(&world);
+    assert_int_equal(world.err, LILIO_OK);
+    end(&world);
+    run_release(&run);
+}
+
+/* One OSD that was silent is asked again once its connection was made anew. */
+static void silence_ends_with_the_connection(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 2 * SMALL);
+    struct world world = world_make(&run);
+    world.osds[0].way = world.osds[1].way = MISSING;
+    world.other_count = 1;
+    world.osds[3].left = 7;
+    world.osds[3].way = SILENT;
+    world.osds[3].lose_ms = 4000;
+    world.osds[3].return_ms = 4100;
+    world.osds[3].mended_ms = 4100;
+    run_world(&world);
+    assert_int_equal(world.err, LILIO_OK);
+    end(&world);
+    run_release(&run);
+}
+
+/* More OSDs than any cluster has: each is asked once, and every attempt has a number. */
+static void search_of_many(void **state)
+{
+    (void)state;
+    enum { MANY = 1024 };
+    struct run run = run_make(2, 0, SMALL, 2 * SMALL);
+    struct world world = world_make(&run);
+    uint32_t osds[MANY], most = 0, asked[MANY] = {0};
+    struct client_place places[CODEC_TOTAL_MAX];
+    struct client_get_action action;
+    begin(&world);
+    places_of(&world, 0, places);
+    client_get_open(world.machine, places, world.now_ms);
+    while (client_get_next(world.machine, world.now_ms, &action)) {
+        if (action.kind == CLIENT_GET_REQUEST) {
+            most = action.attempt > most ? action.attempt : most;
+            asked[action.osd] += action.index == 0;
+            client_get_refused(world.machine, 0, action.index, action.osd, action.attempt,
+                               LILIO_E_MISSING, world.now_ms);
+            continue;
+        }
+        assert_int_equal(action.kind, CLIENT_GET_SEARCH);
+        for (uint32_t i = 0; i < MANY; i++) {
+            osds[i] = i;
+            assert_int_equal(client_get_peer_add(world.machine, i, world.now_ms), LILIO_OK);
+            client_get_peer_set(world.machine, i, true, world.now_ms);
+        }
+        assert_int_equal(client_get_search(world.machine, osds, MANY, world.now_ms), LILIO_OK);
+    }
+    assert_int_equal(client_get_error(world.machine, NULL), LILIO_E_LOST);
+    assert_in_range(most, 1, CLIENT_ATTEMPT_END - 1);
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(asked[i], 1);
+    end(&world);
+    run_release(&run);
+}
+
+/* A newer map comes while a search is on: what the old home said is not said of the new one, and
+ * OSDs that the new map knows are asked, too. */
+static void map_changes_during_the_search(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 0, SMALL, 2 * SMALL);
+    for (uint32_t variant = 0; variant < 4; variant++) {
+        struct world world = world_make(&run);
+        struct client_place places[CODEC_TOTAL_MAX];
+        struct client_get_action action;
+        bool left = variant & 1, moves = variant & 2;
+        world.osds[0].way = MISSING;
+        begin(&world);
+        places_of(&world, 0, places);
+        client_get_open(world.machine, places, world.now_ms);
+        while (client_get_next(world.machine, world.now_ms, &action))
+            answer(&world, &action);
+        world.now_ms += 10;
+        for (struct agenda_event event; agenda_take(&world.agenda, world.now_ms, &event);)
+            happen(&world, &event);
+        assert_true(client_get_next(world.machine, world.now_ms, &action));
+        assert_int_equal(action.kind, CLIENT_GET_SEARCH);
+        make_list(&world);
+        assert_true(client_get_next(world.machine, world.now_ms, &action));
+        assert_int_equal(action.osd, 1);
+        answer(&world, &action);
+        places[0].osd = moves ? 9 : 0; /* which cannot be reached */
+        world.other_count = 9;
+        world.osds[9].way = AWAY;
+        world.osds[10].left = left;
+        add_peer(&world, 9);
+        client_get_moved(world.machine, 0, places, world.now_ms);
+        while (!client_get_error(world.machine, &world.info) && !client_get_done(world.machine)) {
+            while (client_get_next(world.machine, world.now_ms, &action))
+                if (action.kind == CLIENT_GET_SEARCH)
+                    make_list(&world);
+                else if (action.kind == CLIENT_GET_REQUEST)
+                    answer(&world, &action);
+            world.now_ms += 10;
+            for (struct agenda_event event; agenda_take(&world.agenda, world.now_ms, &event);)
+                happen(&world, &event);
+            client_get_tick(world.machine, world.now_ms);
+        }
+        assert_int_equal(client_get_error(world.machine, &world.info),
+                         left ? LILIO_OK : LILIO_E_UNAVAILABLE);
+        if (!left)
+            assert_non_null(strstr(world.info.text, moves
+                                                        ? "fragment 0 at osd.9: unavailable"
+                                                        : "fragment 0 at osd.0: fragment missing"));
+        end(&world);
+    }
+    run_release(&run);
+}
+
+/* A slot that nobody has: everybody was heard all the same. */
+static void nobody_has_the_slot(void **state)
+{
+    (void)state;
+    struct run run = run_make(2, 1, SMALL, 2 * SMALL);
+    for (uint32_t left = 0; left <= 1; left++) {
+        struct world world = world_make(&run);
+        world.homeless = 3;
+        world.osds[2].left = left;
+        run_world(&world);
+        assert_int_equal(world.err, left ? LILIO_OK : LILIO_E_LOST);
+        end(&world);
+    }
     run_release(&run);
 }
 
@@ -626,7 +879,7 @@ static void busy_and_stale_are_tried_again(void **state)
         world.osds[i].busy = 1000000;
     uint64_t took_ms = run_world(&world);
     assert_int_equal(world.err, LILIO_E_UNAVAILABLE);
-    assert_true(took_ms <= CLIENT_TIMEOUT_MS + 1000);
+    assert_true(took_ms <= CLIENT_TIMEOUT_MS + SEARCH_MS + 1000);
     end(&world);
     run_release(&run);
 }
@@ -770,6 +1023,15 @@ int main(void)
         cmocka_unit_test(known_missing),
         cmocka_unit_test(left_behind),
         cmocka_unit_test(left_behind_while_away),
+        cmocka_unit_test(search_goes_on_for_others),
+        cmocka_unit_test(search_passes_the_busy),
+        cmocka_unit_test(search_passes_the_silent),
+        cmocka_unit_test(search_for_the_rest_of_a_fragment),
+        cmocka_unit_test(home_returns_during_the_search),
+        cmocka_unit_test(silence_ends_with_the_connection),
+        cmocka_unit_test(search_of_many),
+        cmocka_unit_test(map_changes_during_the_search),
+        cmocka_unit_test(nobody_has_the_slot),
         cmocka_unit_test(slow_osd_is_read_around),
         cmocka_unit_test(lateness_follows_the_median),
         cmocka_unit_test(doubtful_osds_are_avoided),
