@@ -25,7 +25,8 @@ static enum lilio_err known_state(const struct proto_cluster_map *map,
         return osd && proto_osd_trust(osd) != PROTO_TRUST_GONE ? LILIO_E_UNAVAILABLE
                                                                : LILIO_E_BLANK;
     switch (osd ? proto_osd_trust(osd) : PROTO_TRUST_GONE) {
-    case PROTO_TRUST_GOOD: return LILIO_OK;
+    case PROTO_TRUST_GOOD:
+    case PROTO_TRUST_FAILING: return LILIO_OK;
     case PROTO_TRUST_AWAY: return LILIO_E_UNAVAILABLE;
     case PROTO_TRUST_GONE: break;
     }

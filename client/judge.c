@@ -106,8 +106,8 @@ enum lilio_err client_judge_row(const struct proto_trusts *trusts,
     enum lilio_err err = bad_masks(row, stripes, &bad, info);
     for (uint64_t stripe = 0; !err && stripe < stripes; stripe++) {
         uint32_t partition = proto_partition(placement->partition_bits, row->oid, (uint32_t)stripe);
-        struct proto_standing standing =
-            proto_stripe_standing(trusts, placement, partition, bad ? bad[stripe] : 0);
+        struct proto_standing standing = proto_stripe_standing(
+            trusts, placement, partition, row->profile.data_count, bad ? bad[stripe] : 0);
         client_judgement_add(judgement, row->profile.data_count, total, standing.good,
                              standing.kept);
     }

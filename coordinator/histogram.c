@@ -64,7 +64,7 @@ static void partition_add(struct coord_histogram *histogram, struct proto_redund
                           uint64_t count)
 {
     struct proto_standing standing =
-        proto_stripe_standing(&histogram->trusts, placement, partition, key->bad);
+        proto_stripe_standing(&histogram->trusts, placement, partition, key->data_count, key->bad);
     size_t level = proto_level((uint32_t)__builtin_popcountll(standing.good), key->data_count);
     line->levels[level] += count;
     if (__builtin_popcountll(standing.kept) < key->data_count)

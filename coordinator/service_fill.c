@@ -71,7 +71,7 @@ static void placement_look(const struct coord_service *service, const struct pro
     for (uint32_t partition = 0; partition >> placement->partition_bits == 0; partition++) {
         if (service_fill_slot(placement, partition, osd) == placement->width)
             continue;
-        struct proto_standing standing = proto_stripe_standing(trusts, placement, partition, 0);
+        struct proto_standing standing = proto_stripe_standing(trusts, placement, partition, 0, 0);
         uint32_t good = (uint32_t)__builtin_popcountll(standing.good);
         if (good < service->fills[place].least_good || good > choice->good)
             continue;

@@ -6,8 +6,12 @@ enum proto_trust proto_osd_trust(const struct proto_osd *osd)
 {
     if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
         return PROTO_TRUST_GONE;
+    if (!osd->complete)
+        return PROTO_TRUST_AWAY;
     bool up = osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT;
-    return up && osd->complete ? PROTO_TRUST_GOOD : PROTO_TRUST_AWAY;
+    return up                               ? PROTO_TRUST_GOOD
+           : osd->state == PROTO_OSD_FAILED ? PROTO_TRUST_FAILING
+                                            : PROTO_TRUST_AWAY;
 }
 
 void proto_trusts_set(struct proto_trusts *trusts, const struct proto_osd *osd)
@@ -36,9 +40,10 @@ static uint8_t filling_trust(const struct proto_trusts *trusts,
 
 struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
                                             const struct proto_placement *placement,
-                                            uint32_t partition, uint64_t bad)
+                                            uint32_t partition, uint8_t data_count, uint64_t bad)
 {
     struct proto_standing standing = {0};
+    uint64_t failing = 0;
     uint64_t filling = proto_slots_filling(placement, partition);
     for (uint32_t index = 0; index < placement->width && index < 64; index++) {
         uint64_t bit = UINT64_C(1) << index & ~bad;
@@ -47,9 +52,13 @@ struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
                             : trust_of(trusts, proto_slot_osd(placement, partition, index));
         if (trust == PROTO_TRUST_GOOD)
             standing.good |= bit;
+        if (trust == PROTO_TRUST_FAILING)
+            failing |= bit;
         if (trust != PROTO_TRUST_GONE)
             standing.kept |= bit;
     }
+    for (; failing && __builtin_popcountll(standing.good) < data_count; failing &= failing - 1)
+        standing.good |= failing & -failing;
     return standing;
 }
 

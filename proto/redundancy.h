@@ -2,8 +2,10 @@
  * coordinators, `damage' and `explain'. Pure code.
  *
  * A fragment is good when no exception of its row speaks against it and its OSD is there with
- * proven content. It is away when its OSD is not reached, failing or unproven: it may come back.
- * Otherwise it is gone. What is good can be read; what is not gone is kept, at best. In a slot that
+ * proven content. It is away when its OSD is not reached or unproven: it may come back. At an OSD
+ * that failed, which only serves what it has, it can be read, but is no redundancy: it counts as
+ * good where the stripe could not be read without it, and as away elsewhere. Otherwise it is gone.
+ * What is good can be read; what is not gone is kept, at best. In a slot that
  * fills a fragment is away: it is at its OSD already, or still where it was before.
  */
 #ifndef PROTO_REDUNDANCY_H
@@ -11,7 +13,7 @@
 
 #include "proto/placement.h"
 
-enum proto_trust { PROTO_TRUST_GONE, PROTO_TRUST_AWAY, PROTO_TRUST_GOOD };
+enum proto_trust { PROTO_TRUST_GONE, PROTO_TRUST_AWAY, PROTO_TRUST_FAILING, PROTO_TRUST_GOOD };
 enum proto_trust proto_osd_trust(const struct proto_osd *osd);
 
 /* Of every OSD, by id; ids that are no OSD's are gone. */
@@ -27,7 +29,7 @@ struct proto_standing {
 /* bad: the fragments that exceptions of the row call missing or corrupt. */
 struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
                                             const struct proto_placement *placement,
-                                            uint32_t partition, uint64_t bad);
+                                            uint32_t partition, uint8_t data_count, uint64_t bad);
 
 /* A level for each margin, good fragments - data_count, and a last one for stripes with too few. */
 enum { PROTO_LEVELS = 18, PROTO_LEVEL_BELOW = PROTO_LEVELS - 1 };

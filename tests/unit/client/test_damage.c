@@ -83,7 +83,7 @@ static void sample_make(struct sample *sample, uint64_t *seed)
     assert_int_equal(proto_row_check(&sample->row, NULL), LILIO_OK);
 }
 
-/* 0 gone, 1 away, 2 good */
+/* 0 gone, 1 away, 2 at a disk that failed, 3 good */
 static int fragment_state(const struct sample *sample, uint32_t stripe, uint32_t index)
 {
     uint32_t partition = proto_partition(4, sample->row.oid, stripe);
@@ -95,7 +95,8 @@ static int fragment_state(const struct sample *sample, uint32_t stripe, uint32_t
     case PROTO_OSD_NEW:
     case PROTO_OSD_BLANK: return 0;
     case PROTO_OSD_UP:
-    case PROTO_OSD_SUSPECT: return osd->complete ? 2 : 1;
+    case PROTO_OSD_SUSPECT: return osd->complete ? 3 : 1;
+    case PROTO_OSD_FAILED: return osd->complete ? 2 : 1;
     default: return 1;
     }
 }
@@ -117,11 +118,14 @@ static void test_rows_are_judged_by_their_fragments(void **state)
         for (size_t i = 0; i < OSDS; i++)
             proto_trusts_set(trusts, &sample->osds[i]);
         for (uint32_t s = 0; s < sample->stripes; s++) {
-            int good = 0, kept = 0;
+            int good = 0, readable = 0, kept = 0;
             for (uint32_t i = 0; i < TOTAL; i++) {
-                good += fragment_state(sample, s, i) == 2;
+                good += fragment_state(sample, s, i) == 3;
+                readable += fragment_state(sample, s, i) >= 2;
                 kept += fragment_state(sample, s, i) > 0;
             }
+            if (good < DATA)
+                good = readable < DATA ? readable : DATA;
             hurt += good < TOTAL;
             unreadable += good < DATA;
             lost += kept < DATA;

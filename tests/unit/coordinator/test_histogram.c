@@ -20,7 +20,7 @@ struct tally {
 
 /* ---- by hand ---- */
 
-/* 0 gone, 1 away, 2 good: in the words of the rows. */
+/* 0 gone, 1 away, 2 at a disk that failed, 3 good: in the words of the rows. */
 static int fragment_state(struct fx *fx, const struct proto_data_row *row, uint32_t stripe,
                           uint32_t index, uint32_t *ret_osd)
 {
@@ -35,19 +35,26 @@ static int fragment_state(struct fx *fx, const struct proto_data_row *row, uint3
             return 0;
     if (osd->state == PROTO_OSD_BLANK || osd->state == PROTO_OSD_NEW)
         return 0;
-    return (osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT) && osd->complete ? 2 : 1;
+    if (!osd->complete)
+        return 1;
+    return osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT ? 3
+           : osd->state == PROTO_OSD_FAILED                              ? 2
+                                                                         : 1;
 }
 
 static void stripe_tally(struct fx *fx, const struct proto_data_row *row, uint32_t stripe,
                          struct tally *tally)
 {
     uint32_t osds[TOTAL];
-    int good = 0, kept = 0;
+    int good = 0, readable = 0, kept = 0;
     for (uint32_t index = 0; index < TOTAL; index++) {
         int state = fragment_state(fx, row, stripe, index, &osds[index]);
-        good += state == 2;
+        good += state == 3;
+        readable += state >= 2;
         kept += state >= 1;
     }
+    if (good < DATA) /* what failed disks have is no redundancy, but it can be read */
+        good = readable < DATA ? readable : DATA;
     size_t level = good >= DATA ? (size_t)(good - DATA) : PROTO_LEVELS - 1;
     assert_true(row->bucket_id < BUCKETS);
     tally->levels[row->bucket_id][level]++;
