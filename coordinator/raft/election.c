@@ -62,18 +62,23 @@ void raft_follow(struct raft *raft, uint64_t term, uint64_t leader)
     }
 }
 
-static bool hears_leader(const struct raft *raft)
+bool raft_hears_leader(const struct raft *raft)
 {
     return raft->role == RAFT_LEADER ||
            (raft->leader && raft->now_ms - raft->leader_heard_ms < raft->election_ms);
 }
 
+bool raft_is_known(const struct raft *raft, uint64_t from)
+{
+    bool known = from == raft->leader || !raft->newest.config.members_count;
+    for (size_t i = 0; i < raft->peer_count && !known; i++)
+        known = raft->peers[i].id == from;
+    return known;
+}
+
 bool raft_listens_to(const struct raft *raft, uint64_t from)
 {
-    bool member = from == raft->leader || !raft->newest.config.members_count;
-    for (size_t i = 0; i < raft->peer_count && !member; i++)
-        member = raft->peers[i].id == from;
-    return member || !hears_leader(raft);
+    return raft_is_known(raft, from) || !raft_hears_leader(raft);
 }
 
 /* The election restriction (3.6.1). */
@@ -231,7 +236,7 @@ bool raft_on_pre_vote(struct raft *raft, const struct raft_message *message)
 {
     if (!may_vote(raft))
         return true;
-    bool ok = message->term > raft->term && !hears_leader(raft) && up_to_date(raft, message);
+    bool ok = message->term > raft->term && !raft_hears_leader(raft) && up_to_date(raft, message);
     raft_push(raft, (struct raft_message){.type = RAFT_PRE_VOTE_REPLY,
                                           .to = message->from,
                                           .term = ok ? message->term : raft->term,
@@ -244,7 +249,7 @@ bool raft_on_vote(struct raft *raft, const struct raft_message *message)
     if (!may_vote(raft))
         return true;
     if (message->term > raft->term) {
-        if (hears_leader(raft) && !message->transfer) {
+        if (raft_hears_leader(raft) && !message->transfer) {
             LILIO_MARK("raft/vote_refused_for_leader");
             return true;
         }

@@ -14,8 +14,9 @@ enum { ELECTION_MS = 300, HEARTBEAT_MS = 50 };
 /* No member ever counts that far: terms and indexes beyond are forged or damaged. */
 static const uint64_t NUMBER_MAX = (uint64_t)1 << 62;
 /* Nor is one ever so many elections behind. Taken over, a forged term near the end of the numbers
- * would be the last one: it is saved, and nobody could be elected in the next. */
-static const uint64_t TERM_STEP_MAX = (uint64_t)1 << 32;
+ * would be the last one: it is saved, and nobody could be elected in the next. Who is no member
+ * here is believed less, for it may be nobody. */
+static const uint64_t TERM_STEP_MAX = (uint64_t)1 << 32, STRANGE_STEP_MAX = (uint64_t)1 << 16;
 
 /* ---- life ---- */
 
@@ -264,16 +265,30 @@ static bool term_believable(const struct raft *raft, const struct raft_message *
 {
     if (message->type == RAFT_HELLO || message->type == RAFT_HELLO_REPLY)
         return true; /* theirs says nothing */
-    return message->term && message->term < NUMBER_MAX &&
-           (message->term <= raft->term || message->term - raft->term <= TERM_STEP_MAX);
+    uint64_t step = raft_is_known(raft, message->from) ? TERM_STEP_MAX : STRANGE_STEP_MAX;
+    return message->term && message->term < NUMBER_MAX && message->term <= raft->term + step;
+}
+
+/* Forged terms may have taken members further apart than any of them believes. Then they come
+ * nearer step by step, or they would never again elect anybody. */
+static void term_approach(struct raft *raft, const struct raft_message *message)
+{
+    if (raft_hears_leader(raft) || !raft_is_known(raft, message->from) ||
+        message->term >= NUMBER_MAX || message->term <= raft->term)
+        return;
+    LILIO_MARK("raft/term_approached");
+    raft_follow(raft, raft->term + TERM_STEP_MAX, 0 /* leader */);
 }
 
 bool raft_receive(struct raft *raft, const struct raft_message *message)
 {
     if (raft->failed || message->to != raft->id || message->from == raft->id || !message->from ||
-        !term_believable(raft, message) || !entries_well_formed(raft, message) ||
-        (message->count && message->type != RAFT_APPEND))
+        !entries_well_formed(raft, message) || (message->count && message->type != RAFT_APPEND))
         return false;
+    if (!term_believable(raft, message)) {
+        term_approach(raft, message);
+        return false;
+    }
     bool listens = raft_listens_to(raft, message->from);
     if ((listens || raft->announced) && message->type != RAFT_HELLO_REPLY)
         raft_start_meet(raft, message->from);

@@ -181,7 +181,11 @@ uint64_t raft_draw(struct raft *raft);
 void raft_timer_reset(struct raft *raft);
 /* Becomes or stays a follower of a term; leader 0 = not known. */
 void raft_follow(struct raft *raft, uint64_t term, uint64_t leader);
-/* Its messages count: it is a member, or no leader is heard. */
+/* It leads, or heard the leader lately. */
+bool raft_hears_leader(const struct raft *raft);
+/* It is a member here, or we do not know any. */
+bool raft_is_known(const struct raft *raft, uint64_t from);
+/* Its messages count: it is known, or no leader is heard. */
 bool raft_listens_to(const struct raft *raft, uint64_t from);
 /* The sender of a reply is a member and both are in the same term; a higher one is taken over. */
 bool raft_same_term(struct raft *raft, const struct raft_message *message);

@@ -92,8 +92,9 @@ struct net {
     struct net_message *messages; /* by time */
     size_t message_count;
     bool cut[NET_NODES_MAX + 1][NET_NODES_MAX + 1]; /* from, to */
-    bool hold;                                      /* nothing is delivered */
-    unsigned drop_percent, dup_percent, delay_ms;   /* delay: up to */
+    bool far_terms; /* the test wants them beyond NET_TERMS_MAX, where leaders are not checked */
+    bool hold;      /* nothing is delivered */
+    unsigned drop_percent, dup_percent, delay_ms; /* delay: up to */
     bool lazy_disk;  /* persisted only by net_persist; otherwise at once */
     size_t read_max; /* entries the log answers at once; 0 = all */
     struct proto_arena *arena;

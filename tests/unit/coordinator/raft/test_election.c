@@ -212,6 +212,46 @@ static void a_stranger_is_not_heard_beside_a_leader(void **unused)
     assert_int_equal(raft_term(node->raft), term);
 }
 
+/* Who is no member may raise the term by little, and by nothing beside a leader. */
+static void a_stranger_raises_terms_by_little(void **unused)
+{
+    (void)unused;
+    struct net_node *node = alone();
+    net.hold = true;
+    net_step(&net, 300);
+    struct raft_message vote = {
+        .type = RAFT_VOTE, .from = 8, .term = raft_term(node->raft) + 65537};
+    assert_false(net_receive(node, vote));
+    assert_int_equal(raft_term(node->raft), vote.term - 65537);
+    vote.term--;
+    assert_true(net_receive(node, vote));
+    assert_int_equal(raft_term(node->raft), vote.term);
+}
+
+/* However far forged messages took the terms of members apart, they elect somebody; and one that
+ * knows of no term yet gets to theirs. */
+static void members_find_together_from_any_terms(void **unused)
+{
+    (void)unused;
+    const uint64_t far = (UINT64_C(1) << 32) - 50;
+    const uint64_t terms[][3] = {{28, 2 * far, 5 * far}, {1, 1, 30 * far}, {9 * far, 0, 0}};
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++) {
+        if (i > 0)
+            net_stop(&net);
+        net_start(&net, 3, 7 + i);
+        net.far_terms = true;
+        assert_int_not_equal(net_elect(&net), 0);
+        for (uint64_t id = 1; id <= 3; id++) {
+            net_crash(net_node(&net, id), 0);
+            net_node(&net, id)->saved.term += terms[i][id - 1];
+            net_node(&net, id)->saved.vote = 0;
+        }
+        for (uint64_t id = 1; id <= 3; id++)
+            net_restart(net_node(&net, id));
+        assert_int_not_equal(net_elect(&net), 0);
+    }
+}
+
 static void a_vote_is_given_once_and_survives(void **unused)
 {
     (void)unused;
@@ -417,6 +457,8 @@ int main(void)
         TEST(a_leader_that_only_sends_is_replaced),
         TEST(a_follower_of_a_leader_refuses_votes),
         TEST(a_stranger_is_not_heard_beside_a_leader),
+        TEST(a_stranger_raises_terms_by_little),
+        TEST(members_find_together_from_any_terms),
         TEST(a_vote_is_given_once_and_survives),
         TEST(an_older_log_gets_no_vote),
         TEST(late_replies_are_ignored),
