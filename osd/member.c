@@ -360,9 +360,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     if (member->options.orphans)
         heartbeat.orphans = osd_orphans_waiting(member->options.orphans);
     if (member->options.scrub) {
-        osd_scrub_lines(member->options.scrub, scrubs);
         heartbeat.scrubs = scrubs;
-        heartbeat.scrubs_count = OSD_SCRUB_KINDS;
+        heartbeat.scrubs_count = osd_scrub_lines(member->options.scrub, scrubs);
     }
     if (!member->announced_blank) {
         heartbeat.disk_uuid = view.disk_uuid;

@@ -830,9 +830,11 @@ static bool rest(struct osd_scrub *scrub)
 {
     enum osd_scrub_kind kind;
     bool held = scrub->text[0] != '\0'; /* written by this thread alone */
+    bool begun = !base_uuid_is_zero(scrub->state.disk_uuid);
     uint32_t wait = scrub->backoff_ms                 ? scrub->backoff_ms
                     : !held && has_turn(scrub, &kind) ? 0
-                                                      : POLL_MS;
+                    : begun                           ? POLL_MS
+                                                      : POLL_MS / 16;
     return osd_thread_rest(&scrub->thread, scrub->worker.link, wait && !held, wait);
 }
 
@@ -884,12 +886,16 @@ static void line_fill(struct osd_scrub *scrub, enum osd_scrub_kind kind,
     ret->eta_ms = scrub->text[0] ? 0 : osd_scrub_eta_ms(&round, from->met, elapsed);
 }
 
-void osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SCRUB_KINDS])
+size_t osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SCRUB_KINDS])
 {
     pthread_mutex_lock(&scrub->lock);
-    for (int kind = 0; kind < OSD_SCRUB_KINDS; kind++)
+    bool known = !base_uuid_is_zero(scrub->shown.disk_uuid);
+    for (int kind = 0; kind < OSD_SCRUB_KINDS; kind++) {
+        known |= scrub->orders[kind].wanted;
         line_fill(scrub, (enum osd_scrub_kind)kind, &ret[kind]);
+    }
     pthread_mutex_unlock(&scrub->lock);
+    return known ? OSD_SCRUB_KINDS : 0;
 }
 
 enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
@@ -899,8 +905,7 @@ enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
     char *text = proto_arena_take(arena, sizeof scrub->text);
     if (!lines || !text)
         return LILIO_E_NOMEM;
-    *ret = (struct proto_scrub){.lines = lines, .lines_count = OSD_SCRUB_KINDS};
-    osd_scrub_lines(scrub, lines);
+    *ret = (struct proto_scrub){.lines = lines, .lines_count = osd_scrub_lines(scrub, lines)};
     pthread_mutex_lock(&scrub->lock);
     enum lilio_err err = osd_scrub_findings_list(&scrub->findings, arena, ret);
     ret->text = base_slice(text, proto_utf8_clean(scrub->text, text, sizeof scrub->text));

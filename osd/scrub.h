@@ -37,8 +37,8 @@ void osd_scrub_stop(struct osd_scrub **scrub);
 
 /* A round from the start now; one that was ordered and runs goes on, at this rate. */
 void osd_scrub_order(struct osd_scrub *scrub, enum osd_scrub_kind kind, uint64_t rate);
-/* What a heartbeat says. */
-void osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SCRUB_KINDS]);
+/* What a heartbeat says: a line per kind, or 0 lines before the state of the disk was read. */
+size_t osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SCRUB_KINDS]);
 /* The lists live in the arena. Errors: NOMEM. */
 LILIO_MUST_USE enum lilio_err osd_scrub_get(struct osd_scrub *scrub, struct proto_arena *arena,
                                             struct proto_scrub *ret);

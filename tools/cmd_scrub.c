@@ -110,8 +110,9 @@ static void round_cells(struct tools_table *table, const struct lilio_scrub *scr
                     : !scrub->eta_ms ? "?"
                                      : tools_text_duration(scrub->eta_ms, left));
     if (scrub->rounds == 0) {
-        tools_table_add(table, "never");
-        tools_table_add(table, "never");
+        const char *when = scrub->known ? "never" : "-";
+        tools_table_add(table, "%s", when);
+        tools_table_add(table, "%s", when);
         return;
     }
     tools_table_add(table, "%s ago", tools_text_duration(scrub->ended_ms, rate));

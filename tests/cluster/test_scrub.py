@@ -45,6 +45,7 @@ class Scrub(ClusterTest):
 
     def scrub(self, kind):
         """A round of all OSDs from its order to its end; fragments good, bad and not read."""
+        wait_until(lambda: all(self.scrubs(kind).values()), 10, "the OSDs to tell of their scrubs")
         before = {osd: s["rounds"] for osd, s in self.scrubs(kind).items()}
         self.cluster.run("scrub", "start", "--" + kind)
         self.cluster.run("scrub", "status", "--watch")
@@ -62,8 +63,8 @@ class Scrub(ClusterTest):
 
     def test_deep_finds_all_flips_and_only_those(self):
         c = self.cluster
-        out = c.run("status").out
-        self.assertIn("deep scrub    never scrubbed", out)
+        wait_until(lambda: "not known" not in c.run("status").out, 10, "the OSDs to tell of their scrubs")
+        self.assertIn("deep scrub    never scrubbed", c.run("status").out)
         objects = self.fill(12, 64 * KIB, SEED)
         objects |= self.fill(1, 8 * MIB, SEED + 1)
         fragments = 6 * (12 + 2)
@@ -92,6 +93,21 @@ class Scrub(ClusterTest):
         self.assertEqual(sum(o["scrub"]["deep"]["last"]["good"] for o in told), fragments)
         c.run("scrub", "start", "--osd", "17", code=NOT_FOUND)
         c.run("scrub", "start", "--rate", "5M", code=USAGE)
+
+    def test_a_restart_forgets_no_round(self):
+        """Before an OSD has read how its scrubs are it says nothing, and never that there was none."""
+        self.fill(3, 64 * KIB, SEED)
+        self.scrub("light")
+        self.cluster.kill_osds(2)
+        self.cluster.up()
+        seen = set()
+
+        def told():
+            scrub = self.scrubs("light")[2]
+            seen.add(scrub["rounds"] if scrub else None)
+            return scrub
+        wait_until(told, 10, "osd.2 to tell of its scrubs")
+        self.assertEqual(seen - {None}, {1})
 
     def test_light_finds_a_lost_fragment(self):
         """The OSD forgets one: its store is put back to what it was before the put."""
