@@ -177,7 +177,8 @@ static enum lilio_err start_replica(struct daemon *daemon, struct lilio_errinfo 
                 .software = LILIO_VERSION,
                 .gc_grace_ms = options->file->gc_grace_ms,
                 .orphan_retention_ms = options->file->orphan_retention_ms,
-                .suspect_ms = options->suspect_ms,
+                .suspect_ms =
+                    options->suspect_ms ? options->suspect_ms : (uint32_t)options->file->suspect_ms,
                 .down_ms = options->down_ms ? options->down_ms : (uint32_t)options->file->down_ms,
                 .out_ms = options->out_ms ? options->out_ms : (uint32_t)options->file->out_ms,
             },

@@ -11,6 +11,7 @@
 
 #include "base/mark.h"
 #include "coordinator/service_priv.h"
+#include "proto/cluster_file.h"
 
 #include "base/banned.h"
 
@@ -20,9 +21,6 @@ enum {
     RESERVE_MAX_BYTES = 64 << 20,
     STALL_MS = 2000, /* a step of the clock that took longer was no service */
     HEARTBEAT_MS = 1000,
-    SUSPECT_MS = 3000,
-    DOWN_MS = 10000,
-    OUT_MS = 600000,
 };
 
 /* The clock's steps, each capped: a process that was stopped for a while takes nobody for silent.
@@ -50,9 +48,11 @@ struct coord_view service_view(const struct coord_service *service,
 static void set_defaults(struct coord_service_options *options)
 {
     options->heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : HEARTBEAT_MS;
-    options->suspect_ms = options->suspect_ms ? options->suspect_ms : SUSPECT_MS;
-    options->down_ms = options->down_ms ? options->down_ms : DOWN_MS;
-    options->out_ms = options->out_ms ? options->out_ms : OUT_MS;
+    options->down_ms = options->down_ms ? options->down_ms : PROTO_DOWN_MS;
+    options->out_ms = options->out_ms ? options->out_ms : PROTO_OUT_MS;
+    if (options->suspect_ms == 0)
+        options->suspect_ms =
+            options->down_ms < PROTO_SUSPECT_MS ? options->down_ms : PROTO_SUSPECT_MS;
 }
 
 static enum lilio_err make_parts(struct coord_service *service)

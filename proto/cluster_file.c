@@ -178,6 +178,28 @@ static enum lilio_err load_profile(const struct loader *loader, const struct bas
     return LILIO_OK;
 }
 
+/* How long an OSD is silent until it is suspect, down, out. */
+static enum lilio_err load_silences(const struct loader *loader, const struct base_yaml_node *root)
+{
+    struct proto_cluster_file *file = loader->file;
+    enum lilio_err err = load_number(loader, root, "suspect_ms", UINT32_MAX, 0, &file->suspect_ms);
+    if (!err)
+        err = load_number(loader, root, "down_ms", UINT32_MAX, 0, &file->down_ms);
+    if (!err)
+        err = load_number(loader, root, "out_ms", UINT32_MAX, 0, &file->out_ms);
+    if (err)
+        return err;
+    uint64_t down_ms = file->down_ms ? file->down_ms : PROTO_DOWN_MS;
+    if (file->suspect_ms > down_ms)
+        return complain(loader, base_yaml_get(root, "suspect_ms"), "suspect_ms",
+                        "an OSD is suspect before it is down: want at most down_ms");
+    if ((file->out_ms ? file->out_ms : PROTO_OUT_MS) < down_ms)
+        return complain(loader, base_yaml_get(root, file->out_ms ? "out_ms" : "down_ms"),
+                        file->out_ms ? "out_ms" : "down_ms",
+                        "an OSD is down before it is out: want out_ms not below down_ms");
+    return LILIO_OK;
+}
+
 static enum lilio_err load_head(const struct loader *loader, const struct base_yaml_node *root)
 {
     struct proto_cluster_file *file = loader->file;
@@ -193,9 +215,7 @@ static enum lilio_err load_head(const struct loader *loader, const struct base_y
         err = load_number(loader, root, "gc_grace_ms", UINT32_MAX, GC_GRACE_MS_DEFAULT,
                           &file->gc_grace_ms);
     if (!err)
-        err = load_number(loader, root, "down_ms", UINT32_MAX, 0, &file->down_ms);
-    if (!err)
-        err = load_number(loader, root, "out_ms", UINT32_MAX, 0, &file->out_ms);
+        err = load_silences(loader, root);
     if (!err)
         err = load_number(loader, root, "orphan_retention_ms", UINT32_MAX,
                           PROTO_ORPHAN_RETENTION_MS, &file->orphan_retention_ms);
@@ -421,6 +441,8 @@ static void save_head(struct base_yaml_writer *writer, const struct proto_cluste
     if (file->default_profile.fragment_size != CODEC_FRAGMENT_DEFAULT)
         base_yaml_u64_put(writer, "default_fragment_size", file->default_profile.fragment_size);
     base_yaml_u64_put(writer, "gc_grace_ms", file->gc_grace_ms);
+    if (file->suspect_ms)
+        base_yaml_u64_put(writer, "suspect_ms", file->suspect_ms);
     if (file->down_ms)
         base_yaml_u64_put(writer, "down_ms", file->down_ms);
     if (file->out_ms)

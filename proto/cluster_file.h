@@ -8,8 +8,12 @@
 #include "base/types.h"
 #include "codec/codec.h"
 
+/* Where the file says nothing. */
 enum {
-    PROTO_ORPHAN_RETENTION_MS = 86400000, /* where the file says nothing */
+    PROTO_SUSPECT_MS = 3000, /* or down_ms, if that is less */
+    PROTO_DOWN_MS = 10000,
+    PROTO_OUT_MS = 600000,
+    PROTO_ORPHAN_RETENTION_MS = 86400000,
     PROTO_SCRUB_LIGHT_MS = 86400000,
     PROTO_SCRUB_DEEP_MS = 14 * 86400000,
 };
@@ -26,8 +30,11 @@ struct proto_cluster_file {
     struct base_uuid cluster_id;
     struct codec_profile default_profile;
     uint64_t gc_grace_ms;
-    uint64_t down_ms, out_ms;     /* an OSD silent for so long is down, and out; 0 = default */
-    uint64_t orphan_retention_ms; /* how long fragments of dead puts stay in quarantine */
+    /* An OSD silent for so long is suspect, down and out; each at least the one before; 0 =
+     * default.
+     */
+    uint64_t suspect_ms, down_ms, out_ms;
+    uint64_t orphan_retention_ms;           /* how long fragments of dead puts stay in quarantine */
     uint64_t scrub_light_ms, scrub_deep_ms; /* a round once in so long; 0 = only when asked for */
     bool insecure;                          /* addresses beyond loopback were asked for */
     char *run_dir, *log_dir;                /* absolute */

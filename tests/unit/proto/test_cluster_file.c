@@ -123,6 +123,44 @@ static void test_defaults(void **state)
     temp_dir_free(temporary);
 }
 
+/* An OSD is suspect before it is down, and down before it is out. */
+static void test_silences(void **state)
+{
+    static const struct {
+        const char *lines, *complaint;
+    } cases[] = {
+        {"suspect_ms: 10000\n", NULL},
+        {"suspect_ms: 10001\n", "suspect_ms"},
+        {"down_ms: 50\n", NULL},
+        {"down_ms: 50\nsuspect_ms: 51\n", "suspect_ms"},
+        {"down_ms: 600000\n", NULL},
+        {"down_ms: 600001\n", "down_ms"},
+        {"down_ms: 600001\nout_ms: 600001\n", NULL},
+        {"out_ms: 9999\n", "out_ms"},
+        {"suspect_ms: 1\ndown_ms: 2\nout_ms: 3\n", NULL},
+    };
+    (void)state;
+    char *temporary = temp_dir_new();
+    const char *path = temp_dir_path(temporary, "lilio.yaml");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[4096];
+        struct proto_cluster_file file;
+        struct lilio_errinfo info = {0};
+        (void)snprintf(text, sizeof text, "%s%s", good, cases[i].lines);
+        put_file(path, text);
+        enum lilio_err err = proto_cluster_file_load(path, &file, &info);
+        if (!cases[i].complaint && err)
+            fail_msg("%s: %s", cases[i].lines, info.text);
+        if (cases[i].complaint) {
+            assert_int_not_equal(err, LILIO_OK);
+            assert_non_null(strstr(info.text, cases[i].complaint));
+        } else {
+            proto_cluster_file_release(&file);
+        }
+    }
+    temp_dir_free(temporary);
+}
+
 static void test_save(void **state)
 {
     (void)state;
@@ -135,6 +173,7 @@ static void test_save(void **state)
     file.default_profile.fragment_size = 8192;
     file.insecure = true;
     file.gc_grace_ms = 5;
+    file.suspect_ms = 4000;
     file.out_ms = 77000;
     file.orphan_retention_ms = 6;
     file.scrub_light_ms = 0;
@@ -147,9 +186,10 @@ static void test_save(void **state)
     struct lilio_errinfo info = {0};
     if (proto_cluster_file_load(moved, &back, &info))
         fail_msg("%s", info.text);
-    assert_true(back.insecure && back.gc_grace_ms == 5 && back.down_ms == 0 &&
-                back.out_ms == 77000 && back.orphan_retention_ms == 6 && back.scrub_light_ms == 0 &&
-                back.scrub_deep_ms == 4000000000 && back.default_profile.fragment_size == 8192);
+    assert_true(back.insecure && back.gc_grace_ms == 5 && back.suspect_ms == 4000 &&
+                back.down_ms == 0 && back.out_ms == 77000 && back.orphan_retention_ms == 6 &&
+                back.scrub_light_ms == 0 && back.scrub_deep_ms == 4000000000 &&
+                back.default_profile.fragment_size == 8192);
     assert_true(back.coordinator_count == 1 && back.osd_count == 2);
     assert_true(is_path(back.osds[0].dir, real_second, "/osd.0"));
     assert_true(is_path(back.osds[0].endpoint + strlen("ipc://"), real_second, "/run/o0"));
@@ -360,10 +400,10 @@ static void test_not_there(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load),       cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_save),       cmocka_unit_test(test_peer),
-        cmocka_unit_test(test_complaints), cmocka_unit_test(test_long_things),
-        cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_load),        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_silences),    cmocka_unit_test(test_save),
+        cmocka_unit_test(test_peer),        cmocka_unit_test(test_complaints),
+        cmocka_unit_test(test_long_things), cmocka_unit_test(test_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
