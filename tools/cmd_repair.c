@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/rebuilds.h"
 #include "tools/redundancy.h"
 
 #include "base/banned.h"
@@ -96,7 +97,8 @@ static const struct argp argp = {
         "most endangered objects first, and slots that moved from an OSD that is out fill. Tells "
         "how many stored runs (an object is one or more) and slots wait, how fast it goes, which "
         "objects could not be mended and why (these are tried again), and what is left. An empty "
-        "or replaced disk is not filled by this: `lilio-ec osd rebuild'. Exit code without "
+        "or replaced disk is filled by `lilio-ec osd rebuild', which shows here. Exit "
+        "code without "
         "--watch: "
         "0 when it could be told, whatever it is; `lilio-ec damage' judges. With --watch: 0 when "
         "nothing is left, 5 when it waits for OSDs, 7 when something failed and is tried again, 8 "
@@ -120,7 +122,8 @@ struct left {
     struct lilio_repair repair;
     struct lilio_redundancy redundancy;
     struct lilio_status status;
-    bool known; /* the last two were had */
+    struct tools_rebuilds rebuilds;
+    bool known; /* all but the first were had */
 };
 
 static void left_release(struct left *left)
@@ -139,7 +142,14 @@ static enum lilio_err left_get(struct tools_context *context, struct left *ret)
         return err;
     ret->known = lilio_redundancy_get(context->client, &ret->redundancy, NULL) == LILIO_OK &&
                  lilio_status_get(context->client, &ret->status, NULL) == LILIO_OK;
+    if (ret->known)
+        tools_rebuilds_get(context, &ret->status, &ret->rebuilds);
     return LILIO_OK;
+}
+
+static bool goes_on(const struct left *left)
+{
+    return !is_over(&left->repair) || left->rebuilds.count > 0;
 }
 
 static bool is_whole(const struct left *left)
@@ -276,6 +286,9 @@ static const char *waits_for(const struct left *left, const struct lilio_osd *os
         return NULL;
     if (strcmp(osd->state, "up") != 0)
         return osd->state;
+    for (size_t i = 0; i < left->rebuilds.count; i++)
+        if (left->rebuilds.list[i].osd == osd->id)
+            return NULL; /* that goes on */
     if (!osd->complete)
         return "not proven";
     return osd->filling && osd->fill_tries ? "could not fill its slots yet" : NULL;
@@ -317,6 +330,7 @@ static void left_print(struct tools_out *out, const struct left *left)
 {
     const struct lilio_redundancy *redundancy = &left->redundancy;
     char text[TOOLS_ETA];
+    tools_rebuilds_print(out, &left->rebuilds);
     if (!left->known)
         tools_out_line(out, "left          not known: no coordinator could say it");
     else if (is_whole(left))
@@ -333,7 +347,7 @@ static void left_print(struct tools_out *out, const struct left *left)
                        (unsigned long long)redundancy->stranded);
     if (mendable(left) == 0 && left->repair.fill_slots == 0)
         return;
-    if (!is_over(&left->repair)) {
+    if (goes_on(left)) {
         tools_out_line(out, "left          %s now", short_text(left, text));
         return;
     }
@@ -352,7 +366,8 @@ static void left_json(cJSON *object, const struct left *left)
     tools_json_u64(json, "stripes", tools_redundancy_short(&left->redundancy));
     tools_json_u64(json, "lost", left->redundancy.lost);
     tools_json_u64(json, "stranded", left->redundancy.stranded);
-    tools_json_bool(json, "goes_on", !is_over(&left->repair));
+    tools_json_bool(json, "goes_on", goes_on(left));
+    tools_rebuilds_json(json, &left->rebuilds);
     cJSON *list = tools_json_list(json, "waits_for");
     for (size_t i = 0; i < left->status.osd_count && !is_whole(left); i++) {
         const char *why = waits_for(left, &left->status.osds[i]);
@@ -496,7 +511,7 @@ static enum lilio_err watch(struct tools_context *context, struct left *ret)
         most_note(&most, &ret->repair);
         if (draws)
             watch_draw(&ret->repair, &most);
-        quiet = is_over(&ret->repair) ? quiet + 1 : 0;
+        quiet = goes_on(ret) ? 0 : quiet + 1;
         over = is_whole(ret) || quiet >= QUIET || tools_cancelled();
         if (!over)
             (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);

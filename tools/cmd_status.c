@@ -14,6 +14,7 @@
 #include "tools/config_path.h"
 #include "tools/formers.h"
 #include "tools/quorum.h"
+#include "tools/rebuilds.h"
 #include "tools/redundancy.h"
 #include "tools/scrub.h"
 
@@ -490,7 +491,8 @@ static void repair_print(struct tools_out *out, const struct lilio_status *statu
 }
 
 static void status_print(struct tools_context *context, const struct lilio_status *status,
-                         const struct lilio_redundancy *redundancy)
+                         const struct lilio_redundancy *redundancy,
+                         const struct tools_rebuilds *rebuilds)
 {
     struct tools_out *out = &context->out;
     char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
@@ -516,6 +518,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         tools_out_line(out,
                        "replacement   %llu stripes have no OSD to go to: add or replace an OSD",
                        (unsigned long long)redundancy->stranded);
+    tools_rebuilds_print(out, rebuilds);
     repair_print(out, status, redundancy);
     if (!status->verify_index)
         tools_out_line(out, "verified      never");
@@ -567,6 +570,7 @@ int tools_cmd_status(struct tools_context *context, int argc, char **argv)
 {
     struct lilio_status status;
     struct lilio_redundancy redundancy = {0};
+    struct tools_rebuilds rebuilds;
     tools_args_parse(context, &status_argp, argc, argv, NULL);
     int code = tools_open(context);
     if (code)
@@ -580,8 +584,11 @@ int tools_cmd_status(struct tools_context *context, int argc, char **argv)
     for (size_t i = 0; i < status.coordinator_count; i++)
         (void)tools_quorum_ask(context->client, &status.coordinators[i]); /* silence is shown */
     bool known = redundancy_ask(context, &status, &redundancy);
-    status_print(context, &status, known ? &redundancy : NULL);
-    tools_out_object(&context->out, status_json(&status, known ? &redundancy : NULL));
+    tools_rebuilds_get(context, &status, &rebuilds);
+    status_print(context, &status, known ? &redundancy : NULL, &rebuilds);
+    cJSON *object = status_json(&status, known ? &redundancy : NULL);
+    tools_rebuilds_json(object, &rebuilds);
+    tools_out_object(&context->out, object);
     lilio_redundancy_release(&redundancy);
     lilio_status_release(&status);
     return TOOLS_EXIT_OK;

@@ -3,6 +3,7 @@
 histogram of `status'; a thousand among five thousand are named in bounded memory; certificates are held against the cluster."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,29 @@ class Know(ClusterTest):
         """Indexes of data fragments that are not on an OSD."""
         fragments = self.cluster.run("explain", name, "--json").json["fragments"]
         return [f["index"] for f in fragments if f["index"] < 4 and f["osd"] != without]
+
+    def test_a_rebuild_is_no_standstill(self):
+        """`status' and `repair' tell of a rebuild under way, and `repair --watch' waits for it."""
+        c = self.cluster
+        c.run("mb", "b")
+        for i in range(20):
+            c.put_bytes(content(300 * KIB, SEED + i), f"b/{i}")
+        c.wipe_osd(2)
+        c.up()
+        c.kill("osd.0", "osd.1", sig=signal.SIGSTOP)  # three sources are too few
+        rebuild = c.start("osd", "rebuild", "2")
+        watch = None
+        try:
+            wait_until(lambda: "rebuild       osd.2: " in c.run("status").out, 20, "the rebuild to be told of")
+            self.assertEqual([r["osd"] for r in c.status()["rebuilds"]], [2])
+            watch = c.start("repair", "--watch", "--json")
+        finally:
+            c.kill("osd.0", "osd.1", sig=signal.SIGCONT)
+            self.assertEqual(rebuild.wait(60), OK)
+            if watch:
+                said = json.loads(watch.communicate(timeout=60)[0])
+        self.assertEqual((watch.returncode, said["left"]["stripes"], said["left"]["rebuilds"]), (OK, 0, []))
+        self.assertEqual(c.status()["rebuilds"], [])
 
     def test_exactly_what_is_hurt(self):
         c = self.cluster
