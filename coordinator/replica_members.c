@@ -389,7 +389,7 @@ static void describe_other(const struct coord_replica *replica, struct proto_coo
         return;
     uint64_t last = replica->view.last(replica->view.context);
     ret->lag = last > progress.match ? last - progress.match : 0;
-    ret->silent_ms = progress.silent_ms;
+    ret->silent_ms = progress.heard ? progress.silent_ms : UINT32_MAX;
 }
 
 size_t coord_replica_coordinators(struct coord_replica *replica, struct proto_coordinator *ret,

@@ -66,9 +66,10 @@ static void lines_print(struct tools_context *context, const struct line *lines,
         number_add(table, member && line->answers, at->commit_index);
         number_add(table, member, at->lag);
         tools_table_add(table, "%s",
-                        !member  ? "-"
-                        : leader ? "leads"
-                                 : tools_text_duration(at->silent_ms, time));
+                        !member                    ? "-"
+                        : leader                   ? "leads"
+                        : tools_quorum_unheard(at) ? "not yet"
+                                                   : tools_text_duration(at->silent_ms, time));
         tools_table_add(table, "%s", line->answers ? "yes" : "NO");
         tools_table_add(table, "%s", tools_text_name(at->address, 0));
     }

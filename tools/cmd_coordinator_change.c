@@ -253,7 +253,10 @@ int tools_cmd_coordinator_add(struct tools_context *context, int argc, char **ar
 /* ---- rm ---- */
 
 static const struct argp_option rm_options[] = {
-    {"force", OPTION_FORCE, NULL, 0, "Also when those that are left and live are no majority", 0},
+    {"force", OPTION_FORCE, NULL, 0,
+     "Do not wait for the others to answer: ask the leader, which refuses all the same what leaves "
+     "no majority",
+     0},
     {0},
 };
 static const struct argp rm_argp = {
@@ -262,12 +265,12 @@ static const struct argp rm_argp = {
     .args_doc = "ID",
     .doc = "Takes a coordinator out of the quorum, stops it, and takes it out of lilio.yaml. Its "
            "folder stays where it is; nothing needs it any more. Refused when a majority of those "
-           "that are left does not live."
+           "that are left does not answer, by the leader, too, whatever was asked for."
            "\vExample:\n"
            "  lilio-ec coordinator rm 4\n",
 };
 
-static enum lilio_err rm_check(const struct tools_membership *membership, const struct wish *wish,
+static enum lilio_err rm_check(struct tools_membership *membership, const struct wish *wish,
                                const struct lilio_status *status)
 {
     struct lilio_errinfo *info = &membership->context->info;
@@ -282,12 +285,8 @@ static enum lilio_err rm_check(const struct tools_membership *membership, const 
         return lilio_fail(info, LILIO_E_PRECONDITION,
                           "coordinator.%u is the last one: it holds the names of all objects",
                           membership->id);
-    if (voter && !wish->force && !tools_quorum_decides(after))
-        return lilio_fail(info, LILIO_E_PRECONDITION,
-                          "without coordinator.%u only %zu of %zu coordinators live, which is no "
-                          "majority: start or replace the others first (--force does it anyway)",
-                          membership->id, after.living, after.voters);
-    return LILIO_OK;
+    return voter && !wish->force ? tools_membership_majority(membership, /* removed */ true)
+                                 : LILIO_OK;
 }
 
 static enum lilio_err rm_run(struct tools_membership *membership, const struct wish *wish,
@@ -373,11 +372,12 @@ static enum lilio_err try_start(struct tools_membership *membership, struct tool
 }
 
 /* Does it go on living, as the leader sees it? One that just ended is heard of for some time, and
- * each new leader counts its silence anew. */
+ * a new leader has to hear it first. */
 static enum lilio_err life_look(struct tools_membership *membership, uint64_t member, bool *ret)
 {
     uint64_t term = 0, end_ms = 0;
     int leaders = 0;
+    bool runs = tools_membership_daemon(membership)->pidfd >= 0;
     *ret = true;
     while (*ret) {
         struct lilio_status status;
@@ -385,7 +385,9 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
         if (err)
             return err;
         const struct lilio_coordinator *at = tools_quorum_voter(&status, membership->id);
-        *ret = at && at->member == member && tools_quorum_lives(at);
+        bool known = at && at->member == member;
+        bool lives = known && tools_quorum_lives(at);
+        *ret = lives || (known && tools_quorum_unheard(at));
         bool is_new = at && at->term != term && leaders < LEADERS_MAX;
         uint64_t now_ms = base_now_ms(base_clock_system());
         if (is_new) {
@@ -394,8 +396,10 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
             end_ms = now_ms + TOOLS_QUORUM_SILENT_MS + 1000;
         }
         lilio_status_release(&status);
-        if (now_ms >= end_ms)
+        if (now_ms >= end_ms || (lives && runs)) {
+            *ret = lives;
             break;
+        }
         (void)nanosleep(&(struct timespec){.tv_nsec = 100000000L}, NULL);
     }
     return LILIO_OK;
@@ -404,23 +408,19 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
 /* Its old member is still in the quorum and no new one was begun: may it be replaced, and what of
  * its daemon and its folder? */
 static enum lilio_err old_retire(struct tools_membership *membership, bool force, bool moves,
-                                 const struct lilio_status *status,
                                  const struct lilio_coordinator *old)
 {
     struct lilio_errinfo *info = &membership->context->info;
     struct tools_daemon *daemon = tools_membership_daemon(membership);
     bool gone = tools_local_folder_empty(daemon->dir);
-    if (!tools_quorum_decides(
-            (struct tools_quorum){tools_quorum_count(status, UINT32_MAX).voters,
-                                  tools_quorum_count(status, membership->id).living}))
-        return lilio_fail(info, LILIO_E_PRECONDITION,
-                          "without coordinator.%u no majority of the coordinators lives: start or "
-                          "replace the others first",
-                          membership->id);
+    enum lilio_err err = tools_membership_majority(membership, /* removed */ false);
+    if (err)
+        return err;
     /* One that runs and is not heard hangs, or its folder is not this member's. */
-    bool lives = !gone && !force && (daemon->pidfd < 0 || tools_quorum_lives(old));
-    enum lilio_err err =
-        lives && daemon->pidfd < 0 ? life_look(membership, old->member, &lives) : LILIO_OK;
+    bool unsure = daemon->pidfd < 0 || tools_quorum_unheard(old);
+    bool lives = !gone && !force && (unsure || tools_quorum_lives(old));
+    if (lives && unsure)
+        err = life_look(membership, old->member, &lives);
     if (err)
         return err;
     if (lives)
@@ -479,7 +479,7 @@ static enum lilio_err replace_prepare(struct tools_membership *membership, const
     if (!err && moves)
         err = dir_check(wish->dir, info); /* before anything is stopped */
     if (!err && voter && !learner)
-        err = old_retire(membership, wish->force, moves, status, voter);
+        err = old_retire(membership, wish->force, moves, voter);
     return err || !moves ? err : dir_move(membership, wish->dir);
 }
 

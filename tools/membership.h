@@ -47,6 +47,11 @@ LILIO_MUST_USE enum lilio_err tools_membership_status(struct tools_membership *m
 /* Steps 2 to 6. *ret_member: what it is now. */
 LILIO_MUST_USE enum lilio_err tools_membership_bring(struct tools_membership *membership,
                                                      uint64_t *ret_member);
+/* Would a majority live without this coordinator, which is removed, or stopped and goes on being
+ * counted? Waits a few seconds for a new leader to hear the others. Errors: PRECONDITION (who is
+ * silent), CANCELLED, those of tools_membership_status. */
+LILIO_MUST_USE enum lilio_err tools_membership_majority(struct tools_membership *membership,
+                                                        bool removed);
 /* Another one leads, if one can; for before the leader is stopped or removed. */
 void tools_membership_hand_over(struct tools_membership *membership);
 /* Takes all incarnations of `id` out of the quorum; OK when there is none. */

@@ -426,6 +426,33 @@ class Quorum(ClusterTest):
         self.assertNotIn(c.run("coordinator", "add", "--json").json["id"], left_folders)  # rm leaves them
         self.cluster.coordinators = 10  # those that are to be ended
 
+    def test_the_last_majority_is_not_removed(self):
+        """Neither by the leader that has seen the death, nor by one that has heard nobody yet, nor in the seconds before anybody notices."""
+        c = self.cluster
+        c.run("coordinator", "transfer", "0")
+
+        def refused(*words):
+            result = c.run("coordinator", *words, code=EXISTS)
+            self.assertIn("no majority", result.err)
+            self.assertIn("coordinator.1", result.err)
+        c.kill("coordinator.1")
+        refused("rm", "0")
+        refused("replace", "2", "--force")
+        for words in (("rm", "0"), ("rm", "0", "--force"), ("replace", "0", "--force")):
+            c.run("coordinator", "transfer", "2")
+            refused(*words)
+            c.run("coordinator", "transfer", "0")
+            refused(words[0], "2", *words[2:])
+        members = self.members()
+        self.assertEqual(sorted(members), [0, 1, 2])
+        self.assertEqual([members[i]["answers"] for i in (0, 1, 2)], [True, False, True])
+        self.assertEqual([f for f in os.listdir(c.dir) if ".old" in f], [])
+        c.put_bytes(b"x", "load/x")
+        c.run("coordinator", "transfer", "2")
+        c.run("coordinator", "rm", "1")
+        c.put_bytes(b"y", "load/x")
+        self.assertEqual(sorted(self.members()), [0, 2])
+
     def test_forged_messages_of_strangers_are_harmless(self):
         """A later incarnation of a coordinator may be one to come: it is not believed while a leader is heard."""
         c = self.cluster
