@@ -453,6 +453,20 @@ class Quorum(ClusterTest):
         c.put_bytes(b"y", "load/x")
         self.assertEqual(sorted(self.members()), [0, 2])
 
+    def test_emptied_folders_are_no_new_cluster(self):
+        c = self.cluster
+        c.put_bytes(b"x", "load/x")
+        c.kill("coordinator.2")
+        self.wipe(0)
+        self.wipe(1)
+        os.mkdir(c.path("coordinator.1"), 0o700)
+        for i in (0, 1):
+            result = subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", c.path("lilio.yaml"), "--id", str(i), "--init"],
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual(result.returncode, FAILURE)
+            self.assertIn(f"coordinator replace {i}", result.stderr)
+            self.assertFalse(os.path.exists(c.path(f"coordinator.{i}", "maps")))
+
     def test_forged_messages_of_strangers_are_harmless(self):
         """A later incarnation of a coordinator may be one to come: it is not believed while a leader is heard."""
         c = self.cluster
