@@ -291,6 +291,8 @@ enum lilio_err tools_membership_bring(struct tools_membership *membership, uint6
     if (!err && !learner)
         err = learner_add(membership, &learner);
     if (!err)
+        *ret_member = learner;
+    if (!err)
         err = daemon_run(membership, daemon, learner);
     if (!err)
         err = catch_up_wait(membership, daemon, learner);
@@ -298,8 +300,6 @@ enum lilio_err tools_membership_bring(struct tools_membership *membership, uint6
         err = change_member(membership, LILIO_COORDINATOR_REMOVE, voter);
     if (!err)
         err = change_member(membership, LILIO_COORDINATOR_PROMOTE, learner);
-    if (!err)
-        *ret_member = learner;
     return err;
 }
 

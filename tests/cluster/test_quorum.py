@@ -467,6 +467,60 @@ class Quorum(ClusterTest):
             self.assertIn(f"coordinator replace {i}", result.stderr)
             self.assertFalse(os.path.exists(c.path(f"coordinator.{i}", "maps")))
 
+    def test_what_is_left_of_a_folder_is_replaced(self):
+        c = self.cluster
+        c.kill("coordinator.1")
+        os.unlink(c.path("coordinator.1", "identity"))
+        result = c.up(code=FAILURE)
+        self.assertIn("coordinator replace 1", result.err)
+        self.assertNotIn("--init", result.err)
+        c.run("coordinator", "replace", "1")
+        self.wipe(2)
+        os.mkdir(c.path("coordinator.2"), 0o700)
+        open(c.path("coordinator.2", "lock"), "w").close()  # all that is left of a replacement that found no room
+        result = c.up(code=FAILURE)
+        self.assertIn("coordinator replace 2", result.err)
+        self.assertNotIn("--init", result.err)
+        c.run("coordinator", "replace", "2")
+        self.all_live()
+
+    def test_the_hints_of_one_that_is_no_member_work(self):
+        c = self.cluster
+        yaml = c.path("lilio.yaml")
+        with open(yaml) as f:
+            before = f.read()
+        c.run("coordinator", "rm", "0")
+        with open(yaml, "w") as f:
+            f.write(before)
+        result = c.up()
+        self.assertIn("coordinator rm 0", result.out)
+        self.assertIn("coordinator add 0", result.out)
+        result = c.run("coordinator", "replace", "0", code=NOT_FOUND)
+        for hint in ("coordinator rm 0", "coordinator add 0", c.path("coordinator.0")):
+            self.assertIn(hint, result.err)
+        c.run("coordinator", "rm", "0")
+        c.run("up", "--dir", c.dir, "--detach", config=False)
+        os.rename(c.path("coordinator.0"), os.path.join(c.home, "moved"))
+        c.run("coordinator", "add", "0")
+        self.all_live()
+
+    def test_what_is_refused_leaves_nothing_behind(self):
+        c = self.cluster
+        new = os.path.join(c.home, "new")
+        c.run("coordinator", "replace", "2", "--dir", new, code=EXISTS)
+        self.assertFalse(os.path.exists(new))
+        for i in range(3, 9):
+            c.run("coordinator", "add")
+        c.coordinators = 9
+        with open(c.path("lilio.yaml")) as f:
+            before = f.read()
+        for words in ((), ("9", "--dir", new)):
+            self.assertIn("no more fit", c.run("coordinator", "add", *words, code=USAGE).err)
+        with open(c.path("lilio.yaml")) as f:
+            self.assertEqual(f.read(), before)
+        self.assertFalse(os.path.exists(new))
+        c.run("up", "--dir", c.dir, "--detach", config=False)
+
     def test_forged_messages_of_strangers_are_harmless(self):
         """A later incarnation of a coordinator may be one to come: it is not believed while a leader is heard."""
         c = self.cluster
