@@ -359,6 +359,12 @@ LILIO_MUST_USE enum lilio_err lilio_status_from(struct lilio_client *client, con
                                                 uint32_t timeout_ms,
                                                 struct lilio_status *ret_status,
                                                 struct lilio_errinfo *info);
+/* What this coordinator knows of itself, at once and also when none leads: only the coordinators
+ * are filled in, one of them it. Errors: UNAVAILABLE, TIMEOUT. */
+LILIO_MUST_USE enum lilio_err lilio_status_self(struct lilio_client *client, const char *endpoint,
+                                                uint32_t timeout_ms,
+                                                struct lilio_status *ret_status,
+                                                struct lilio_errinfo *info);
 
 /* ---- the coordinators themselves ---- */
 

@@ -70,7 +70,7 @@ bool tools_quorum_ask(struct lilio_client *client, struct lilio_coordinator *coo
     struct lilio_status status;
     if (tools_quorum_leads(coordinator))
         return true; /* the answer at hand is its own */
-    if (lilio_status_from(client, coordinator->address, ASK_MS, &status, NULL) != LILIO_OK)
+    if (lilio_status_self(client, coordinator->address, ASK_MS, &status, NULL) != LILIO_OK)
         return false;
     bool found = false;
     for (size_t i = 0; i < status.coordinator_count; i++) {

@@ -562,6 +562,10 @@ class Quorum(ClusterTest):
         c.kill(f"coordinator.{leader}")
         result = c.run("coordinator", "ls", code=UNAVAILABLE)
         self.assertEqual(result.out.count(" NO "), 2)
+        left = next(m for m in self.ls(code=UNAVAILABLE)["coordinators"] if m["answers"])
+        self.assertEqual(left["role"], "follower")  # it says how far it is: who has most goes on where a majority is lost
+        self.assertTrue(left["commit_index"] >= left["applied_index"] > 0 and left["term"] > 0)
+        self.assertEqual(left["silent_ms"], None)
         c.run("put", "-", "load/x", "--timeout", "2s", data=b"x", code=(UNAVAILABLE, 6))
         c.run("coordinator", "replace", str(gone), "--timeout", "2s", code=UNAVAILABLE)
         c.up()
