@@ -78,6 +78,10 @@ static void lines_print(struct tools_context *context, const struct line *lines,
         tools_table_add(table, "%s", tools_text_name(at->address, 0));
     }
     tools_table_print(&table, &context->out);
+    for (size_t i = 0; i < count; i++)
+        if (lines[i].coordinator.trouble[0])
+            tools_out_line(&context->out, "WARNING: coordinator.%u: %s", lines[i].coordinator.id,
+                           tools_text_name(lines[i].coordinator.trouble, 0));
 }
 
 static cJSON *lines_json(const struct line *lines, size_t count)

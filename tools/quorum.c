@@ -84,6 +84,7 @@ bool tools_quorum_ask(struct lilio_client *client, struct lilio_coordinator *coo
         coordinator->uptime_ms = self->uptime_ms;
         coordinator->log_bytes = self->log_bytes;
         coordinator->refused_messages = self->refused_messages;
+        memcpy(coordinator->trouble, self->trouble, sizeof coordinator->trouble);
     }
     lilio_status_release(&status);
     return found;

@@ -23,8 +23,8 @@ const struct lilio_coordinator *tools_quorum_voter(const struct lilio_status *st
 const struct lilio_coordinator *tools_quorum_learner(const struct lilio_status *status,
                                                      uint32_t id);
 
-/* Asks a coordinator itself for what the leader does not know of it (applied, commit, uptime, log)
- * and fills that in. False: it does not answer. */
+/* Asks a coordinator itself for what the leader does not know of it (applied, commit, uptime, log,
+ * trouble) and fills that in. False: it does not answer. */
 bool tools_quorum_ask(struct lilio_client *client, struct lilio_coordinator *coordinator);
 
 struct tools_quorum {
