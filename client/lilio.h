@@ -312,6 +312,7 @@ struct lilio_osd {
     char inventory_reason[256];
     struct lilio_scrub scrubs[LILIO_SCRUB_KINDS]; /* light, deep; as the leader knows */
 };
+#define LILIO_COORDINATOR_UNHEARD UINT32_MAX
 struct lilio_coordinator {
     uint32_t id;
     char address[256], peer[256]; /* peer: where other coordinators reach it */
@@ -319,8 +320,9 @@ struct lilio_coordinator {
     char kind[16];                /* voter, learner; empty: not a member */
     uint64_t member;              /* incarnation << 32 | id; 0 = not a member */
     uint64_t term, commit_index, applied_index, uptime_ms;
-    uint64_t lag;       /* entries of the leader it has not made durable */
-    uint32_t silent_ms; /* since the leader heard it */
+    uint64_t lag; /* entries of the leader it has not made durable */
+    uint32_t
+        silent_ms; /* since the leader heard it; LILIO_COORDINATOR_UNHEARD: not yet by this one */
     uint64_t log_bytes, refused_messages;
     char trouble[256]; /* what is wrong with it and what mends it; empty: nothing known */
 };
@@ -354,6 +356,12 @@ LILIO_MUST_USE enum lilio_err lilio_status_get(struct lilio_client *client,
                                                struct lilio_errinfo *info);
 /* As this very coordinator sees it. Errors: UNAVAILABLE, TIMEOUT. */
 LILIO_MUST_USE enum lilio_err lilio_status_from(struct lilio_client *client, const char *endpoint,
+                                                uint32_t timeout_ms,
+                                                struct lilio_status *ret_status,
+                                                struct lilio_errinfo *info);
+/* What this coordinator knows of itself, at once and also when none leads: only the coordinators
+ * are filled in, one of them it. Errors: UNAVAILABLE, TIMEOUT. */
+LILIO_MUST_USE enum lilio_err lilio_status_self(struct lilio_client *client, const char *endpoint,
                                                 uint32_t timeout_ms,
                                                 struct lilio_status *ret_status,
                                                 struct lilio_errinfo *info);

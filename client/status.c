@@ -162,10 +162,10 @@ static enum lilio_err copy_status(const struct proto_status *status,
 }
 
 static enum lilio_err ask(struct lilio_client *client, struct client_control *control,
-                          uint32_t timeout_ms, struct lilio_status *ret_status,
+                          uint32_t timeout_ms, bool self, struct lilio_status *ret_status,
                           struct lilio_errinfo *info)
 {
-    struct proto_status_get request = {0};
+    struct proto_status_get request = {.self = self};
     struct client_call call = {.type = &proto_type_status_get,
                                .value = &request,
                                .reply_type = &proto_type_status,
@@ -181,15 +181,29 @@ static enum lilio_err ask(struct lilio_client *client, struct client_control *co
     return err;
 }
 
+static enum lilio_err ask_one(struct lilio_client *client, const char *endpoint,
+                              uint32_t timeout_ms, bool self, struct lilio_status *ret_status,
+                              struct lilio_errinfo *info)
+{
+    struct client_control control;
+    client_control_init_daemon(&control, client, "the coordinator", endpoint);
+    enum lilio_err err = ask(client, &control, timeout_ms, self, ret_status, info);
+    client_control_release(&control);
+    return err;
+}
+
 enum lilio_err lilio_status_from(struct lilio_client *client, const char *endpoint,
                                  uint32_t timeout_ms, struct lilio_status *ret_status,
                                  struct lilio_errinfo *info)
 {
-    struct client_control control;
-    client_control_init_daemon(&control, client, "the coordinator", endpoint);
-    enum lilio_err err = ask(client, &control, timeout_ms, ret_status, info);
-    client_control_release(&control);
-    return err;
+    return ask_one(client, endpoint, timeout_ms, /* self */ false, ret_status, info);
+}
+
+enum lilio_err lilio_status_self(struct lilio_client *client, const char *endpoint,
+                                 uint32_t timeout_ms, struct lilio_status *ret_status,
+                                 struct lilio_errinfo *info)
+{
+    return ask_one(client, endpoint, timeout_ms, /* self */ true, ret_status, info);
 }
 
 static bool is_leaders(const struct lilio_status *status)
@@ -225,7 +239,8 @@ enum lilio_err lilio_status_get(struct lilio_client *client, struct lilio_status
     enum lilio_err err = client_lane_take(client, &lane, info);
     if (err != LILIO_OK)
         return err;
-    err = ask(client, &lane->control, 0 /* the client's timeout */, ret_status, info);
+    err = ask(client, &lane->control, 0 /* the client's timeout */, /* self */ false, ret_status,
+              info);
     client_lane_give(&lane);
     if (err == LILIO_OK)
         leader_ask(client, ret_status);

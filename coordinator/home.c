@@ -2,9 +2,9 @@
  *
  * Making one: maps (an empty store, or those of a version without quorum, flushed), then an empty
  * log behind them with the first configuration in it, then the vote, then the identity. A crash
- * before the last step leaves a directory without identity: all but the maps is made anew. Maps
- * that have seen a configuration without an identity beside them belonged to a member that may have
- * voted: they are refused.
+ * before the last step leaves a directory without identity: all but the maps is made anew, unless
+ * the cluster exists by then. Maps that have seen a configuration without an identity beside them
+ * belonged to a member that may have voted: they are refused.
  */
 #include "coordinator/home.h"
 
@@ -62,13 +62,37 @@ static enum lilio_err room_check(const struct coord_home *home, const char *path
     return err;
 }
 
-static enum lilio_err maps_gone(const char *path, struct lilio_errinfo *info)
+/* `up` leaves this mark in the folder of the cluster when its first leader serves. */
+static bool cluster_exists(const struct proto_cluster_file *file)
 {
-    return lilio_fail(info, LILIO_E_NOT_FOUND,
-                      "the object maps are gone: there are none in %s. Put the directory back if "
-                      "it was moved; an empty one "
-                      "is only taken with --init, for a new cluster",
-                      path);
+    char path[PATH_MAX];
+    return file->folder &&
+           snprintf(path, sizeof path, "%s/initialised", file->folder) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
+/* Whether a new member of a new cluster may be made here. In a cluster that exists it would be one
+ * that forgot its votes; two of them would lead, and know no object. */
+static bool may_init(const struct coord_home_options *options)
+{
+    return options->init && !cluster_exists(options->file);
+}
+
+static enum lilio_err maps_gone(const struct coord_home_options *options,
+                                struct lilio_errinfo *info)
+{
+    static const char *const missing = "the object maps are gone: no whole coordinator is in";
+    if (options->file->coordinator_count > 1)
+        return lilio_fail(info, LILIO_E_NOT_FOUND,
+                          "%s %s. Put the folder back if it was moved, or have it made anew from "
+                          "the others: `lilio-ec coordinator replace %u'%s",
+                          missing, options->path, options->id,
+                          cluster_exists(options->file) ? ""
+                                                        : " (--init is for a new cluster only)");
+    return lilio_fail(info, LILIO_E_NOT_FOUND, "%s %s. Put the folder back, or a copy of it%s",
+                      missing, options->path,
+                      cluster_exists(options->file) ? ": a new one would know no object"
+                                                    : "; --init is for a new cluster only");
 }
 
 /* In the simulation, and where somebody else made it, it is there already. */
@@ -76,8 +100,8 @@ static enum lilio_err folder_open(const struct coord_home_options *options, stru
                                   struct lilio_errinfo *info)
 {
     enum lilio_err err = base_disk_posix_new(options->path, &home->disk, info);
-    if (err == LILIO_E_NOT_FOUND && !options->init && !options->join)
-        return maps_gone(options->path, info);
+    if (err == LILIO_E_NOT_FOUND && !may_init(options) && !options->join)
+        return maps_gone(options, info);
     if (err == LILIO_E_NOT_FOUND) {
         err = folder_make(options->path, info);
         if (!err)
@@ -101,8 +125,6 @@ static enum lilio_err open_maps(struct coord_home *home, bool create, bool has_l
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
     enum lilio_err err = base_kv_open_rocksdb(maps, &kv, &home->kv, info);
     free(maps);
-    if (err == LILIO_E_NOT_FOUND)
-        return maps_gone(home->path, info);
     if (err)
         return lilio_prefix(info, err, "the object maps cannot be opened");
     err = coord_upgrade(home->kv, info);
@@ -258,7 +280,7 @@ static enum lilio_err check_unowned(const struct coord_home_options *options,
                           options->path);
     if (coord_state_initialised(home->state))
         return check_cluster(home, coord_state_cluster(home->state)->cluster_id, info);
-    return options->init || options->join ? LILIO_OK : maps_gone(options->path, info);
+    return may_init(options) || options->join ? LILIO_OK : maps_gone(options, info);
 }
 
 static enum lilio_err make_member(const struct coord_home_options *options, struct coord_home *home,
@@ -271,8 +293,10 @@ static enum lilio_err make_member(const struct coord_home_options *options, stru
             : lilio_fail(info, LILIO_E_CONFIG, "member %llx is not coordinator %u's",
                          (unsigned long long)home->member, options->id);
     if (!err)
-        err = open_maps(home, options->init || options->join, true /* it may have its own log */,
-                        info);
+        err = open_maps(home, may_init(options) || options->join,
+                        true /* it may have its own log */, info);
+    if (err == LILIO_E_NOT_FOUND)
+        err = maps_gone(options, info);
     if (!err)
         err = check_unowned(options, home, info);
     if (!err)
@@ -425,6 +449,8 @@ static enum lilio_err open_parts(const struct coord_home_options *options, struc
         err = resume_install(options, home, info);
     if (!err && !home->kv) /* else it was just made */
         err = coord_home_maps_open(home, info);
+    if (err == LILIO_E_NOT_FOUND)
+        err = maps_gone(options, info);
     if (!err)
         err = compare(home, info);
     home->fresh = !err && !coord_state_initialised(home->state);

@@ -45,7 +45,9 @@ static const char description[] =
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "lilio.yaml of the cluster", 0},
     {"id", 'i', "N", 0, "number of this coordinator in the file, from 0", 0},
-    {"init", OPTION_INIT, NULL, 0, "make the maps of a new cluster; maps that are there are kept",
+    {"init", OPTION_INIT, NULL, 0,
+     "make the maps of a new cluster; maps that are there are kept, and none are made where a "
+     "cluster was made before (`initialised' beside lilio.yaml)",
      0},
     {"join", OPTION_JOIN, "MEMBER", 0,
      "make an empty member of this id, as `lilio-ec coordinator add` was told it, and wait to be "

@@ -379,7 +379,10 @@ static void describe_self(const struct coord_replica *replica, struct proto_coor
     ret->uptime_ms = base_now_ms(replica->clock) - replica->started_ms;
     ret->log_bytes = raft_log_bytes(replica->home->log);
     ret->refused_messages = coord_peers_refused(replica->peers);
-    ret->trouble = base_slice_str(replica->trouble);
+    ret->trouble = base_slice_str(replica->trouble[0] ? replica->trouble
+                                  : coord_service_space_left(replica->service)
+                                      ? ""
+                                      : "its disk is nearly full: make room before it ends");
 }
 
 static void describe_other(const struct coord_replica *replica, struct proto_coordinator *ret)
@@ -389,7 +392,7 @@ static void describe_other(const struct coord_replica *replica, struct proto_coo
         return;
     uint64_t last = replica->view.last(replica->view.context);
     ret->lag = last > progress.match ? last - progress.match : 0;
-    ret->silent_ms = progress.silent_ms;
+    ret->silent_ms = progress.heard ? progress.silent_ms : UINT32_MAX;
 }
 
 size_t coord_replica_coordinators(struct coord_replica *replica, struct proto_coordinator *ret,

@@ -369,6 +369,8 @@ void coord_service_receive(struct coord_service *service, const struct coord_req
     else if (place == PLACE_NOWHERE)
         service_refuse(service, request, LILIO_E_UNSUPPORTED,
                        "a coordinator does not know this request");
+    else if (number == PROTO_MSG_status_get && service_tells_of_itself(service, request))
+        return;
     else if (!service->leads && (place == PLACE_LEADER || !service->leader[0]))
         service_redirect(service, request, /* taken */ false);
     else if (number == PROTO_MSG_coordinator_change || number == PROTO_MSG_coordinator_transfer)

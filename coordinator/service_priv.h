@@ -401,6 +401,8 @@ bool service_fill_status(struct coord_service *service, struct proto_status *ret
 
 /* Answers a request that changes nothing. */
 void service_read(struct coord_service *service, const struct coord_request *request);
+/* Answers a status_get that wants no more than this coordinator; false: it is another one. */
+bool service_tells_of_itself(struct coord_service *service, const struct coord_request *request);
 void service_walks_tick(struct coord_service *service);
 void service_walks_drop(struct coord_service *service);
 

@@ -119,6 +119,20 @@ static size_t coordinators_list(const struct coord_service *service, struct prot
     return 1;
 }
 
+bool service_tells_of_itself(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_status_get ask;
+    struct proto_coordinator coordinators[STATUS_COORDINATORS];
+    if (proto_status_get_unpack(request->body, service->arena, &ask, NULL) || !ask.self)
+        return false;
+    struct proto_status reply = {
+        .coordinators = coordinators,
+        .coordinators_count = coordinators_list(service, coordinators),
+    };
+    service_reply(service, request, &proto_type_status, &reply);
+    return true;
+}
+
 static void read_status(struct coord_service *service, const struct coord_request *request)
 {
     const struct proto_state_row *row = coord_state_row(service->state);

@@ -4,14 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/env.h"
 #include "proto/cluster_file.h"
 #include "tools/config_path.h"
 #include "tools/quorum.h"
 
 #include "base/banned.h"
 
-enum { PING_MS = 500 };
+enum { PING_MS = 500, ELECTION_MS = 2000 };
 
 /* ---- ls ---- */
 
@@ -27,7 +29,8 @@ static const struct argp ls_argp = {
     .doc =
         "Lists the coordinators: who leads, what each has applied, how many entries of the leader "
         "it still lacks, when the leader heard it last. Any of them can be asked; without a "
-        "majority it tells which do not answer and ends with exit code 5. \"absent\": lilio.yaml "
+        "majority it tells which do not answer, what the others have, and ends with exit code 5. "
+        "\"absent\": lilio.yaml "
         "names it, but it is no member of the quorum."
         "\vExamples:\n"
         "  lilio-ec coordinator ls\n"
@@ -39,6 +42,7 @@ struct line {
     struct lilio_coordinator coordinator;
     const char *role;
     bool member, answers;
+    bool alone; /* it says so itself: nobody leads who would know how far behind it is */
 };
 
 static void number_add(struct tools_table *table, bool known, uint64_t number)
@@ -64,15 +68,20 @@ static void lines_print(struct tools_context *context, const struct line *lines,
         number_add(table, member && line->answers, at->term);
         number_add(table, member && line->answers, at->applied_index);
         number_add(table, member && line->answers, at->commit_index);
-        number_add(table, member, at->lag);
+        number_add(table, member && !line->alone, at->lag);
         tools_table_add(table, "%s",
-                        !member  ? "-"
-                        : leader ? "leads"
-                                 : tools_text_duration(at->silent_ms, time));
+                        !member || line->alone     ? "-"
+                        : leader                   ? "leads"
+                        : tools_quorum_unheard(at) ? "not yet"
+                                                   : tools_text_duration(at->silent_ms, time));
         tools_table_add(table, "%s", line->answers ? "yes" : "NO");
         tools_table_add(table, "%s", tools_text_name(at->address, 0));
     }
     tools_table_print(&table, &context->out);
+    for (size_t i = 0; i < count; i++)
+        if (lines[i].coordinator.trouble[0])
+            tools_out_line(&context->out, "WARNING: coordinator.%u: %s", lines[i].coordinator.id,
+                           tools_text_name(lines[i].coordinator.trouble, 0));
 }
 
 static cJSON *lines_json(const struct line *lines, size_t count)
@@ -101,24 +110,42 @@ static bool listed(const struct line *lines, size_t count, uint32_t id)
     return false;
 }
 
-static bool answers(struct tools_context *context, const char *endpoint)
+static bool answers(struct tools_context *context, const char *endpoint, bool *ret_serves)
 {
     char node[64], state[32], detail[512];
-    return lilio_ping(context->client, endpoint, PING_MS, node, state, detail, NULL) == LILIO_OK;
+    bool ok = lilio_ping(context->client, endpoint, PING_MS, node, state, detail, NULL) == LILIO_OK;
+    *ret_serves = ok && strcmp(state, "serving") == 0;
+    return ok;
+}
+
+/* Does anybody know a leader? No longer than an election takes: what each says of itself is wanted
+ * most when there is none. */
+static bool leader_known(struct tools_context *context, const struct proto_cluster_file *file)
+{
+    uint64_t end_ms = base_now_ms(base_clock_system()) + ELECTION_MS;
+    bool serves = false;
+    for (;;) {
+        for (size_t i = 0; i < file->coordinator_count && !serves; i++)
+            (void)answers(context, file->coordinators[i].endpoint, &serves); /* serves is asked */
+        if (serves || base_now_ms(base_clock_system()) >= end_ms)
+            return serves;
+        (void)nanosleep(&(struct timespec){.tv_nsec = 100000000L}, NULL);
+    }
 }
 
 /* What a coordinator without a leader says of itself. */
 static void lone_fill(struct tools_context *context, struct line *line)
 {
     struct lilio_status status;
-    if (lilio_status_from(context->client, line->coordinator.address, PING_MS, &status, NULL) !=
+    if (lilio_status_self(context->client, line->coordinator.address, PING_MS, &status, NULL) !=
         LILIO_OK)
         return;
     for (size_t i = 0; i < status.coordinator_count; i++)
-        if (status.coordinators[i].id == line->coordinator.id) {
+        if (status.coordinators[i].id == line->coordinator.id && status.coordinators[i].member) {
             line->coordinator = status.coordinators[i];
+            line->coordinator.silent_ms = LILIO_COORDINATOR_UNHEARD;
             line->role = tools_quorum_role(&line->coordinator);
-            line->member = true;
+            line->member = line->alone = true;
         }
     lilio_status_release(&status);
 }
@@ -143,7 +170,8 @@ static size_t lines_fill(struct tools_context *context, const struct lilio_statu
         *line = (struct line){.coordinator.id = node->id, .role = status ? "absent" : "unknown"};
         (void)snprintf(line->coordinator.address, sizeof line->coordinator.address, "%s",
                        node->endpoint);
-        line->answers = answers(context, node->endpoint);
+        bool serves;
+        line->answers = answers(context, node->endpoint, &serves);
         if (!status && line->answers)
             lone_fill(context, line);
     }
@@ -161,7 +189,9 @@ static int by_id(const void *left, const void *right)
 static int ls(struct tools_context *context, const struct proto_cluster_file *file)
 {
     struct lilio_status status = {0};
-    enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
+    enum lilio_err err = leader_known(context, file)
+                             ? lilio_status_get(context->client, &status, &context->info)
+                             : LILIO_E_UNAVAILABLE;
     if (err && lilio_err_class(err) != LILIO_CLASS_RETRY)
         return tools_fail(context, err);
     bool led = !err && tools_quorum_leader(&status);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "tools/file_io.h"
@@ -64,9 +65,10 @@ static struct proto_cluster_node *node_of(struct tools_membership *membership)
 }
 
 /* --dir: the folder itself is made, its parents have to be there; it must be empty. */
-static enum lilio_err dir_check(const char *dir, struct lilio_errinfo *info)
+static enum lilio_err dir_check(const char *dir, bool *ret_made, struct lilio_errinfo *info)
 {
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+    *ret_made = mkdir(dir, 0700) == 0;
+    if (!*ret_made && errno != EEXIST)
         return tools_file_fail(info, "cannot make folder", dir);
     if (!tools_local_folder_empty(dir))
         return lilio_fail(info, LILIO_E_INVALID, "--dir %s is not an empty folder", dir);
@@ -193,9 +195,20 @@ static uint32_t id_choose(const struct tools_membership *membership,
     return id;
 }
 
+/* What was begun for a coordinator that the leader does not take: `up' would start it for ever. */
+static void add_undo(struct tools_membership *membership, const char *made)
+{
+    struct lilio_errinfo why = membership->context->info;
+    tools_local_coordinator_remove(&membership->file, membership->id);
+    if (tools_membership_save(membership) == LILIO_OK)
+        membership->context->info = why; /* what is said is why it was refused */
+    if (made)
+        (void)rmdir(made); /* it is empty */
+}
+
 /* May this number be added? Then lilio.yaml has it when this returns. */
 static enum lilio_err add_prepare(struct tools_membership *membership, const struct wish *wish,
-                                  const struct lilio_status *status)
+                                  const struct lilio_status *status, bool *ret_dir_made)
 {
     struct lilio_errinfo *info = &membership->context->info;
     if (tools_quorum_voter(status, membership->id))
@@ -212,7 +225,7 @@ static enum lilio_err add_prepare(struct tools_membership *membership, const str
         return lilio_fail(info, LILIO_E_INVALID, "coordinator.%u is being added in %s", node->id,
                           node->dir);
     if (!node && wish->dir)
-        err = dir_check(wish->dir, info);
+        err = dir_check(wish->dir, ret_dir_made, info);
     if (!err && !node)
         err = tools_local_coordinator_add(&membership->file, membership->id, wish->dir, info);
     if (!err && !begun && !tools_local_folder_empty(node_of(membership)->dir))
@@ -233,9 +246,16 @@ static enum lilio_err add_run(struct tools_membership *membership, const struct 
         return err;
     if (!wish->has_id)
         membership->id = id_choose(membership, &status);
-    err = add_prepare(membership, wish, &status);
+    bool is_new = !node_of(membership), dir_made = false;
+    err = add_prepare(membership, wish, &status, &dir_made);
     lilio_status_release(&status);
-    return err ? err : tools_membership_bring(membership, ret_member);
+    if (!err)
+        err = tools_membership_bring(membership, ret_member);
+    /* Without a clear answer it may be a member by now: the same command goes on. */
+    if (is_new && !*ret_member && err && lilio_err_class(err) != LILIO_CLASS_RETRY &&
+        err != LILIO_E_CANCELLED && err != LILIO_E_OUTCOME_UNKNOWN)
+        add_undo(membership, dir_made ? wish->dir : NULL);
+    return err;
 }
 
 static int add_say(struct tools_membership *membership, uint64_t member)
@@ -253,7 +273,10 @@ int tools_cmd_coordinator_add(struct tools_context *context, int argc, char **ar
 /* ---- rm ---- */
 
 static const struct argp_option rm_options[] = {
-    {"force", OPTION_FORCE, NULL, 0, "Also when those that are left and live are no majority", 0},
+    {"force", OPTION_FORCE, NULL, 0,
+     "Do not wait for the others to answer: ask the leader, which refuses all the same what leaves "
+     "no majority",
+     0},
     {0},
 };
 static const struct argp rm_argp = {
@@ -262,12 +285,12 @@ static const struct argp rm_argp = {
     .args_doc = "ID",
     .doc = "Takes a coordinator out of the quorum, stops it, and takes it out of lilio.yaml. Its "
            "folder stays where it is; nothing needs it any more. Refused when a majority of those "
-           "that are left does not live."
+           "that are left does not answer, by the leader, too, whatever was asked for."
            "\vExample:\n"
            "  lilio-ec coordinator rm 4\n",
 };
 
-static enum lilio_err rm_check(const struct tools_membership *membership, const struct wish *wish,
+static enum lilio_err rm_check(struct tools_membership *membership, const struct wish *wish,
                                const struct lilio_status *status)
 {
     struct lilio_errinfo *info = &membership->context->info;
@@ -282,12 +305,8 @@ static enum lilio_err rm_check(const struct tools_membership *membership, const 
         return lilio_fail(info, LILIO_E_PRECONDITION,
                           "coordinator.%u is the last one: it holds the names of all objects",
                           membership->id);
-    if (voter && !wish->force && !tools_quorum_decides(after))
-        return lilio_fail(info, LILIO_E_PRECONDITION,
-                          "without coordinator.%u only %zu of %zu coordinators live, which is no "
-                          "majority: start or replace the others first (--force does it anyway)",
-                          membership->id, after.living, after.voters);
-    return LILIO_OK;
+    return voter && !wish->force ? tools_membership_majority(membership, /* removed */ true)
+                                 : LILIO_OK;
 }
 
 static enum lilio_err rm_run(struct tools_membership *membership, const struct wish *wish,
@@ -373,11 +392,12 @@ static enum lilio_err try_start(struct tools_membership *membership, struct tool
 }
 
 /* Does it go on living, as the leader sees it? One that just ended is heard of for some time, and
- * each new leader counts its silence anew. */
+ * a new leader has to hear it first. */
 static enum lilio_err life_look(struct tools_membership *membership, uint64_t member, bool *ret)
 {
     uint64_t term = 0, end_ms = 0;
     int leaders = 0;
+    bool runs = tools_membership_daemon(membership)->pidfd >= 0;
     *ret = true;
     while (*ret) {
         struct lilio_status status;
@@ -385,7 +405,9 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
         if (err)
             return err;
         const struct lilio_coordinator *at = tools_quorum_voter(&status, membership->id);
-        *ret = at && at->member == member && tools_quorum_lives(at);
+        bool known = at && at->member == member;
+        bool lives = known && tools_quorum_lives(at);
+        *ret = lives || (known && tools_quorum_unheard(at));
         bool is_new = at && at->term != term && leaders < LEADERS_MAX;
         uint64_t now_ms = base_now_ms(base_clock_system());
         if (is_new) {
@@ -394,8 +416,10 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
             end_ms = now_ms + TOOLS_QUORUM_SILENT_MS + 1000;
         }
         lilio_status_release(&status);
-        if (now_ms >= end_ms)
+        if (now_ms >= end_ms || (lives && runs)) {
+            *ret = lives;
             break;
+        }
         (void)nanosleep(&(struct timespec){.tv_nsec = 100000000L}, NULL);
     }
     return LILIO_OK;
@@ -404,23 +428,19 @@ static enum lilio_err life_look(struct tools_membership *membership, uint64_t me
 /* Its old member is still in the quorum and no new one was begun: may it be replaced, and what of
  * its daemon and its folder? */
 static enum lilio_err old_retire(struct tools_membership *membership, bool force, bool moves,
-                                 const struct lilio_status *status,
                                  const struct lilio_coordinator *old)
 {
     struct lilio_errinfo *info = &membership->context->info;
     struct tools_daemon *daemon = tools_membership_daemon(membership);
     bool gone = tools_local_folder_empty(daemon->dir);
-    if (!tools_quorum_decides(
-            (struct tools_quorum){tools_quorum_count(status, UINT32_MAX).voters,
-                                  tools_quorum_count(status, membership->id).living}))
-        return lilio_fail(info, LILIO_E_PRECONDITION,
-                          "without coordinator.%u no majority of the coordinators lives: start or "
-                          "replace the others first",
-                          membership->id);
+    enum lilio_err err = tools_membership_majority(membership, /* removed */ false);
+    if (err)
+        return err;
     /* One that runs and is not heard hangs, or its folder is not this member's. */
-    bool lives = !gone && !force && (daemon->pidfd < 0 || tools_quorum_lives(old));
-    enum lilio_err err =
-        lives && daemon->pidfd < 0 ? life_look(membership, old->member, &lives) : LILIO_OK;
+    bool unsure = daemon->pidfd < 0 || tools_quorum_unheard(old);
+    bool lives = !gone && !force && (unsure || tools_quorum_lives(old));
+    if (lives && unsure)
+        err = life_look(membership, old->member, &lives);
     if (err)
         return err;
     if (lives)
@@ -445,9 +465,6 @@ static enum lilio_err dir_move(struct tools_membership *membership, const char *
     struct lilio_errinfo *info = &membership->context->info;
     struct proto_cluster_node *node = node_of(membership);
     struct tools_daemon *daemon = tools_membership_daemon(membership);
-    enum lilio_err err = dir_check(dir, info);
-    if (err)
-        return err;
     char *path = realpath(dir, NULL);
     if (!path)
         return tools_file_fail(info, "cannot resolve", dir);
@@ -468,19 +485,25 @@ static enum lilio_err replace_prepare(struct tools_membership *membership, const
                           membership->file.path, membership->id);
     const struct lilio_coordinator *voter = tools_quorum_voter(status, membership->id);
     const struct lilio_coordinator *learner = tools_quorum_learner(status, membership->id);
+    bool gone = tools_local_folder_empty(node->dir);
     if (!voter && !learner)
         return lilio_fail(
             info, LILIO_E_NOT_FOUND,
-            "coordinator.%u is no member of the quorum: `lilio-ec coordinator add %u' "
-            "makes it one",
-            membership->id, membership->id);
+            "coordinator.%u is no member of the quorum: %s%s%s`lilio-ec coordinator add %u' makes "
+            "it one, `lilio-ec coordinator rm %u' takes it out of lilio.yaml",
+            membership->id, gone ? "" : "after its old folder ", gone ? "" : node->dir,
+            gone ? "" : " was moved away ", membership->id, membership->id);
     enum lilio_err err = peers_check(&membership->file, info);
-    bool moves = wish->dir && !is_its_dir(node, wish->dir);
+    bool moves = wish->dir && !is_its_dir(node, wish->dir), made = false;
     if (!err && moves)
-        err = dir_check(wish->dir, info); /* before anything is stopped */
+        err = dir_check(wish->dir, &made, info); /* before anything is stopped */
     if (!err && voter && !learner)
-        err = old_retire(membership, wish->force, moves, status, voter);
-    return err || !moves ? err : dir_move(membership, wish->dir);
+        err = old_retire(membership, wish->force, moves, voter);
+    if (!err && moves)
+        err = dir_move(membership, wish->dir);
+    if (err && made)
+        (void)rmdir(wish->dir); /* it is empty */
+    return err;
 }
 
 static enum lilio_err replace_run(struct tools_membership *membership, const struct wish *wish,

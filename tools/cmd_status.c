@@ -447,8 +447,10 @@ static void coordinators_print(struct tools_out *out, const struct lilio_status 
         const struct lilio_coordinator *at = &status->coordinators[i];
         const char *role = tools_quorum_role(at);
         if (at->commit_index == 0) /* it did not answer */
-            tools_out_line(out, "coordinator.%u %s, silent for %s, lag %llu", at->id, role,
-                           tools_text_duration(at->silent_ms, time), (unsigned long long)at->lag);
+            tools_out_line(out, "coordinator.%u %s, %s%s, lag %llu", at->id, role,
+                           tools_quorum_unheard(at) ? "not heard yet" : "silent for ",
+                           tools_quorum_unheard(at) ? "" : tools_text_duration(at->silent_ms, time),
+                           (unsigned long long)at->lag);
         else
             tools_out_line(
                 out,

@@ -316,6 +316,28 @@ static enum lilio_err leader_wait(struct tools_context *context, struct up *up)
     }
 }
 
+/* Which command brings one back that the leader does not talk to. */
+static void lost_explain(struct tools_context *context, struct tools_daemon *daemon)
+{
+    struct lilio_status status;
+    if (lilio_status_get(context->client, &status, NULL) != LILIO_OK)
+        return;
+    bool member =
+        tools_quorum_voter(&status, daemon->id) || tools_quorum_learner(&status, daemon->id);
+    lilio_status_release(&status);
+    if (member)
+        (void)snprintf(daemon->detail, sizeof daemon->detail,
+                       "no leader talks to it; its folder may be one of an earlier "
+                       "incarnation: `lilio-ec coordinator replace %u' makes it anew",
+                       daemon->id);
+    else
+        (void)snprintf(daemon->detail, sizeof daemon->detail,
+                       "it is no member of the quorum: `lilio-ec coordinator rm %u' takes it out "
+                       "of lilio.yaml; after its folder was moved away `lilio-ec coordinator add "
+                       "%u' makes it one",
+                       daemon->id, daemon->id);
+}
+
 /* With a leader they all serve soon, but one that is no member any more. */
 static enum lilio_err followers_wait(struct tools_context *context, struct up *up)
 {
@@ -327,10 +349,7 @@ static enum lilio_err followers_wait(struct tools_context *context, struct up *u
         enum lilio_err err =
             tools_daemon_wait(&up->daemons, daemon, context->client, end_ms, &context->info);
         if (err == LILIO_E_TIMEOUT)
-            (void)snprintf(daemon->detail, sizeof daemon->detail,
-                           "no leader talks to it; its folder may be one of an earlier "
-                           "incarnation: `lilio-ec coordinator replace %u' makes it anew",
-                           daemon->id);
+            lost_explain(context, daemon);
         else if (err)
             return err;
     }

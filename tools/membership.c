@@ -21,8 +21,9 @@ enum {
     LOCK_MS = 30000,
     POLL_MS = 100,
     PATIENCE_MS =
-        30000,     /* of a change that the leader does not take, or a learner that is silent */
-    LAG_MAX = 256, /* so close, the leader lets a learner catch up for good */
+        30000,        /* of a change that the leader does not take, or a learner that is silent */
+    SETTLE_MS = 5000, /* of one that leaves no majority: a new leader may not have heard all */
+    LAG_MAX = 256,    /* so close, the leader lets a learner catch up for good */
 };
 
 /* ---- opening ---- */
@@ -168,7 +169,7 @@ static enum lilio_err change_member(struct tools_membership *membership,
                                     enum lilio_coordinator_change_kind change, uint64_t member)
 {
     struct tools_context *context = membership->context;
-    uint64_t end_ms = base_now_ms(base_clock_system()) + PATIENCE_MS, same;
+    uint64_t began_ms = base_now_ms(base_clock_system()), same;
     for (;;) {
         bool done = false;
         enum lilio_err err = is_done(membership, change, member, &done);
@@ -177,7 +178,8 @@ static enum lilio_err change_member(struct tools_membership *membership,
         err = lilio_coordinator_change(context->client, change, membership->id, member, NULL, NULL,
                                        &same, &context->info);
         bool again = may_repeat(err) || err == LILIO_E_NOT_FOUND; /* asked of a new leader */
-        if (!again || base_now_ms(base_clock_system()) >= end_ms)
+        uint64_t patience_ms = again ? PATIENCE_MS : err == LILIO_E_PRECONDITION ? SETTLE_MS : 0;
+        if (base_now_ms(base_clock_system()) - began_ms >= patience_ms)
             return err;
         err = pause_or_cancel(&context->info);
         if (err)
@@ -289,6 +291,8 @@ enum lilio_err tools_membership_bring(struct tools_membership *membership, uint6
     if (!err && !learner)
         err = learner_add(membership, &learner);
     if (!err)
+        *ret_member = learner;
+    if (!err)
         err = daemon_run(membership, daemon, learner);
     if (!err)
         err = catch_up_wait(membership, daemon, learner);
@@ -296,9 +300,34 @@ enum lilio_err tools_membership_bring(struct tools_membership *membership, uint6
         err = change_member(membership, LILIO_COORDINATOR_REMOVE, voter);
     if (!err)
         err = change_member(membership, LILIO_COORDINATOR_PROMOTE, learner);
-    if (!err)
-        *ret_member = learner;
     return err;
+}
+
+enum lilio_err tools_membership_majority(struct tools_membership *membership, bool removed)
+{
+    struct tools_context *context = membership->context;
+    uint64_t end_ms = base_now_ms(base_clock_system()) + SETTLE_MS;
+    for (;;) {
+        char silent[TOOLS_QUORUM_NAMES];
+        struct lilio_status status;
+        enum lilio_err err = tools_membership_status(membership, &status);
+        if (err)
+            return err;
+        struct tools_quorum quorum =
+            tools_quorum_count_asked(context->client, &status, membership->id, silent);
+        quorum.voters += !removed && tools_quorum_voter(&status, membership->id);
+        lilio_status_release(&status);
+        if (tools_quorum_decides(quorum))
+            return LILIO_OK;
+        if (base_now_ms(base_clock_system()) >= end_ms)
+            return lilio_fail(&context->info, LILIO_E_PRECONDITION,
+                              "without coordinator.%u only %zu of %zu coordinators live, which is "
+                              "no majority (silent: %s): start or replace the others first",
+                              membership->id, quorum.living, quorum.voters, silent);
+        err = pause_or_cancel(&context->info);
+        if (err)
+            return err;
+    }
 }
 
 void tools_membership_hand_over(struct tools_membership *membership)

@@ -44,9 +44,15 @@ struct tools_daemon *tools_membership_daemon(struct tools_membership *membership
 /* The leader's status. Errors: UNAVAILABLE (no leader), and those of the client. */
 LILIO_MUST_USE enum lilio_err tools_membership_status(struct tools_membership *membership,
                                                       struct lilio_status *ret);
-/* Steps 2 to 6. *ret_member: what it is now. */
+/* Steps 2 to 6. *ret_member: what it is now, or will be when this is done again; left alone if it
+ * is no member yet. */
 LILIO_MUST_USE enum lilio_err tools_membership_bring(struct tools_membership *membership,
                                                      uint64_t *ret_member);
+/* Would a majority live without this coordinator, which is removed, or stopped and goes on being
+ * counted? Waits a few seconds for a new leader to hear the others. Errors: PRECONDITION (who is
+ * silent), CANCELLED, those of tools_membership_status. */
+LILIO_MUST_USE enum lilio_err tools_membership_majority(struct tools_membership *membership,
+                                                        bool removed);
 /* Another one leads, if one can; for before the leader is stopped or removed. */
 void tools_membership_hand_over(struct tools_membership *membership);
 /* Takes all incarnations of `id` out of the quorum; OK when there is none. */

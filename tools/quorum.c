@@ -1,5 +1,6 @@
 #include "tools/quorum.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -19,6 +20,11 @@ bool tools_quorum_votes(const struct lilio_coordinator *coordinator)
 bool tools_quorum_lives(const struct lilio_coordinator *coordinator)
 {
     return tools_quorum_leads(coordinator) || coordinator->silent_ms < TOOLS_QUORUM_SILENT_MS;
+}
+
+bool tools_quorum_unheard(const struct lilio_coordinator *coordinator)
+{
+    return !tools_quorum_leads(coordinator) && coordinator->silent_ms == LILIO_COORDINATOR_UNHEARD;
 }
 
 const char *tools_quorum_role(const struct lilio_coordinator *coordinator)
@@ -64,7 +70,7 @@ bool tools_quorum_ask(struct lilio_client *client, struct lilio_coordinator *coo
     struct lilio_status status;
     if (tools_quorum_leads(coordinator))
         return true; /* the answer at hand is its own */
-    if (lilio_status_from(client, coordinator->address, ASK_MS, &status, NULL) != LILIO_OK)
+    if (lilio_status_self(client, coordinator->address, ASK_MS, &status, NULL) != LILIO_OK)
         return false;
     bool found = false;
     for (size_t i = 0; i < status.coordinator_count; i++) {
@@ -78,6 +84,7 @@ bool tools_quorum_ask(struct lilio_client *client, struct lilio_coordinator *coo
         coordinator->uptime_ms = self->uptime_ms;
         coordinator->log_bytes = self->log_bytes;
         coordinator->refused_messages = self->refused_messages;
+        memcpy(coordinator->trouble, self->trouble, sizeof coordinator->trouble);
     }
     lilio_status_release(&status);
     return found;
@@ -92,6 +99,27 @@ struct tools_quorum tools_quorum_count(const struct lilio_status *status, uint32
             continue;
         quorum.voters++;
         quorum.living += tools_quorum_lives(at);
+    }
+    return quorum;
+}
+
+struct tools_quorum tools_quorum_count_asked(struct lilio_client *client,
+                                             const struct lilio_status *status, uint32_t without,
+                                             char ret_silent[TOOLS_QUORUM_NAMES])
+{
+    struct tools_quorum quorum = {0};
+    size_t used = 0;
+    ret_silent[0] = '\0';
+    for (size_t i = 0; i < status->coordinator_count; i++) {
+        struct lilio_coordinator at = status->coordinators[i];
+        if (!tools_quorum_votes(&at) || at.id == without)
+            continue;
+        bool lives = tools_quorum_lives(&at) && tools_quorum_ask(client, &at);
+        quorum.voters++;
+        quorum.living += lives;
+        if (!lives && used < TOOLS_QUORUM_NAMES)
+            used += (size_t)snprintf(ret_silent + used, TOOLS_QUORUM_NAMES - used,
+                                     "%scoordinator.%u", used ? ", " : "", at.id);
     }
     return quorum;
 }
@@ -111,7 +139,10 @@ void tools_quorum_warn(struct tools_out *out, const struct lilio_status *status)
     }
     for (size_t i = 0; i < status->coordinator_count; i++) {
         const struct lilio_coordinator *at = &status->coordinators[i];
-        if (!tools_quorum_lives(at))
+        if (tools_quorum_unheard(at))
+            tools_out_line(out, "WARNING: coordinator.%u has not answered the new leader yet",
+                           at->id);
+        else if (!tools_quorum_lives(at))
             tools_out_line(out, "WARNING: coordinator.%u is silent for %s", at->id,
                            tools_text_duration(at->silent_ms, time));
     }
@@ -137,7 +168,10 @@ cJSON *tools_quorum_json(const struct lilio_coordinator *coordinator)
     tools_json_u64(object, "applied_index", coordinator->applied_index);
     tools_json_u64(object, "commit_index", coordinator->commit_index);
     tools_json_u64(object, "lag", coordinator->lag);
-    tools_json_u64(object, "silent_ms", coordinator->silent_ms);
+    if (tools_quorum_unheard(coordinator))
+        tools_json_text(object, "silent_ms", NULL);
+    else
+        tools_json_u64(object, "silent_ms", coordinator->silent_ms);
     tools_json_u64(object, "uptime_ms", coordinator->uptime_ms);
     tools_json_u64(object, "log_bytes", coordinator->log_bytes);
     tools_json_u64(object, "refused_messages", coordinator->refused_messages);

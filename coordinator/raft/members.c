@@ -8,6 +8,8 @@
  */
 #include "coordinator/raft/raft.h"
 
+#include <stdio.h>
+
 #include "base/mark.h"
 #include "base/planted.h"
 #include "coordinator/raft/raft_priv.h"
@@ -178,12 +180,18 @@ static enum lilio_err add_learner(struct proto_raft_config *config,
     return LILIO_OK;
 }
 
+/* It was heard in this term, a moment ago, and what it promises counts. */
+static bool answers(const struct raft *raft, const struct raft_peer *peer)
+{
+    return peer->id == raft->id ||
+           (peer->heard && !peer->uncounted && raft->now_ms - peer->heard_ms < raft->election_ms);
+}
+
 /* A voter that lags, or may be an older copy, would make the group wait for it (4.2.1). */
 static bool caught_up(struct raft *raft, uint64_t id)
 {
     const struct raft_peer *peer = raft_peer_find(raft, id);
-    return peer && peer->mode == RAFT_MODE_REPLICATE && !peer->uncounted &&
-           raft->now_ms - peer->heard_ms < raft->election_ms &&
+    return peer && peer->mode == RAFT_MODE_REPLICATE && answers(raft, peer) &&
            peer->match + RAFT_SEND_ENTRIES_MAX >= raft->commit;
 }
 
@@ -215,6 +223,37 @@ static enum lilio_err take_out(struct proto_raft_config *config, uint64_t id,
     return lilio_fail(info, LILIO_E_INVALID, "it is the last voter");
 }
 
+/* A configuration counts from the moment it is in the log, so one whose majority is gone would be
+ * the last: it could be neither committed nor taken back. Who was just elected is told to wait
+ * until the others had the time to answer. */
+static enum lilio_err majority_check(struct raft *raft, const struct proto_raft_config *config,
+                                     struct lilio_errinfo *info)
+{
+    char silent[RAFT_MEMBERS_MAX * 32] = "";
+    size_t voters = 0, answering = 0, expected = 0, used = 0;
+    for (size_t i = 0; i < config->members_count; i++) {
+        if (config->members[i].kind != RAFT_VOTER)
+            continue;
+        const struct raft_peer *peer = raft_peer_find(raft, config->members[i].id);
+        voters++;
+        if (answers(raft, peer)) {
+            answering++;
+            continue;
+        }
+        expected += !peer->heard && raft->now_ms - peer->heard_ms < raft->election_ms;
+        used += (size_t)snprintf(silent + used, sizeof silent - used, "%scoordinator.%u",
+                                 used ? ", " : "", (uint32_t)peer->id); /* fits */
+    }
+    if (answering * 2 > voters)
+        return LILIO_OK;
+    LILIO_MARK("raft/change_without_majority");
+    return lilio_fail(info,
+                      (answering + expected) * 2 > voters ? LILIO_E_BUSY : LILIO_E_PRECONDITION,
+                      "of the %zu that would vote then only %zu answer, which is no majority; not "
+                      "heard: %s",
+                      voters, answering, silent);
+}
+
 enum lilio_err raft_change(struct raft *raft, enum raft_change change,
                            const struct proto_raft_member *member, uint64_t *ret_index,
                            struct lilio_errinfo *info)
@@ -233,6 +272,8 @@ enum lilio_err raft_change(struct raft *raft, enum raft_change change,
     case RAFT_PROMOTE: err = promote(raft, &config, member->id, info); break;
     case RAFT_REMOVE: err = take_out(&config, member->id, info); break;
     }
+    if (!err)
+        err = majority_check(raft, &config, info);
     if (err)
         return err;
     base_buffer_clear(&raft->packed);

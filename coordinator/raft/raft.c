@@ -581,6 +581,7 @@ bool raft_progress_get(const struct raft *raft, uint64_t id, struct raft_progres
         *ret = (struct raft_progress){
             .match = self ? raft->persisted : peer->match,
             .silent_ms = self ? 0 : (uint32_t)(raft->now_ms - peer->heard_ms),
+            .heard = self || peer->heard,
             .snapshot = !self && peer->mode == RAFT_MODE_SNAPSHOT,
         };
         return true;

@@ -189,8 +189,10 @@ LILIO_MUST_USE enum lilio_err raft_propose(struct raft *raft, struct base_slice 
 LILIO_MUST_USE enum lilio_err raft_read(struct raft *raft, uint64_t token);
 
 /* One change of membership at a time (chapter 4). Errors: NOT_LEADER, BUSY (a change or a transfer
- * is under way, or this term's no-op is not committed yet), EXISTS, NOT_FOUND, INVALID (the last
- * voter; promotion of a learner that has not caught up). */
+ * is under way, this term's no-op is not committed yet, or a new leader has yet to hear those who
+ * would vote), EXISTS, NOT_FOUND, INVALID (the last voter; promotion of a learner that has not
+ * caught up), PRECONDITION (no majority of those who would vote answers; the text names who does
+ * not). */
 enum raft_change {
     RAFT_ADD_LEARNER = 1, /* member as given */
     RAFT_PROMOTE,         /* learner -> voter; member->id only */
@@ -259,7 +261,8 @@ const struct proto_raft_config *raft_config(const struct raft *raft, uint64_t *r
 /* What the leader knows of a member; false for those it does not know, or when it does not lead. */
 struct raft_progress {
     uint64_t match;     /* durable there */
-    uint32_t silent_ms; /* since it was heard last */
+    uint32_t silent_ms; /* since it was heard last, or since this leader began */
+    bool heard;         /* it has answered this leader */
     bool snapshot;      /* it is pulling the state */
 };
 bool raft_progress_get(const struct raft *raft, uint64_t id, struct raft_progress *ret);

@@ -65,7 +65,8 @@ struct raft_peer {
     uint64_t counted; /* like match, but acknowledged by a start that was announced */
     bool heartbeat_due;
     uint64_t sequence; /* of reads: highest echo */
-    uint64_t heard_ms;
+    uint64_t heard_ms; /* or when it began to lead, of one that has not answered it yet */
+    bool heard;        /* it has */
     struct raft_flight flights[RAFT_FLIGHT_MESSAGES_MAX]; /* a ring */
     size_t flight_first, flight_count, flight_bytes;
 };

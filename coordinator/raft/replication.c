@@ -52,7 +52,7 @@ static void probe_from(struct raft_peer *peer, uint64_t next)
 void raft_peer_start(struct raft *raft, struct raft_peer *peer)
 {
     peer->match = peer->counted = peer->sequence = 0;
-    peer->heartbeat_due = peer->uncounted = false;
+    peer->heartbeat_due = peer->uncounted = peer->heard = false;
     peer->heard_ms = raft->now_ms;
     probe_from(peer, raft->last + 1);
 }
@@ -227,6 +227,7 @@ bool raft_on_append_reply(struct raft *raft, const struct raft_message *message)
     if (message->ok && message->index > raft->last)
         return false;
     peer->heard_ms = raft->now_ms;
+    peer->heard = true;
     peer->uncounted = message->uncounted;
     if (message->sequence > peer->sequence && message->sequence <= raft->round &&
         !message->uncounted) {

@@ -426,6 +426,101 @@ class Quorum(ClusterTest):
         self.assertNotIn(c.run("coordinator", "add", "--json").json["id"], left_folders)  # rm leaves them
         self.cluster.coordinators = 10  # those that are to be ended
 
+    def test_the_last_majority_is_not_removed(self):
+        """Neither by the leader that has seen the death, nor by one that has heard nobody yet, nor in the seconds before anybody notices."""
+        c = self.cluster
+        c.run("coordinator", "transfer", "0")
+
+        def refused(*words):
+            result = c.run("coordinator", *words, code=EXISTS)
+            self.assertIn("no majority", result.err)
+            self.assertIn("coordinator.1", result.err)
+        c.kill("coordinator.1")
+        refused("rm", "0")
+        refused("replace", "2", "--force")
+        for words in (("rm", "0"), ("rm", "0", "--force"), ("replace", "0", "--force")):
+            c.run("coordinator", "transfer", "2")
+            refused(*words)
+            c.run("coordinator", "transfer", "0")
+            refused(words[0], "2", *words[2:])
+        members = self.members()
+        self.assertEqual(sorted(members), [0, 1, 2])
+        self.assertEqual([members[i]["answers"] for i in (0, 1, 2)], [True, False, True])
+        self.assertEqual([f for f in os.listdir(c.dir) if ".old" in f], [])
+        c.put_bytes(b"x", "load/x")
+        c.run("coordinator", "transfer", "2")
+        c.run("coordinator", "rm", "1")
+        c.put_bytes(b"y", "load/x")
+        self.assertEqual(sorted(self.members()), [0, 2])
+
+    def test_emptied_folders_are_no_new_cluster(self):
+        c = self.cluster
+        c.put_bytes(b"x", "load/x")
+        c.kill("coordinator.2")
+        self.wipe(0)
+        self.wipe(1)
+        os.mkdir(c.path("coordinator.1"), 0o700)
+        for i in (0, 1):
+            result = subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", c.path("lilio.yaml"), "--id", str(i), "--init"],
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual(result.returncode, FAILURE)
+            self.assertIn(f"coordinator replace {i}", result.stderr)
+            self.assertFalse(os.path.exists(c.path(f"coordinator.{i}", "maps")))
+
+    def test_what_is_left_of_a_folder_is_replaced(self):
+        c = self.cluster
+        c.kill("coordinator.1")
+        os.unlink(c.path("coordinator.1", "identity"))
+        result = c.up(code=FAILURE)
+        self.assertIn("coordinator replace 1", result.err)
+        self.assertNotIn("--init", result.err)
+        c.run("coordinator", "replace", "1")
+        self.wipe(2)
+        os.mkdir(c.path("coordinator.2"), 0o700)
+        open(c.path("coordinator.2", "lock"), "w").close()  # all that is left of a replacement that found no room
+        result = c.up(code=FAILURE)
+        self.assertIn("coordinator replace 2", result.err)
+        self.assertNotIn("--init", result.err)
+        c.run("coordinator", "replace", "2")
+        self.all_live()
+
+    def test_the_hints_of_one_that_is_no_member_work(self):
+        c = self.cluster
+        yaml = c.path("lilio.yaml")
+        with open(yaml) as f:
+            before = f.read()
+        c.run("coordinator", "rm", "0")
+        with open(yaml, "w") as f:
+            f.write(before)
+        result = c.up()
+        self.assertIn("coordinator rm 0", result.out)
+        self.assertIn("coordinator add 0", result.out)
+        result = c.run("coordinator", "replace", "0", code=NOT_FOUND)
+        for hint in ("coordinator rm 0", "coordinator add 0", c.path("coordinator.0")):
+            self.assertIn(hint, result.err)
+        c.run("coordinator", "rm", "0")
+        c.run("up", "--dir", c.dir, "--detach", config=False)
+        os.rename(c.path("coordinator.0"), os.path.join(c.home, "moved"))
+        c.run("coordinator", "add", "0")
+        self.all_live()
+
+    def test_what_is_refused_leaves_nothing_behind(self):
+        c = self.cluster
+        new = os.path.join(c.home, "new")
+        c.run("coordinator", "replace", "2", "--dir", new, code=EXISTS)
+        self.assertFalse(os.path.exists(new))
+        for i in range(3, 9):
+            c.run("coordinator", "add")
+        c.coordinators = 9
+        with open(c.path("lilio.yaml")) as f:
+            before = f.read()
+        for words in ((), ("9", "--dir", new)):
+            self.assertIn("no more fit", c.run("coordinator", "add", *words, code=USAGE).err)
+        with open(c.path("lilio.yaml")) as f:
+            self.assertEqual(f.read(), before)
+        self.assertFalse(os.path.exists(new))
+        c.run("up", "--dir", c.dir, "--detach", config=False)
+
     def test_forged_messages_of_strangers_are_harmless(self):
         """A later incarnation of a coordinator may be one to come: it is not believed while a leader is heard."""
         c = self.cluster
@@ -467,6 +562,10 @@ class Quorum(ClusterTest):
         c.kill(f"coordinator.{leader}")
         result = c.run("coordinator", "ls", code=UNAVAILABLE)
         self.assertEqual(result.out.count(" NO "), 2)
+        left = next(m for m in self.ls(code=UNAVAILABLE)["coordinators"] if m["answers"])
+        self.assertEqual(left["role"], "follower")  # it says how far it is: who has most goes on where a majority is lost
+        self.assertTrue(left["commit_index"] >= left["applied_index"] > 0 and left["term"] > 0)
+        self.assertEqual(left["silent_ms"], None)
         c.run("put", "-", "load/x", "--timeout", "2s", data=b"x", code=(UNAVAILABLE, 6))
         c.run("coordinator", "replace", str(gone), "--timeout", "2s", code=UNAVAILABLE)
         c.up()

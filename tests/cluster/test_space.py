@@ -110,6 +110,22 @@ class FullDisk(unittest.TestCase):
             wait_until(lambda: c.run("put", "-", "b/again", data=content(16 * MIB, 99), code=None).code == OK, 60, "space after the deletes")
             self.assertEqual(c.get_bytes(f"b/{stored[-1]}"), content(16 * MIB, stored[-1]))
 
+    def test_a_follower_says_that_its_disk_is_nearly_full(self):
+        with small_cluster(self, "coordinator.1", "256m", coordinators=3) as (c, small):
+            c.up()
+            c.run("coordinator", "transfer", "0")
+            trouble = lambda: {m["id"]: m["trouble"] for m in c.status()["coordinators"]}
+            self.assertEqual(set(trouble().values()), {""})
+            wait_until(lambda: os.path.exists(os.path.join(small, "reserve")), 10, "the reserve to be set aside")
+            disk = os.statvfs(small)
+            with open(os.path.join(small, "filler"), "wb") as f:
+                os.posix_fallocate(f.fileno(), 0, disk.f_bavail * disk.f_frsize - 16 * MIB)
+            wait_until(lambda: "nearly full" in trouble()[1], 10, "a warning")
+            self.assertEqual((trouble()[0], trouble()[2]), ("", ""))
+            self.assertIn("WARNING: coordinator.1: its disk is nearly full", c.run("coordinator", "ls").out)
+            os.unlink(os.path.join(small, "filler"))
+            wait_until(lambda: not trouble()[1], 10, "the end of the warning")
+
     def test_deletes_go_on_when_others_filled_the_coordinators_disk(self):
         with small_cluster(self, "coordinator.0", "256m") as (c, small):
             c.up(gc_grace="1s")

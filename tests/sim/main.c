@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "sim_commit.h"
+#include "sim_planted.h"
 
 #include "tests/sim/scenario.h"
 #include "tests/sim/world.h"
@@ -45,7 +46,8 @@ static const struct argp_option options[] = {
     {"scenario", 'c', "NAME", 0, "what to run; \"list\" tells (default: the first)", 0},
     {"trace", 't', NULL, 0, "print every event", 0},
     {"marks", OPTION_MARKS, NULL, 0, "print how often each code mark was passed", 0},
-    {"plant", OPTION_PLANT, "NAME", 0, "switch a planted bug on; may be repeated", 0},
+    {"plant", OPTION_PLANT, "NAME", 0, "switch a planted bug on; may be repeated; \"list\" tells",
+     0},
     {"set", OPTION_SET, "NAME=VALUE", 0, "instead of what the seed draws; may be repeated", 0},
     {"cpu-seconds", OPTION_CPU, "S", 0, "a run that takes longer is stuck (default 600)", 0},
     {"no-fork", OPTION_NO_FORK, NULL, 0, "run in this process, for a debugger", 0},
@@ -87,6 +89,23 @@ static const struct sim_scenario *scenario_find(struct argp_state *state, const 
     return NULL;
 }
 
+/* A bug that is misspelt would be one that is never found. */
+static const char *planted_find(struct argp_state *state, const char *name)
+{
+    static const char *const known[] = SIM_PLANTED;
+    size_t i = 0;
+    while (known[i] && strcmp(known[i], name) != 0)
+        i++;
+    if (known[i])
+        return name;
+    for (i = 0; known[i]; i++)
+        printf("%s\n", known[i]);
+    if (strcmp(name, "list") == 0)
+        exit(SIM_OK);
+    argp_error(state, "there is no planted bug \"%s\"", name);
+    return NULL;
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
@@ -102,7 +121,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case OPTION_PLANT:
         if (arguments->planted_count == PLANTED_MAX)
             argp_error(state, "too many planted bugs");
-        arguments->planted[arguments->planted_count++] = text;
+        arguments->planted[arguments->planted_count++] = planted_find(state, text);
         break;
     case OPTION_SET:
         if (arguments->sim.setting_count == SETTINGS_MAX)

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/sim/plot_priv.h"
 #include "tests/sim/watch.h"
@@ -133,6 +134,13 @@ static void driver(void *unused)
     sim_end();
 }
 
+/* Nothing runs yet that could be broken. */
+static _Noreturn void refuse(const char *what, const char *reason)
+{
+    fprintf(stderr, "lilio-sim: %s%s\n", what, reason);
+    exit(SIM_USAGE);
+}
+
 static void settle(const struct sim_arguments *arguments)
 {
     char reason[128];
@@ -141,10 +149,10 @@ static void settle(const struct sim_arguments *arguments)
         plot.swarm.faults_s = 60 * arguments->minutes;
     for (size_t i = 0; i < arguments->setting_count; i++)
         if (!sim_swarm_set(&plot.swarm, arguments->settings[i]))
-            sim_fail(SIM_USAGE, "--set %s: no such name, or out of its bounds",
-                     arguments->settings[i]);
+            refuse(arguments->settings[i],
+                   ": --set knows no such name, or it is out of its bounds");
     if (!sim_swarm_valid(&plot.swarm, reason))
-        sim_fail(SIM_USAGE, "%s", reason);
+        refuse("what is set does not go together: ", reason);
     sim_swarm_print(&plot.swarm, stdout);
 }
 

@@ -509,6 +509,42 @@ static void half_made_maps_are_finished_by_init_only(void **unused)
     place_release(&place);
 }
 
+/* It may have voted, and what was half made may have been whole. */
+static void nothing_is_made_anew_in_a_cluster_that_exists(void **unused)
+{
+    (void)unused;
+    struct place place;
+    struct coord_home home;
+    char mark[128];
+    place_init(&place);
+    place.file.folder = place.folder;
+    place.file.coordinator_count = 3;
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK);
+    coord_home_release(&home);
+    (void)snprintf(mark, sizeof mark, "%s/initialised", place.folder);
+    int fd = open(mark, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(open_home(&place, true, &home), LILIO_OK); /* what is whole is kept */
+    coord_home_release(&home);
+    forget(&place, "identity");
+    assert_int_equal(open_home(&place, true, &home), LILIO_E_NOT_FOUND);
+    assert_non_null(strstr(place.info.text, "`lilio-ec coordinator replace 0'"));
+    assert_null(strstr(place.info.text, "--init"));
+    forget(&place, "");
+    for (int made = 0; made < 2; made++) {
+        assert_int_equal(open_home(&place, true, &home), LILIO_E_NOT_FOUND);
+        assert_non_null(strstr(place.info.text, "`lilio-ec coordinator replace 0'"));
+        assert_int_not_equal(access(path_of(&place, "maps"), F_OK), 0);
+        if (!made)
+            assert_int_equal(mkdir(place.dir, 0700), 0);
+    }
+    place.join = (uint64_t)7 << 32;
+    assert_int_equal(open_home(&place, false, &home), LILIO_OK); /* as `replace` does it */
+    coord_home_release(&home);
+    place_release(&place);
+}
+
 static void another_cluster_is_refused(void **unused)
 {
     (void)unused;
@@ -626,6 +662,7 @@ int main(void)
         cmocka_unit_test(member_without_one_of_its_parts_is_refused),
         cmocka_unit_test(empty_directory_is_no_empty_cluster),
         cmocka_unit_test(half_made_maps_are_finished_by_init_only),
+        cmocka_unit_test(nothing_is_made_anew_in_a_cluster_that_exists),
         cmocka_unit_test(another_cluster_is_refused),
         cmocka_unit_test(second_process_is_locked_out),
         cmocka_unit_test(damaged_maps_are_said_to_be),

@@ -498,6 +498,35 @@ static void follower_answers_reads_of_the_maps(bool rocksdb)
 }
 FX_BOTH(follower_answers_reads_of_the_maps)
 
+/* Asked of itself it answers at once, whether anybody leads or not; that is nobody's word for the
+ * maps, so there are none in it. */
+static void each_tells_of_itself_without_a_leader(void **unused)
+{
+    (void)unused;
+    struct svc *svc = svc_new(false, 1000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "k", 1, 100);
+    struct svc_call call = {0};
+    struct proto_status status;
+    static const char *const leaders[] = {"inproc://leader", NULL};
+    for (size_t i = 0; i < 2; i++) {
+        struct proto_status_get ask = {.self = true};
+        coord_service_follow(svc->service, leaders[i]);
+        svc_send(svc, &call, 0, 0, &proto_type_status_get, &ask);
+        assert_int_equal(call.answers, 1);
+        svc_call_reply(svc, &call, &proto_type_status, &status);
+        assert_int_equal(status.coordinators_count, 1);
+        assert_true(status.coordinators[0].applied_index > 0);
+        assert_int_equal(status.object_count, 0);
+        assert_int_equal(status.map.osds_count, 0);
+    }
+    struct proto_status_get ask = {0};
+    svc_send(svc, &call, 0, 0, &proto_type_status_get, &ask);
+    assert_int_equal(call.err, LILIO_E_NOT_LEADER);
+    svc_call_clear(&call);
+    svc_free(svc);
+}
+
 static void follower_sends_the_rest_to_the_leader(void **unused)
 {
     (void)unused;
@@ -776,6 +805,7 @@ int main(void)
         cmocka_unit_test(new_leader_gives_full_time),
         cmocka_unit_test(new_leader_holds_what_may_be_read),
         FX_TESTS(follower_answers_reads_of_the_maps),
+        cmocka_unit_test(each_tells_of_itself_without_a_leader),
         cmocka_unit_test(follower_sends_the_rest_to_the_leader),
         cmocka_unit_test(reads_outlive_an_election_that_is_won),
         cmocka_unit_test(quorum_requests_go_to_the_port),

@@ -16,7 +16,8 @@ struct sample {
     struct lilio_status status;
 };
 
-/* One letter per coordinator: L leader, F follower, S silent follower, l learner, s silent one. */
+/* One letter per coordinator: L leader, F follower, S silent follower, U one that the leader has
+ * not heard yet, l learner, s silent one. */
 static void make(struct sample *sample, const char *letters)
 {
     *sample = (struct sample){0};
@@ -27,8 +28,9 @@ static void make(struct sample *sample, const char *letters)
         bool learner = letters[i] == 'l' || letters[i] == 's';
         at->id = (uint32_t)i;
         at->member = 1ULL << 32 | i;
-        at->silent_ms =
-            letters[i] == 'S' || letters[i] == 's' ? TOOLS_QUORUM_SILENT_MS : letters[i] == 'F';
+        at->silent_ms = letters[i] == 'S' || letters[i] == 's' ? TOOLS_QUORUM_SILENT_MS
+                        : letters[i] == 'U'                    ? LILIO_COORDINATOR_UNHEARD
+                                                               : letters[i] == 'F';
         (void)snprintf(at->role, sizeof at->role, "%s", letters[i] == 'L' ? "leader" : "follower");
         (void)snprintf(at->kind, sizeof at->kind, "%s", learner ? "learner" : "voter");
     }
@@ -46,6 +48,7 @@ static void test_counting(void **state)
         {"LFF", 3, 3, true, true},   {"LSF", 3, 2, true, false},   {"LFS", 3, 2, true, true},
         {"LSS", 3, 1, false, false}, {"LFFl", 3, 3, true, true},   {"LSFs", 3, 2, true, true},
         {"LFFSS", 5, 3, true, true}, {"LFSSF", 5, 3, true, false}, {"FFF", 3, 3, true, true},
+        {"LUF", 3, 2, true, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sample sample;
@@ -121,6 +124,9 @@ static void test_warnings(void **state)
     assert_non_null(strstr(text, "coordinator.3 is silent"));
     assert_null(strstr(text, "one more loss"));
     warn("LF", text, sizeof text);
+    assert_non_null(strstr(text, "one more loss"));
+    warn("LUF", text, sizeof text);
+    assert_non_null(strstr(text, "coordinator.1 has not answered the new leader yet"));
     assert_non_null(strstr(text, "one more loss"));
     warn("FFF", text, sizeof text);
     assert_non_null(strstr(text, "no coordinator leads"));

@@ -113,6 +113,52 @@ static void the_last_voter_stays(void **unused)
     assert_int_equal(net_change(leader, RAFT_REMOVE, 1), LILIO_E_INVALID);
 }
 
+/* It would count at once, and could be neither committed nor taken back. */
+static void no_change_takes_the_majority_away(void **unused)
+{
+    (void)unused;
+    start(3);
+    uint64_t dead = leader->id % 3 + 1, other = dead % 3 + 1;
+    net_crash(net_node(&net, dead), 0);
+    net_run(&net, 1000);
+    assert_int_equal(net_change(leader, RAFT_REMOVE, other), LILIO_E_PRECONDITION);
+    assert_int_equal(net_change(leader, RAFT_REMOVE, leader->id), LILIO_E_PRECONDITION);
+    assert_int_equal(members(leader, NULL), 3);
+    /* A new leader has heard nobody but those who made it ready; it waits before it says no. */
+    struct net_node *old = leader;
+    assert_int_equal(net_transfer(old, other), LILIO_OK);
+    for (int i = 0; i < 1000 && !raft_ready(net_node(&net, other)->raft); i++)
+        net_step(&net, 1);
+    leader = net_node(&net, other);
+    struct raft_progress progress;
+    assert_true(raft_progress_get(leader->raft, dead, &progress));
+    assert_false(progress.heard);
+    assert_int_equal(net_change(leader, RAFT_REMOVE, old->id), LILIO_E_BUSY);
+    net_run(&net, 1000);
+    assert_int_equal(net_change(leader, RAFT_REMOVE, old->id), LILIO_E_PRECONDITION);
+    assert_int_equal(net_change(leader, RAFT_REMOVE, dead), LILIO_OK);
+    net_run(&net, 100);
+    assert_int_equal(net_propose(leader), LILIO_OK);
+    net_run(&net, 100);
+    assert_int_equal(raft_commit(leader->raft), net_log_last(&leader->log));
+}
+
+/* One whose start is not announced promises nothing yet. */
+static void who_does_not_count_makes_no_majority(void **unused)
+{
+    (void)unused;
+    start(3);
+    uint64_t back = leader->id % 3 + 1, other = back % 3 + 1;
+    net_crash(net_node(&net, back), 0);
+    net_restart(net_node(&net, back));
+    struct raft_message reply = {.type = RAFT_APPEND_REPLY,
+                                 .from = back,
+                                 .term = raft_term(leader->raft),
+                                 .uncounted = true};
+    assert_true(net_receive(leader, reply));
+    assert_int_equal(net_change(leader, RAFT_REMOVE, other), LILIO_E_PRECONDITION);
+}
+
 static void a_group_grows_and_moves(void **unused)
 {
     (void)unused;
@@ -287,6 +333,8 @@ int main(void)
         TEST(one_change_at_a_time),
         TEST(a_new_leader_changes_nothing_yet),
         TEST(the_last_voter_stays),
+        TEST(no_change_takes_the_majority_away),
+        TEST(who_does_not_count_makes_no_majority),
         TEST(a_group_grows_and_moves),
         TEST(a_leader_removes_itself),
         TEST(a_removed_member_does_not_disturb),
