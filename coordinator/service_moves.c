@@ -1,9 +1,10 @@
-/* Slots of OSDs that are out go to others: the leader plans, an entry at a time, until there is
- * nothing left that could move. Then it waits for a map that says something new.
+/* Slots of OSDs that were given up or drain go to others: the leader plans, an entry at a time,
+ * until there is nothing left that could move. Then it waits for a map that says something new.
  *
- * An OSD is out by rule 9 (may_be_out); before its slots move everybody had the time to be heard by
- * this leader, and at most a third of the OSDs is away. One that is out and has nothing left counts
- * for nothing any more: the next one that goes is healed as the first one was.
+ * An OSD is given up by rule 9 (may_be_out), because it is out, or blank or failed for as long;
+ * before its slots move everybody had the time to be heard by this leader, and one OSD, or at most
+ * a third of them, is away. One that has nothing left counts for nothing any more: the next one
+ * that goes is healed as the first one was.
  */
 #include "coordinator/service_priv.h"
 
@@ -82,6 +83,16 @@ static uint8_t holding_of(struct coord_service *service, uint32_t osd)
     return osd < PROTO_OSD_NONE ? moves->holdings[osd] : 0;
 }
 
+bool service_moves_concern(struct coord_service *service, uint32_t osd)
+{
+    return holding_of(service, osd) != 0;
+}
+
+void service_moves_again(struct coord_service *service)
+{
+    service->moves.planned_epoch = 0;
+}
+
 bool service_moves_under_way(struct coord_service *service, uint32_t osd)
 {
     uint8_t holding = holding_of(service, osd);
@@ -89,18 +100,24 @@ bool service_moves_under_way(struct coord_service *service, uint32_t osd)
     return holding & FEEDS || (holding & OWNS && !planned);
 }
 
+/* What it has cannot be read, or nothing can be written to it, for good unless somebody comes. */
+static bool is_useless(uint8_t state)
+{
+    return state == PROTO_OSD_OUT || state == PROTO_OSD_BLANK || state == PROTO_OSD_FAILED;
+}
+
 bool service_moves_few_away(struct coord_service *service)
 {
     size_t members = 0, away = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *osd = row_at(service, i);
-        bool is_out = osd->state == PROTO_OSD_OUT;
-        if (osd->incarnation == 0 || (is_out && holding_of(service, osd->id) == 0))
+        bool useless = is_useless(osd->state);
+        if (osd->incarnation == 0 || (useless && !service_moves_concern(service, osd->id)))
             continue;
         members++;
-        away += is_out || osd->state == PROTO_OSD_DOWN;
+        away += useless || osd->state == PROTO_OSD_DOWN;
     }
-    return 3 * away <= members;
+    return away <= 1 || 3 * away <= members;
 }
 
 static bool may_move(struct coord_service *service)
@@ -146,9 +163,10 @@ static bool moves_propose(struct coord_service *service, const struct proto_osd 
 }
 
 /* Whether its slots are to go to others. */
-static bool is_leaving(const struct proto_osd *osd)
+static bool is_leaving(const struct coord_service *service, size_t place)
 {
-    return osd->state == PROTO_OSD_OUT || (osd->draining && osd->incarnation > 0);
+    const struct proto_osd *osd = row_at(service, place);
+    return service_osd_given_up(service, place) || (osd->draining && osd->incarnation > 0);
 }
 
 void service_moves_tick(struct coord_service *service)
@@ -161,8 +179,8 @@ void service_moves_tick(struct coord_service *service)
     struct proto_osd *osds = osds_list(service, &count);
     bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
-        for (size_t p = 0; is_leaving(&osds[i]) && p < coord_state_placement_count(service->state);
-             p++)
+        for (size_t p = 0;
+             is_leaving(service, i) && p < coord_state_placement_count(service->state); p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;
@@ -183,7 +201,7 @@ uint64_t *service_moves_stranded(struct coord_service *service,
     uint64_t *stuck = proto_arena_take(service->arena, words * sizeof *stuck);
     for (size_t i = 0; osds && stuck && i < count; i++) {
         struct proto_moves plan = {.stuck = stuck};
-        if (osds[i].state == PROTO_OSD_OUT &&
+        if (is_useless(osds[i].state) &&
             proto_moves_plan(osds, count, placement, osds[i].id, &plan, NULL))
             return NULL;
     }

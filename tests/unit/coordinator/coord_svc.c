@@ -261,7 +261,7 @@ void svc_pass(struct svc *svc, uint64_t ms)
         svc_pump(svc);
         for (uint32_t osd = 0; osd < FX_OSDS && svc->now_ms % 1000 == 0; osd++)
             if (svc->alive[osd])
-                (void)svc_beat(svc, osd, PROTO_OSD_UP);
+                (void)svc_beat(svc, osd, svc->says[osd] ? svc->says[osd] : PROTO_OSD_UP);
         proto_arena_clear(svc->fx->arena);
     }
 }

@@ -32,6 +32,7 @@ struct svc {
     struct base_buffer reply;
     struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
     bool alive[FX_OSDS];    /* beats each second while time goes on */
+    uint8_t says[FX_OSDS];  /* the state it tells then; 0: up */
     bool collects[FX_OSDS]; /* confirms what it is asked to collect */
     struct proto_collect_job todo[FX_OSDS][256];
     size_t todo_count[FX_OSDS];

@@ -478,7 +478,7 @@ FX_BOTH(out_moves_and_fills)
 static void fill_everything(struct fixture *f)
 {
     for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
-        if (!f->svc->alive[osd])
+        if (!f->svc->alive[osd] || f->svc->says[osd])
             continue;
         for (struct proto_fill_job job = beat(f, osd, NULL); job.id != 0;) {
             struct proto_fill_report said = {.id = job.id, .ended = true};
@@ -532,6 +532,215 @@ static void all_but_three_go_one_after_the_other(bool rocksdb)
     fixture_release(&f);
 }
 FX_BOTH(all_but_three_go_one_after_the_other)
+
+/* ---- blank and failed ---- */
+
+static struct proto_status status_of(struct fixture *f)
+{
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_status, &status);
+    return status;
+}
+
+/* GONE beats with this state from now on, until its row says it. */
+static void hurt_fixture_init(struct fixture *f, bool rocksdb, uint8_t state)
+{
+    fixture_init(f, rocksdb);
+    f->svc->alive[GONE] = true;
+    f->svc->says[GONE] = state;
+    svc_pass(f->svc, 5000);
+    assert_int_equal(svc_row(f->svc, GONE), state);
+}
+
+static void bind_another(struct fixture *f)
+{
+    struct proto_osd_bind bind = {
+        .osd = GONE, .disk_uuid = fx_uuid(77), .rebuild = true, .afresh = true};
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_osd_bind, &bind), LILIO_OK);
+    f->svc->says[GONE] = 0;
+    svc_pass(f->svc, 2000);
+    assert_int_equal(svc_row(f->svc, GONE), PROTO_OSD_UP);
+}
+
+/* Rebuilt afterwards, it has what had nowhere to go, and nothing of what moved. */
+static void blank_for_long_is_given_up(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    assert_int_equal(redundancy(&f).stranded, 5); /* at once: the wide ones */
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1);
+    assert_int_equal(status.leaving[0].osd, GONE);
+    assert_in_range(status.leaving[0].in_ms, 20000, 35000);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_BLANK);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(filling_all(&f), had);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    assert_int_equal(status_of(&f).leaving_count, 0);
+    bind_another(&f);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.wide, GONE, false), 1u << PROTO_PARTITION_BITS);
+    assert_int_equal(redundancy(&f).stranded, 0);
+    fixture_release(&f);
+}
+FX_BOTH(blank_for_long_is_given_up)
+
+static void a_rebuild_that_was_ordered_keeps_slots(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    bind_another(&f);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_false(coord_state_osd_at(f.fx->state, GONE)->complete);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    fixture_release(&f);
+}
+FX_BOTH(a_rebuild_that_was_ordered_keeps_slots)
+
+/* What it has is a source; what it has yet it keeps when it is well again. */
+static void failed_for_long_is_given_up(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_FAILED);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    f.svc->says[GONE] = 0; /* well for a moment: from the beginning */
+    svc_pass(f.svc, 2000);
+    f.svc->says[GONE] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_FAILED);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    size_t sources = 0;
+    const struct proto_placement *placement = placement_of(f.fx, &f.narrow);
+    for (uint32_t p = 0; p >> placement->partition_bits == 0; p++)
+        for (uint32_t i = 0; i < WIDTH; i++)
+            sources += proto_slot_previous(placement, p, i) == GONE;
+    assert_int_equal(sources, had);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    f.svc->says[GONE] = 0;
+    svc_pass(f.svc, 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.wide, GONE, false), 1u << PROTO_PARTITION_BITS);
+    assert_int_equal(redundancy(&f).stranded, 0);
+    fixture_release(&f);
+}
+FX_BOTH(failed_for_long_is_given_up)
+
+static void a_new_leader_waits_as_long_again(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_FAILED);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    svc_restart(f.svc);
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_new_leader_waits_as_long_again)
+
+/* Out, then an empty disk: what had nowhere to go is not forgotten, and goes when somebody comes.
+ */
+static void out_stays_given_up_when_it_is_blank(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    f.svc->alive[5] = false; /* two of six */
+    svc_pass(f.svc, OUT_MS + 30000);
+    uint32_t out = svc_row(f.svc, GONE) == PROTO_OSD_OUT ? GONE : 5;
+    assert_int_equal(svc_row(f.svc, out), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, out, false), 0);
+    f.svc->alive[out] = true;
+    f.svc->says[out] = PROTO_OSD_BLANK;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(svc_row(f.svc, out), PROTO_OSD_BLANK);
+    fill_everything(&f);
+    svc_pass(f.svc, 2000);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    fixture_release(&f);
+}
+FX_BOTH(out_stays_given_up_when_it_is_blank)
+
+/* Rule 9: who is blank or failed is away like who is down; one alone is healed all the same. */
+static void many_blank_and_failed_are_many_away(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    assert_false(status_of(&f).many_away);
+    f.svc->says[4] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, 2000);
+    assert_false(status_of(&f).many_away);
+    f.svc->says[5] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_true(status_of(&f).many_away);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    assert_int_equal(filling_all(&f), 0);
+    f.svc->says[4] = f.svc->says[5] = 0;
+    svc_pass(f.svc, 3000);
+    assert_false(status_of(&f).many_away);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(many_blank_and_failed_are_many_away)
+
+/* One failure domain at a time, whether its OSD is out or not. */
+static void hurt_ones_go_one_after_the_other(bool rocksdb)
+{
+    enum { NEXT = 4 };
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    f.svc->says[NEXT] = PROTO_OSD_FAILED;
+    size_t had = slots_of(&f, &f.narrow, NEXT, false);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), had);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1);
+    assert_true(status.leaving[0].waits && status.leaving[0].behind == GONE);
+    fill_everything(&f);
+    svc_pass(f.svc, 3000);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(hurt_ones_go_one_after_the_other)
+
+/* Of two OSDs one is more than a third, but there is nothing to wait for with more of them. */
+static void one_alone_is_never_too_many(bool rocksdb)
+{
+    struct fixture f = {.svc = svc_new(rocksdb, 60000, true)};
+    f.fx = f.svc->fx;
+    f.narrow = fx_coded_bucket(f.fx, "single", 1, 0);
+    for (int i = 0; i < FX_OSDS; i++)
+        f.svc->alive[i] = true;
+    svc_pass(f.svc, 12000);
+    for (uint32_t osd = FX_OSDS - 1; osd > 0; osd--) {
+        f.svc->alive[osd] = false;
+        svc_pass(f.svc, OUT_MS + 30000);
+        assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_OUT);
+        assert_false(status_of(&f).many_away);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    fixture_release(&f);
+}
+FX_BOTH(one_alone_is_never_too_many)
+
+/* ---- a new leader ---- */
 
 static void a_new_leader_goes_on(bool rocksdb)
 {
@@ -943,6 +1152,14 @@ FX_BOTH(draining_gets_no_new_placement)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FX_TESTS(blank_for_long_is_given_up),
+        FX_TESTS(a_rebuild_that_was_ordered_keeps_slots),
+        FX_TESTS(failed_for_long_is_given_up),
+        FX_TESTS(a_new_leader_waits_as_long_again),
+        FX_TESTS(out_stays_given_up_when_it_is_blank),
+        FX_TESTS(many_blank_and_failed_are_many_away),
+        FX_TESTS(hurt_ones_go_one_after_the_other),
+        FX_TESTS(one_alone_is_never_too_many),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
         FX_TESTS(draining_gets_no_new_placement),
