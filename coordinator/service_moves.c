@@ -8,6 +8,8 @@
  */
 #include "coordinator/service_priv.h"
 
+#include <stdio.h>
+
 #include "base/mark.h"
 #include "proto/moves.h"
 
@@ -18,13 +20,13 @@ static const struct proto_osd *row_at(const struct coord_service *service, size_
     return coord_state_osd_at(service->state, place);
 }
 
-/* All OSDs of the map, one behind the other, in the arena. */
+/* All OSDs of the map with their room, one behind the other, in the arena. */
 static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_count)
 {
     *ret_count = coord_state_osd_count(service->state);
     struct proto_osd *osds = proto_arena_take(service->arena, (*ret_count + 1) * sizeof *osds);
     for (size_t i = 0; osds && i < *ret_count; i++)
-        osds[i] = *row_at(service, i);
+        osds[i] = service_osd_told(service, i);
     return osds;
 }
 
@@ -206,4 +208,68 @@ uint64_t *service_moves_stranded(struct coord_service *service,
             return NULL;
     }
     return osds ? stuck : NULL;
+}
+
+/* ---- draining ---- */
+
+/* Whether it may have a slot of the OSD that is to go. */
+static bool may_take(const struct coord_service *service, const struct proto_osd *osds,
+                     size_t count, uint32_t from, const struct proto_osd *to)
+{
+    if (to->state != PROTO_OSD_UP || to->weight == 0)
+        return false;
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+        for (uint32_t i = 0; i >> placement->partition_bits == 0; i++)
+            for (uint32_t slot = 0; slot < placement->width; slot++)
+                if (proto_slot_osd(placement, i, slot) == from &&
+                    proto_move_allowed(osds, count, placement, i, slot, to->id))
+                    return true;
+    }
+    return false;
+}
+
+/* Bytes that the OSD has and those that may take its slots have no room for, all together. 0 also
+ * where nobody may, which the command says, and where one of them has not told its room yet. */
+static uint64_t drain_lacks(struct coord_service *service, size_t place, uint64_t *ret_room)
+{
+    size_t count, takers = 0;
+    const struct proto_osd *osds = osds_list(service, &count);
+    *ret_room = 0;
+    for (size_t i = 0; osds && i < count; i++) {
+        if (!may_take(service, osds, count, osds[place].id, &osds[i]))
+            continue;
+        takers++;
+        if (__builtin_add_overflow(*ret_room, proto_osd_room(&osds[i]), ret_room))
+            return 0;
+    }
+    return takers > 0 && osds[place].used_bytes > *ret_room ? osds[place].used_bytes - *ret_room
+                                                            : 0;
+}
+
+static unsigned long long mib(uint64_t bytes)
+{
+    return (bytes + (1 << 20) - 1) >> 20;
+}
+
+void service_drain(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_drain drain;
+    char text[256];
+    uint64_t room = 0, lacks = 0;
+    if (!service_body(service, request, &drain))
+        return;
+    size_t place = coord_state_osd_find(service->state, drain.osd);
+    if (drain.step == COORD_DRAIN_BEGIN && place != SIZE_MAX && !row_at(service, place)->draining)
+        lacks = drain_lacks(service, place, &room);
+    if (lacks == 0) {
+        service_propose_request(service, request);
+        return;
+    }
+    (void)snprintf(text, sizeof text,
+                   "osd.%u holds %llu MiB, and the OSDs that may take its slots have room for %llu "
+                   "MiB: %llu MiB are missing",
+                   drain.osd, mib(service->osds[place].used_bytes),
+                   (unsigned long long)(room >> 20), mib(lacks));
+    service_refuse(service, request, LILIO_E_PRECONDITION, text);
 }

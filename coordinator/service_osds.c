@@ -42,20 +42,26 @@ uint64_t service_osd_held_ms(const struct coord_service *service, size_t place)
 
 /* ---- the map ---- */
 
-static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
+struct proto_osd service_osd_told(const struct coord_service *service, size_t place)
 {
     struct proto_osd osd = *row_at(service, place);
     const struct live_osd *live = &service->osds[place];
-    if (!service->leads)
-        return osd; /* only the leader hears it */
-    if (osd.state == PROTO_OSD_UP &&
-        (service_osd_silent_ms(service, place) >= service->options.suspect_ms ||
-         service_osd_held_ms(service, place) > 0))
-        osd.state = PROTO_OSD_SUSPECT;
     osd.capacity_bytes = live->capacity_bytes;
     osd.free_bytes = live->free_bytes;
     osd.used_bytes = live->used_bytes;
     osd.fragment_count = live->fragment_count;
+    return osd;
+}
+
+static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
+{
+    if (!service->leads)
+        return *row_at(service, place); /* only the leader hears it */
+    struct proto_osd osd = service_osd_told(service, place);
+    if (osd.state == PROTO_OSD_UP &&
+        (service_osd_silent_ms(service, place) >= service->options.suspect_ms ||
+         service_osd_held_ms(service, place) > 0))
+        osd.state = PROTO_OSD_SUSPECT;
     return osd;
 }
 

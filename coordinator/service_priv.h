@@ -278,6 +278,8 @@ bool service_scrubs_status(struct coord_service *service, struct proto_status *r
 bool service_leaving_status(struct coord_service *service, struct proto_status *ret);
 /* It is out, or has been blank or failed for as long as that takes: its slots go to others. */
 bool service_osd_given_up(const struct coord_service *service, size_t place);
+/* The OSD's row with what heartbeats told of its disk. */
+struct proto_osd service_osd_told(const struct coord_service *service, size_t place);
 uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
 /* It went down again and again: for so long yet it gets no work. */
 uint64_t service_osd_held_ms(const struct coord_service *service, size_t place);
@@ -363,6 +365,8 @@ bool service_moves_concern(struct coord_service *service, uint32_t osd);
 bool service_moves_under_way(struct coord_service *service, uint32_t osd);
 /* One OSD, or at most a third of those that matter, is down, out, blank or failed. */
 bool service_moves_few_away(struct coord_service *service);
+/* A drain begins: refused when there is too little room for what the OSD has. */
+void service_drain(struct coord_service *service, const struct coord_request *request);
 /* A bit per partition with a slot whose OSD is out, blank or failed, and which has nowhere to go,
  * in the arena; NULL: no memory. */
 uint64_t *service_moves_stranded(struct coord_service *service,

@@ -1007,6 +1007,59 @@ static void drain_needs_somewhere_to_go(bool rocksdb)
 }
 FX_BOTH(drain_needs_somewhere_to_go)
 
+/* What the others have room for, all together, has to be as much as the OSD holds. */
+static void drain_needs_room(bool rocksdb)
+{
+    const uint64_t gib = UINT64_C(1) << 30, reserve = (UINT64_C(1) << 40) / 100;
+    struct fixture f;
+    struct proto_error error;
+    drain_fixture_init(&f, rocksdb);
+    f.svc->used_bytes[4] = 10 * gib;
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = reserve + gib; /* 4 has as much, which is not for it */
+    f.svc->free_bytes[0] = reserve / 2;         /* none */
+    svc_pass(f.svc, 2000);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_E_PRECONDITION);
+    svc_reply(f.svc, &proto_type_error, &error);
+    assert_true(base_slice_equal(
+        error.text,
+        base_slice_str("osd.4 holds 10240 MiB, and the OSDs that may take its slots have room for "
+                       "4096 MiB: 6144 MiB are missing")));
+    assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    assert_int_equal(drain(&f, 4, STOP), LILIO_OK);
+    f.svc->free_bytes[0] = reserve + 6 * gib - 1;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_E_PRECONDITION);
+    f.svc->free_bytes[0]++;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    f.svc->free_bytes[0] = 1;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK); /* it drains already */
+    fixture_release(&f);
+}
+FX_BOTH(drain_needs_room)
+
+/* Slots go where there is room, as long as somebody has some. */
+static void full_ones_get_no_slots(bool rocksdb)
+{
+    struct fixture f;
+    drain_fixture_init(&f, rocksdb);
+    f.svc->free_bytes[0] = f.svc->free_bytes[1] = 26 << 20;
+    svc_pass(f.svc, 2000);
+    size_t zero = slots_of(&f, &f.narrow, 0, false), one = slots_of(&f, &f.narrow, 1, false),
+           had = slots_of(&f, &f.narrow, 4, false);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    svc_pass(f.svc, 2000);
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0);
+    assert_int_equal(filling_narrow(&f), had);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, false), zero);
+    assert_int_equal(slots_of(&f, &f.narrow, 1, false), one);
+    fixture_release(&f);
+}
+FX_BOTH(full_ones_get_no_slots)
+
 static void drained_when_nothing_needs_it(bool rocksdb)
 {
     struct fixture f;
@@ -1160,6 +1213,8 @@ int main(void)
         FX_TESTS(many_blank_and_failed_are_many_away),
         FX_TESTS(hurt_ones_go_one_after_the_other),
         FX_TESTS(one_alone_is_never_too_many),
+        FX_TESTS(drain_needs_room),
+        FX_TESTS(full_ones_get_no_slots),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
         FX_TESTS(draining_gets_no_new_placement),
