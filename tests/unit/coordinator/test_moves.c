@@ -346,6 +346,22 @@ static void fixture_init(struct fixture *f, bool rocksdb)
     f->svc->alive[GONE] = false;
 }
 
+/* Of the narrow bucket alone: the wide one has a stripe on every OSD. */
+static void narrow_fixture_init(struct fixture *f, bool rocksdb)
+{
+    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
+    f->fx = f->svc->fx;
+    f->narrow = fx_narrow_bucket(f->fx, "narrow");
+    for (uint64_t i = 1; i <= 15; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
+        (void)fx_put(f->fx, &f->narrow, key, i, 4000);
+    }
+    for (int i = 0; i < FX_OSDS; i++)
+        f->svc->alive[i] = true;
+    svc_pass(f->svc, 12000);
+}
+
 static void fixture_release(struct fixture *f)
 {
     coord_audit(f->fx);
@@ -667,12 +683,33 @@ static void out_stays_given_up_when_it_is_blank(bool rocksdb)
     f.svc->says[out] = PROTO_OSD_BLANK;
     svc_pass(f.svc, 2000);
     assert_int_equal(svc_row(f.svc, out), PROTO_OSD_BLANK);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1); /* the other one */
+    assert_int_not_equal(status.leaving[0].osd, out);
     fill_everything(&f);
     svc_pass(f.svc, 2000);
     assert_int_equal(redundancy(&f).stranded, 5);
     fixture_release(&f);
 }
 FX_BOTH(out_stays_given_up_when_it_is_blank)
+
+/* As for those that are out: one after the other, though nobody replaces them. */
+static void all_but_three_are_blank_one_after_the_other(bool rocksdb)
+{
+    struct fixture f;
+    narrow_fixture_init(&f, rocksdb);
+    for (uint32_t osd = FX_OSDS - 1; osd > 2; osd--) {
+        f.svc->says[osd] = PROTO_OSD_BLANK;
+        svc_pass(f.svc, OUT_MS + 30000);
+        assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_BLANK);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    assert_false(status_of(&f).many_away);
+    fixture_release(&f);
+}
+FX_BOTH(all_but_three_are_blank_one_after_the_other)
 
 /* Rule 9: who is blank or failed is away like who is down; one alone is healed all the same. */
 static void many_blank_and_failed_are_many_away(bool rocksdb)
@@ -977,22 +1014,6 @@ static size_t filling_narrow(struct fixture *f)
     return count;
 }
 
-/* Of the narrow bucket alone: the wide one has a stripe on every OSD. */
-static void drain_fixture_init(struct fixture *f, bool rocksdb)
-{
-    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
-    f->fx = f->svc->fx;
-    f->narrow = fx_narrow_bucket(f->fx, "narrow");
-    for (uint64_t i = 1; i <= 15; i++) {
-        char key[16];
-        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
-        (void)fx_put(f->fx, &f->narrow, key, i, 4000);
-    }
-    for (int i = 0; i < FX_OSDS; i++)
-        f->svc->alive[i] = true;
-    svc_pass(f->svc, 12000);
-}
-
 static void drain_needs_somewhere_to_go(bool rocksdb)
 {
     struct fixture f;
@@ -1013,7 +1034,7 @@ static void drain_needs_room(bool rocksdb)
     const uint64_t gib = UINT64_C(1) << 30, reserve = (UINT64_C(1) << 40) / 100;
     struct fixture f;
     struct proto_error error;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     f.svc->used_bytes[4] = 10 * gib;
     for (uint32_t osd = 0; osd < FX_OSDS; osd++)
         f.svc->free_bytes[osd] = reserve + gib; /* 4 has as much, which is not for it */
@@ -1045,7 +1066,7 @@ FX_BOTH(drain_needs_room)
 static void full_ones_get_no_slots(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     f.svc->free_bytes[0] = f.svc->free_bytes[1] = 26 << 20;
     svc_pass(f.svc, 2000);
     size_t zero = slots_of(&f, &f.narrow, 0, false), one = slots_of(&f, &f.narrow, 1, false),
@@ -1063,7 +1084,7 @@ FX_BOTH(full_ones_get_no_slots)
 static void drained_when_nothing_needs_it(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     size_t had = slots_of(&f, &f.narrow, 4, false);
     assert_true(had > 0);
     assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
@@ -1143,7 +1164,7 @@ FX_BOTH(drained_when_nothing_needs_it)
 static void drained_is_not_who_had_a_slot_for_a_while(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     uint32_t partition = 0, slot = 0;
     const struct proto_placement *placement = placement_of(f.fx, &f.narrow);
     /* A slot of osd.5 in a partition without osd.4 goes to that one and back. */
@@ -1190,7 +1211,7 @@ FX_BOTH(drained_is_not_who_had_a_slot_for_a_while)
 static void draining_gets_no_new_placement(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
     struct proto_bucket_create create = {.name = base_slice_str("wide")}; /* 4+2 of six OSDs */
     assert_int_equal(svc_call(f.svc, f.fx->session, 900, &proto_type_bucket_create, &create),
@@ -1210,6 +1231,7 @@ int main(void)
         FX_TESTS(failed_for_long_is_given_up),
         FX_TESTS(a_new_leader_waits_as_long_again),
         FX_TESTS(out_stays_given_up_when_it_is_blank),
+        FX_TESTS(all_but_three_are_blank_one_after_the_other),
         FX_TESTS(many_blank_and_failed_are_many_away),
         FX_TESTS(hurt_ones_go_one_after_the_other),
         FX_TESTS(one_alone_is_never_too_many),
