@@ -2,6 +2,9 @@
 
 #include "base/banned.h"
 
+#define RESERVE_LEAST       (UINT64_C(64) << 20)
+#define RESERVE_LEAST_SMALL (UINT64_C(8) << 20)
+#define SMALL_FILESYSTEM    (UINT64_C(512) << 20)
 enum { NAME_PART_MAX = 200 };
 
 /* One path component: not empty, not "." or "..", of bounded length. */
@@ -32,6 +35,14 @@ bool base_disk_number_parse(const char *name, const char *suffix, uint64_t *ret_
     }
     *ret_number = number;
     return strcmp(name + BASE_NUMBER_DIGITS, suffix) == 0 && number > 0 && number < UINT64_MAX;
+}
+
+uint64_t base_disk_reserve_bytes(uint64_t total_bytes)
+{
+    bool small = total_bytes < SMALL_FILESYSTEM;
+    uint64_t least = small ? RESERVE_LEAST_SMALL : RESERVE_LEAST;
+    uint64_t share = small ? total_bytes / 8 : total_bytes / 100;
+    return share > least ? share : least;
 }
 
 bool base_disk_io_aligned(const struct iovec *vectors, int count, uint64_t offset)

@@ -103,6 +103,10 @@ LILIO_MUST_USE enum lilio_err base_disk_posix_new(const char *path, struct base_
 void base_disk_free(struct base_disk **disk);
 void base_file_close(struct base_file **file);
 
+/* What is kept of a filesystem of so many bytes for what a full one still has to do (deletes, an
+ * index): max(64 MiB, 1 %) from 512 MiB on, max(8 MiB, 1/8) of smaller ones. */
+uint64_t base_disk_reserve_bytes(uint64_t total_bytes);
+
 /* Names of numbered files: 16 hexadecimal digits and a suffix (".seg"). */
 enum { BASE_NUMBER_DIGITS = 16 };
 /* The number, if name is one of those and not 0 or 2^64-1. name: of a file, without its folder. */

@@ -298,8 +298,9 @@ struct lilio_osd {
     bool fill_running;
     char fill_reason[256];
     uint64_t held_ms; /* it went down again and again, and is suspect for so long yet */
-    /* It is down, and out when it was silent for so long yet; 0 = it was. out_waits: slots of
-     * out_behind, of another failure domain, move first. As the leader knows. */
+    /* It is down, and out when it was silent for so long yet; or blank or failed, and its slots go
+     * to others when it was for so long yet. 0 = it was. out_waits: slots of out_behind, of another
+     * failure domain, move first. As the leader knows. */
     bool goes_out, out_waits;
     uint64_t out_in_ms;
     uint32_t out_behind;
@@ -344,7 +345,7 @@ struct lilio_status {
     /* Until all slots are filled, likewise. */
     uint64_t fill_eta_ms, fill_eta_low_ms, fill_eta_high_ms;
     uint64_t gc_rows, gc_bytes, session_count, map_bytes;
-    bool many_away; /* over a third of the OSDs: none goes out, and no slots move */
+    bool many_away; /* two or more, and over a third of the OSDs: none goes out, no slots move */
     uint64_t verify_index, verify_wall_ms, verify_fragments, verify_damaged,
         verify_lost; /* index 0: never */
 };
@@ -472,7 +473,7 @@ struct lilio_redundancy {
     uint64_t whole, hurt;      /* with all fragments good; with fewer, but enough */
     uint64_t unreadable, lost; /* with too few now; for good */
     uint64_t unverified;       /* of the stripes, at most so many are newer than that */
-    uint64_t stranded; /* of the stripes, those of an OSD that is out and has no replacement */
+    uint64_t stranded; /* those of an OSD that is out, blank or failed and has no replacement */
     uint64_t verify_index, verify_wall_ms; /* the last verification of everything; index 0: never */
     struct lilio_redundancy_line *lines;   /* by bucket and coding */
     size_t line_count;

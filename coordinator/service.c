@@ -341,7 +341,6 @@ static void leader_request(struct coord_service *service, const struct coord_req
     case PROTO_MSG_session_close:
     case PROTO_MSG_verified:
     case PROTO_MSG_osd_complete:
-    case PROTO_MSG_osd_drain:
     case PROTO_MSG_slots_filled:
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_sweep:
@@ -349,6 +348,7 @@ static void leader_request(struct coord_service *service, const struct coord_req
         break;
     case PROTO_MSG_report: change(service, request, false /* session */, true /* adds */); break;
     case PROTO_MSG_formers_sweep: service_formers(service, request); break;
+    case PROTO_MSG_osd_drain: service_drain(service, request); break;
     case PROTO_MSG_osd_hello: service_hello(service, request); break;
     case PROTO_MSG_osd_bind: service_bind(service, request); break;
     case PROTO_MSG_osd_heartbeat: service_heartbeat(service, request); break;

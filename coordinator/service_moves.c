@@ -1,11 +1,14 @@
-/* Slots of OSDs that are out go to others: the leader plans, an entry at a time, until there is
- * nothing left that could move. Then it waits for a map that says something new.
+/* Slots of OSDs that were given up or drain go to others: the leader plans, an entry at a time,
+ * until there is nothing left that could move. Then it waits for a map that says something new.
  *
- * An OSD is out by rule 9 (may_be_out); before its slots move everybody had the time to be heard by
- * this leader, and at most a third of the OSDs is away. One that is out and has nothing left counts
- * for nothing any more: the next one that goes is healed as the first one was.
+ * An OSD is given up by rule 9 (may_be_out), because it is out, or blank or failed for as long;
+ * before its slots move everybody had the time to be heard by this leader, and one OSD, or at most
+ * a third of them, is away. One that has nothing left counts for nothing any more: the next one
+ * that goes is healed as the first one was.
  */
 #include "coordinator/service_priv.h"
+
+#include <stdio.h>
 
 #include "base/mark.h"
 #include "proto/moves.h"
@@ -17,13 +20,13 @@ static const struct proto_osd *row_at(const struct coord_service *service, size_
     return coord_state_osd_at(service->state, place);
 }
 
-/* All OSDs of the map, one behind the other, in the arena. */
+/* All OSDs of the map with their room, one behind the other, in the arena. */
 static struct proto_osd *osds_list(struct coord_service *service, size_t *ret_count)
 {
     *ret_count = coord_state_osd_count(service->state);
     struct proto_osd *osds = proto_arena_take(service->arena, (*ret_count + 1) * sizeof *osds);
     for (size_t i = 0; osds && i < *ret_count; i++)
-        osds[i] = *row_at(service, i);
+        osds[i] = service_osd_told(service, i);
     return osds;
 }
 
@@ -82,6 +85,16 @@ static uint8_t holding_of(struct coord_service *service, uint32_t osd)
     return osd < PROTO_OSD_NONE ? moves->holdings[osd] : 0;
 }
 
+bool service_moves_concern(struct coord_service *service, uint32_t osd)
+{
+    return holding_of(service, osd) != 0;
+}
+
+void service_moves_again(struct coord_service *service)
+{
+    service->moves.planned_epoch = 0;
+}
+
 bool service_moves_under_way(struct coord_service *service, uint32_t osd)
 {
     uint8_t holding = holding_of(service, osd);
@@ -89,18 +102,24 @@ bool service_moves_under_way(struct coord_service *service, uint32_t osd)
     return holding & FEEDS || (holding & OWNS && !planned);
 }
 
+/* What it has cannot be read, or nothing can be written to it, for good unless somebody comes. */
+static bool is_useless(uint8_t state)
+{
+    return state == PROTO_OSD_OUT || state == PROTO_OSD_BLANK || state == PROTO_OSD_FAILED;
+}
+
 bool service_moves_few_away(struct coord_service *service)
 {
     size_t members = 0, away = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *osd = row_at(service, i);
-        bool is_out = osd->state == PROTO_OSD_OUT;
-        if (osd->incarnation == 0 || (is_out && holding_of(service, osd->id) == 0))
+        bool useless = is_useless(osd->state);
+        if (osd->incarnation == 0 || (useless && !service_moves_concern(service, osd->id)))
             continue;
         members++;
-        away += is_out || osd->state == PROTO_OSD_DOWN;
+        away += useless || osd->state == PROTO_OSD_DOWN;
     }
-    return 3 * away <= members;
+    return away <= 1 || 3 * away <= members;
 }
 
 static bool may_move(struct coord_service *service)
@@ -146,9 +165,10 @@ static bool moves_propose(struct coord_service *service, const struct proto_osd 
 }
 
 /* Whether its slots are to go to others. */
-static bool is_leaving(const struct proto_osd *osd)
+static bool is_leaving(const struct coord_service *service, size_t place)
 {
-    return osd->state == PROTO_OSD_OUT || (osd->draining && osd->incarnation > 0);
+    const struct proto_osd *osd = row_at(service, place);
+    return service_osd_given_up(service, place) || (osd->draining && osd->incarnation > 0);
 }
 
 void service_moves_tick(struct coord_service *service)
@@ -161,8 +181,8 @@ void service_moves_tick(struct coord_service *service)
     struct proto_osd *osds = osds_list(service, &count);
     bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
-        for (size_t p = 0; is_leaving(&osds[i]) && p < coord_state_placement_count(service->state);
-             p++)
+        for (size_t p = 0;
+             is_leaving(service, i) && p < coord_state_placement_count(service->state); p++)
             if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
                               osds[i].id))
                 return;
@@ -183,9 +203,73 @@ uint64_t *service_moves_stranded(struct coord_service *service,
     uint64_t *stuck = proto_arena_take(service->arena, words * sizeof *stuck);
     for (size_t i = 0; osds && stuck && i < count; i++) {
         struct proto_moves plan = {.stuck = stuck};
-        if (osds[i].state == PROTO_OSD_OUT &&
+        if (is_useless(osds[i].state) &&
             proto_moves_plan(osds, count, placement, osds[i].id, &plan, NULL))
             return NULL;
     }
     return osds ? stuck : NULL;
+}
+
+/* ---- draining ---- */
+
+/* Whether it may have a slot of the OSD that is to go. */
+static bool may_take(const struct coord_service *service, const struct proto_osd *osds,
+                     size_t count, uint32_t from, const struct proto_osd *to)
+{
+    if (to->state != PROTO_OSD_UP || to->weight == 0)
+        return false;
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++) {
+        const struct proto_placement *placement = coord_state_placement_at(service->state, p);
+        for (uint32_t i = 0; i >> placement->partition_bits == 0; i++)
+            for (uint32_t slot = 0; slot < placement->width; slot++)
+                if (proto_slot_osd(placement, i, slot) == from &&
+                    proto_move_allowed(osds, count, placement, i, slot, to->id))
+                    return true;
+    }
+    return false;
+}
+
+/* Bytes that the OSD has and those that may take its slots have no room for, all together. 0 also
+ * where nobody may, which the command says, and where one of them has not told its room yet. */
+static uint64_t drain_lacks(struct coord_service *service, size_t place, uint64_t *ret_room)
+{
+    size_t count, takers = 0;
+    const struct proto_osd *osds = osds_list(service, &count);
+    *ret_room = 0;
+    for (size_t i = 0; osds && i < count; i++) {
+        if (!may_take(service, osds, count, osds[place].id, &osds[i]))
+            continue;
+        takers++;
+        if (__builtin_add_overflow(*ret_room, proto_osd_room(&osds[i]), ret_room))
+            return 0;
+    }
+    return takers > 0 && osds[place].used_bytes > *ret_room ? osds[place].used_bytes - *ret_room
+                                                            : 0;
+}
+
+static unsigned long long mib(uint64_t bytes)
+{
+    return (bytes + (1 << 20) - 1) >> 20;
+}
+
+void service_drain(struct coord_service *service, const struct coord_request *request)
+{
+    struct proto_osd_drain drain;
+    char text[256];
+    uint64_t room = 0, lacks = 0;
+    if (!service_body(service, request, &drain))
+        return;
+    size_t place = coord_state_osd_find(service->state, drain.osd);
+    if (drain.step == COORD_DRAIN_BEGIN && place != SIZE_MAX && !row_at(service, place)->draining)
+        lacks = drain_lacks(service, place, &room);
+    if (lacks == 0) {
+        service_propose_request(service, request);
+        return;
+    }
+    (void)snprintf(text, sizeof text,
+                   "osd.%u holds %llu MiB, and the OSDs that may take its slots have room for %llu "
+                   "MiB: %llu MiB are missing",
+                   drain.osd, mib(service->osds[place].used_bytes),
+                   (unsigned long long)(room >> 20), mib(lacks));
+    service_refuse(service, request, LILIO_E_PRECONDITION, text);
 }

@@ -1,5 +1,6 @@
 /* OSDs as they are seen: heartbeats make them up, silence makes them suspect, down and out. What is
- * seen becomes a command; the map changes when that is applied.
+ * seen becomes a command; the map changes when that is applied. One that is blank or failed for as
+ * long as it takes to be out is given up, too: it beats, so it is not out, but has to be replaced.
  *
  * Only the heartbeat of the disk that is bound keeps an OSD up. An empty disk that answers to its
  * id makes it blank, but not while the bound one is heard; a bind is refused while another disk is
@@ -41,20 +42,26 @@ uint64_t service_osd_held_ms(const struct coord_service *service, size_t place)
 
 /* ---- the map ---- */
 
-static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
+struct proto_osd service_osd_told(const struct coord_service *service, size_t place)
 {
     struct proto_osd osd = *row_at(service, place);
     const struct live_osd *live = &service->osds[place];
-    if (!service->leads)
-        return osd; /* only the leader hears it */
-    if (osd.state == PROTO_OSD_UP &&
-        (service_osd_silent_ms(service, place) >= service->options.suspect_ms ||
-         service_osd_held_ms(service, place) > 0))
-        osd.state = PROTO_OSD_SUSPECT;
     osd.capacity_bytes = live->capacity_bytes;
     osd.free_bytes = live->free_bytes;
     osd.used_bytes = live->used_bytes;
     osd.fragment_count = live->fragment_count;
+    return osd;
+}
+
+static struct proto_osd osd_as_seen(const struct coord_service *service, size_t place)
+{
+    if (!service->leads)
+        return *row_at(service, place); /* only the leader hears it */
+    struct proto_osd osd = service_osd_told(service, place);
+    if (osd.state == PROTO_OSD_UP &&
+        (service_osd_silent_ms(service, place) >= service->options.suspect_ms ||
+         service_osd_held_ms(service, place) > 0))
+        osd.state = PROTO_OSD_SUSPECT;
     return osd;
 }
 
@@ -359,12 +366,24 @@ static bool same_domain(const struct proto_osd *a, const struct proto_osd *b)
     return a->domain.size > 0 ? base_slice_equal(a->domain, b->domain) : a->id == b->id;
 }
 
-/* One that is out in another failure domain, and whose slots move first; NULL: there is none. */
+static bool is_hurt(uint8_t state)
+{
+    return state == PROTO_OSD_BLANK || state == PROTO_OSD_FAILED;
+}
+
+bool service_osd_given_up(const struct coord_service *service, size_t place)
+{
+    uint8_t state = row_at(service, place)->state;
+    return state == PROTO_OSD_OUT || (is_hurt(state) && service->osds[place].given_up);
+}
+
+/* One that was given up in another failure domain, and whose slots move first; NULL: there is none.
+ */
 static const struct proto_osd *goes_first(struct coord_service *service, size_t place)
 {
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *other = row_at(service, i);
-        if (other->state == PROTO_OSD_OUT && !same_domain(row_at(service, place), other) &&
+        if (service_osd_given_up(service, i) && !same_domain(row_at(service, place), other) &&
             service_moves_under_way(service, other->id))
             return other;
     }
@@ -389,9 +408,33 @@ static uint8_t silent_state(struct coord_service *service, size_t place)
     return state;
 }
 
+/* Gives up one that is blank or failed as one is marked out: after the same time, by the same
+ * rules. A rebuild binds a disk first, and then its OSD is up. One that was out stays given up. */
+static void hurt_note(struct coord_service *service, size_t place)
+{
+    struct live_osd *live = &service->osds[place];
+    const struct proto_osd *row = row_at(service, place);
+    uint64_t now = service_now_ms(service);
+    if (!is_hurt(row->state)) {
+        live->well_ms = now;
+        live->given_up = row->state == PROTO_OSD_OUT;
+        return;
+    }
+    if (live->given_up || since(now, live->well_ms) < service->options.out_ms ||
+        !service_moves_concern(service, row->id) || !may_be_out(service, place))
+        return;
+    LILIO_MARK("coordinator/osd_given_up");
+    live->given_up = true;
+    service_moves_again(service);
+    base_log_write(service->options.log, BASE_LOG_WARN, "osds", "given_up", "osd=%u state=%s",
+                   row->id, proto_osd_state_name(row->state));
+}
+
 /* One command for all that went silent together; of those that would be out, one domain's first. */
 void service_osds_tick(struct coord_service *service)
 {
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++)
+        hurt_note(service, i);
     size_t count = coord_state_osd_count(service->state);
     struct proto_osd_change change = {
         .steps = proto_arena_take(service->arena, (count + 1) * sizeof *change.steps)};
@@ -418,14 +461,25 @@ void service_osds_tick(struct coord_service *service)
 
 static struct proto_osd_leaving leaving_of(struct coord_service *service, size_t place)
 {
-    uint64_t silent = service_osd_silent_ms(service, place), needed = service->options.out_ms;
-    const struct proto_osd *first = goes_first(service, place);
+    const struct proto_osd *row = row_at(service, place), *first = goes_first(service, place);
+    uint64_t needed = service->options.out_ms;
+    uint64_t lasts = is_hurt(row->state)
+                         ? since(service_now_ms(service), service->osds[place].well_ms)
+                         : service_osd_silent_ms(service, place);
     return (struct proto_osd_leaving){
-        .osd = row_at(service, place)->id,
-        .in_ms = silent < needed ? needed - silent : 0,
+        .osd = row->id,
+        .in_ms = lasts < needed ? needed - lasts : 0,
         .waits = first != NULL,
         .behind = first ? first->id : 0,
     };
+}
+
+static bool is_leaving(struct coord_service *service, size_t place)
+{
+    const struct proto_osd *row = row_at(service, place);
+    return row->state == PROTO_OSD_DOWN ||
+           (is_hurt(row->state) && !service_osd_given_up(service, place) &&
+            service_moves_concern(service, row->id));
 }
 
 bool service_leaving_status(struct coord_service *service, struct proto_status *ret)
@@ -433,7 +487,7 @@ bool service_leaving_status(struct coord_service *service, struct proto_status *
     size_t count = coord_state_osd_count(service->state);
     ret->leaving = proto_arena_take(service->arena, (count + 1) * sizeof *ret->leaving);
     for (size_t i = 0; ret->leaving && i < count && service->leads; i++)
-        if (row_at(service, i)->state == PROTO_OSD_DOWN)
+        if (is_leaving(service, i))
             ret->leaving[ret->leaving_count++] = leaving_of(service, i);
     ret->many_away = service->leads && !service_moves_few_away(service);
     return ret->leaving != NULL;
@@ -445,6 +499,7 @@ void service_osds_lead(struct coord_service *service)
         service->osds[i] = (struct live_osd){
             .heard_ms = service->led_ms,
             .blank_ms = service->led_ms,
+            .well_ms = service->led_ms,
             .parked = true,
         };
 }

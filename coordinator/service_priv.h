@@ -52,6 +52,8 @@ struct live_osd {
     uint64_t heard_ms; /* last heartbeat of the disk that is bound, or the start */
     uint64_t blank_ms; /* last heartbeat of an empty disk, or the start */
     bool heard;        /* there was one, and nothing says that it is gone */
+    uint64_t well_ms;  /* when its row was last neither blank nor failed nor out, or the start */
+    bool given_up;     /* out, or blank or failed for so long: its slots go to others */
     bool parked;       /* gc rows may be filed under it */
     uint64_t asked_ms; /* when handing out jobs to it began anew */
     uint64_t proposed_round;
@@ -271,8 +273,13 @@ void service_sessions_tick(struct coord_service *service);
 bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
 /* What OSDs told of their scrubs; false: no memory. */
 bool service_scrubs_status(struct coord_service *service, struct proto_status *ret);
-/* When those that are down go out; nothing unless this one leads. False: no memory. */
+/* When those that are down go out, and slots of those that are blank or failed to others; nothing
+ * unless this one leads. False: no memory. */
 bool service_leaving_status(struct coord_service *service, struct proto_status *ret);
+/* It is out, or has been blank or failed for as long as that takes: its slots go to others. */
+bool service_osd_given_up(const struct coord_service *service, size_t place);
+/* The OSD's row with what heartbeats told of its disk. */
+struct proto_osd service_osd_told(const struct coord_service *service, size_t place);
 uint64_t service_osd_silent_ms(const struct coord_service *service, size_t place);
 /* It went down again and again: for so long yet it gets no work. */
 uint64_t service_osd_held_ms(const struct coord_service *service, size_t place);
@@ -350,12 +357,18 @@ void service_repair_read(struct coord_service *service, const struct coord_reque
 
 void service_moves_lead(struct coord_service *service);
 void service_moves_tick(struct coord_service *service);
-/* Slots of an OSD that is out may move yet, or fill from it. */
+/* Looks for what may move although the map is the same. */
+void service_moves_again(struct coord_service *service);
+/* The OSD has slots, or others fill theirs from it. */
+bool service_moves_concern(struct coord_service *service, uint32_t osd);
+/* Slots of an OSD that was given up may move yet, or fill from it. */
 bool service_moves_under_way(struct coord_service *service, uint32_t osd);
-/* At most a third of the OSDs that matter is down or out. */
+/* One OSD, or at most a third of those that matter, is down, out, blank or failed. */
 bool service_moves_few_away(struct coord_service *service);
-/* A bit per partition with a slot whose OSD is out and which has nowhere to go, in the arena; NULL:
- * no memory. */
+/* A drain begins: refused when there is too little room for what the OSD has. */
+void service_drain(struct coord_service *service, const struct coord_request *request);
+/* A bit per partition with a slot whose OSD is out, blank or failed, and which has nowhere to go,
+ * in the arena; NULL: no memory. */
 uint64_t *service_moves_stranded(struct coord_service *service,
                                  const struct proto_placement *placement);
 

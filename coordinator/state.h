@@ -102,6 +102,8 @@ size_t coord_state_osd_find(const struct coord_state *state, uint32_t id);
 size_t coord_state_placement_count(const struct coord_state *state);
 const struct proto_placement *coord_state_placement_at(const struct coord_state *state, size_t i);
 const struct proto_placement *coord_state_placement(const struct coord_state *state, uint32_t id);
+/* Steps of a drain, as in the schema. */
+enum { COORD_DRAIN_BEGIN = 1, COORD_DRAIN_END, COORD_DRAIN_STOP };
 /* What an OSD that says hello may do; the reason is set for BLANK and REFUSED. */
 enum coord_verdict {
     COORD_VERDICT_SERVE = 1,

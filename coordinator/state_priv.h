@@ -177,7 +177,6 @@ enum lilio_err coord_apply_osd_hello(struct coord_command *command);
 enum lilio_err coord_apply_osd_bind(struct coord_command *command);
 enum lilio_err coord_apply_osd_change(struct coord_command *command);
 enum lilio_err coord_apply_osd_complete(struct coord_command *command);
-enum { COORD_DRAIN_BEGIN = 1, COORD_DRAIN_END, COORD_DRAIN_STOP };
 enum lilio_err coord_apply_osd_drain(struct coord_command *command);
 enum lilio_err coord_apply_gc_done(struct coord_command *command);
 enum lilio_err coord_apply_tick(struct coord_command *command);

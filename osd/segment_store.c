@@ -6,11 +6,8 @@
 
 #include "base/banned.h"
 
-#define RESERVE_LEAST       (UINT64_C(64) << 20)
-#define RESERVE_LEAST_SMALL (UINT64_C(8) << 20)
-#define SMALL_FILESYSTEM    (UINT64_C(512) << 20)
-#define SEGMENT_BYTES_MAX   (UINT64_C(256) << 20)
-#define SEGMENT_BYTES_MIN   (UINT64_C(2) << 20)
+#define SEGMENT_BYTES_MAX (UINT64_C(256) << 20)
+#define SEGMENT_BYTES_MIN (UINT64_C(2) << 20)
 enum { SEGMENTS_OF_A_DISK = 256 };
 
 /* ---- state that all parts use ---- */
@@ -258,12 +255,8 @@ static enum lilio_err set_sizes(struct osd_segment_store *store,
     enum lilio_err err = store->disk->ops->space(store->disk, &space, info);
     if (err)
         return err;
-    bool small = space.total_bytes < SMALL_FILESYSTEM;
-    uint64_t least = small ? RESERVE_LEAST_SMALL : RESERVE_LEAST;
-    uint64_t share = small ? space.total_bytes / 8 : space.total_bytes / 100;
-    store->reserve_bytes = share > least ? share : least;
-    if (options->reserve_bytes)
-        store->reserve_bytes = options->reserve_bytes;
+    store->reserve_bytes = options->reserve_bytes ? options->reserve_bytes
+                                                  : base_disk_reserve_bytes(space.total_bytes);
     uint64_t part = space.total_bytes / SEGMENTS_OF_A_DISK;
     store->segment_bytes = part < SEGMENT_BYTES_MAX ? part : SEGMENT_BYTES_MAX;
     if (store->segment_bytes < SEGMENT_BYTES_MIN)

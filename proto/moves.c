@@ -1,12 +1,14 @@
 /* How a plan is made. For each slot that has to go, the OSDs that may have it are those the failure
- * domains of the partition leave room for. Of these the ones with the least load, slots per weight,
- * are left; the first of them behind the partition's position on the ring gets the slot. Load
- * counts what was planned before, so that the slots of one OSD spread over all others.
+ * domains of the partition leave room for, without those that are nearly full unless all are. Of
+ * these the ones with the least load, slots per weight, are left; the first of them behind the
+ * partition's position on the ring gets the slot. Load counts what was planned before, so that the
+ * slots of one OSD spread over all others.
  */
 #include "proto/moves.h"
 
 #include <stdlib.h>
 
+#include "base/disk.h"
 #include "proto/ring_priv.h"
 #include "proto/rule_priv.h"
 
@@ -65,6 +67,21 @@ bool proto_move_allowed(const struct proto_osd *osds, size_t osd_count,
         return false;
     struct others others = others_of(osds, osd_count, placement, partition, slot);
     return is_allowed(&rule, &others, osd);
+}
+
+/* ---- room ---- */
+
+uint64_t proto_osd_room(const struct proto_osd *osd)
+{
+    uint64_t reserve = base_disk_reserve_bytes(osd->capacity_bytes);
+    if (osd->capacity_bytes == 0)
+        return UINT64_MAX;
+    return osd->free_bytes > reserve ? osd->free_bytes - reserve : 0;
+}
+
+bool proto_osd_nearly_full(const struct proto_osd *osd)
+{
+    return proto_osd_room(osd) < base_disk_reserve_bytes(osd->capacity_bytes);
 }
 
 /* ---- the plan ---- */
@@ -146,13 +163,14 @@ static bool is_lighter(const struct plan *plan, size_t a, size_t b)
 }
 
 /* The members that may have the slot and have the least load; false if nobody may. */
-static bool eligible_find(struct plan *plan, uint32_t partition, uint32_t slot)
+static bool eligible_find(struct plan *plan, uint32_t partition, uint32_t slot, bool full_ones)
 {
     struct others others =
         others_of(plan->osds, plan->osd_count, &plan->placement, partition, slot);
     size_t best = SIZE_MAX;
     for (size_t m = 0; m < plan->member_count; m++) {
-        plan->eligible[m] = is_allowed(&plan->rule, &others, plan->members[m]);
+        plan->eligible[m] = (full_ones || !proto_osd_nearly_full(plan->members[m])) &&
+                            is_allowed(&plan->rule, &others, plan->members[m]);
         if (plan->eligible[m] && (best == SIZE_MAX || is_lighter(plan, m, best)))
             best = m;
     }
@@ -174,7 +192,8 @@ static size_t ring_choose(const struct plan *plan, uint32_t partition)
 
 static void slot_plan(struct plan *plan, struct proto_move move, struct proto_moves *ret)
 {
-    if (!eligible_find(plan, move.partition, move.slot)) {
+    if (!eligible_find(plan, move.partition, move.slot, /* full ones */ false) &&
+        !eligible_find(plan, move.partition, move.slot, /* full ones */ true)) {
         ret->stuck_count++;
         if (ret->stuck)
             ret->stuck[move.partition / 64] |= UINT64_C(1) << move.partition % 64;

@@ -20,6 +20,12 @@ bool proto_move_allowed(const struct proto_osd *osds, size_t osd_count,
                         const struct proto_placement *placement, uint32_t partition, uint32_t slot,
                         uint32_t to);
 
+/* Bytes that fragments may yet take on its disk, as it told: what is free beyond the reserve that
+ * an OSD keeps. UINT64_MAX: it has told nothing. */
+uint64_t proto_osd_room(const struct proto_osd *osd);
+/* There is less room than a second reserve. */
+bool proto_osd_nearly_full(const struct proto_osd *osd);
+
 struct proto_moves {
     struct proto_move *moves; /* the caller's */
     size_t room, count;
@@ -29,8 +35,9 @@ struct proto_moves {
 };
 /* Where each slot of the placement that OSD `from` has is to go: to the OSD that is up, has a
  * weight, is not draining and is allowed to, with the fewest slots per weight; the ring breaks
- * ties. Planned as if the moves before were made; those without room are not told. The same input
- * gives the same plan. Errors: NOMEM, INVALID (a rule nobody can read). */
+ * ties. To one that is nearly full only where nobody else may have it. Planned as if the moves
+ * before were made; those without room are not told. The same input gives the same plan. Errors:
+ * NOMEM, INVALID (a rule nobody can read). */
 LILIO_MUST_USE enum lilio_err proto_moves_plan(const struct proto_osd *osds, size_t osd_count,
                                                const struct proto_placement *placement,
                                                uint32_t from, struct proto_moves *ret,

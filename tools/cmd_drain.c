@@ -62,8 +62,9 @@ static const struct argp argp = {
         "of what it had last was read there, with a certificate; `lilio-ec verify-cert' tells "
         "whether that still holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, "
         "the cluster goes on; the same command follows it again. Exit codes: 0 proven, 3 there is "
-        "no such OSD, 4 there are too few other OSDs for it, another one drains, or somebody "
-        "cancelled it, 5 it waits for OSDs that are away, 7 some stripes could not be mended and "
+        "no such OSD, 4 there are too few other OSDs for it or they have too little room, another "
+        "one drains, or somebody cancelled it, 5 it waits for OSDs that are away, or for slots "
+        "that could not be filled, 7 some stripes could not be mended and "
         "may need it, or not all was good where it is now."
         "\vExamples:\n"
         "  lilio-ec osd drain 3\n"
@@ -79,10 +80,29 @@ struct state {
     bool stands_still;
     bool waits_for_osds;
     bool failed; /* something could not be mended */
+    /* An OSD that could not fill its slots; empty: there is none. */
+    uint32_t fills;
+    char fill_reason[256];
 };
 
+/* Whether somebody's slots fill no further, and why. */
+static void fills_note(const struct lilio_status *status, struct state *ret)
+{
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_osd *osd = &status->osds[i];
+        if (osd->filling == 0)
+            continue;
+        if (strcmp(osd->state, "up") != 0) {
+            ret->waits_for_osds = true;
+        } else if (osd->fill_tries > 0) {
+            ret->fills = osd->id;
+            memcpy(ret->fill_reason, osd->fill_reason, sizeof ret->fill_reason);
+        }
+    }
+}
+
 /* It is the cluster's to say whether the OSD is draining: somebody else may have stopped it. */
-static enum lilio_err status_note(struct drain *drain, bool *ret_many_away)
+static enum lilio_err status_note(struct drain *drain, struct state *ret)
 {
     struct tools_context *context = drain->context;
     struct lilio_status status;
@@ -102,7 +122,8 @@ static enum lilio_err status_note(struct drain *drain, bool *ret_many_away)
         memcpy(drain->made.disk_uuid, osd->disk_uuid, sizeof osd->disk_uuid);
         memcpy(drain->made.cluster_id, status.cluster_id, sizeof status.cluster_id);
     }
-    *ret_many_away = status.many_away;
+    ret->waits_for_osds = status.many_away;
+    fills_note(&status, ret);
     lilio_status_release(&status);
     return err;
 }
@@ -112,13 +133,13 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
     struct tools_context *context = drain->context;
     struct lilio_redundancy redundancy;
     struct lilio_repair repair;
-    bool many_away = false;
-    enum lilio_err err = status_note(drain, &many_away);
+    *ret = (struct state){0};
+    enum lilio_err err = status_note(drain, ret);
     if (!err)
         err = lilio_redundancy_get(context->client, &redundancy, &context->info);
     if (err)
         return err;
-    *ret = (struct state){.index = redundancy.index};
+    ret->index = redundancy.index;
     for (size_t i = 0; i < redundancy.osd_count; i++)
         if (redundancy.osds[i].id == drain->osd)
             ret->left = redundancy.osds[i].drain_left;
@@ -128,7 +149,7 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
         return err;
     ret->stands_still = repair.running == 0 && repair.rows <= repair.failed + repair.away &&
                         repair.fill_slots <= repair.fill_waiting;
-    ret->waits_for_osds = many_away || repair.away > 0 || repair.fill_slots > 0;
+    ret->waits_for_osds = ret->waits_for_osds || repair.away > 0;
     ret->failed = repair.failed > 0;
     lilio_repair_release(&repair);
     return LILIO_OK;
@@ -145,6 +166,12 @@ static void show(struct drain *drain, uint64_t left, uint64_t *most)
 static enum lilio_err not_done(struct drain *drain, const struct state *state)
 {
     struct lilio_errinfo *info = &drain->context->info;
+    if (state->fill_reason[0])
+        return lilio_fail(info, LILIO_E_UNAVAILABLE,
+                          "%llu stripes may still need osd.%u, and nothing goes on: osd.%u could "
+                          "not fill its slots: %s. It tries again by itself",
+                          (unsigned long long)state->left, drain->osd, state->fills,
+                          tools_text_name(state->fill_reason, 0));
     if (state->waits_for_osds)
         return lilio_fail(info, LILIO_E_UNAVAILABLE,
                           "%llu stripes may still need osd.%u, and nothing goes on: OSDs are away "

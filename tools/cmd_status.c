@@ -365,22 +365,24 @@ static void held_print(struct tools_out *out, const struct lilio_osd *osd)
                        osd->id, tools_text_duration(osd->held_ms, time));
 }
 
-/* ", goes out in 9 min 18 s". Said of all at once while too many are away. */
+/* ", goes out in 9 min 18 s". One that is blank or failed answers, and goes out all the same. Said
+ * of all at once while too many are away. */
 static const char *out_text(const struct lilio_status *status, const struct lilio_osd *osd,
                             char ret[OUT_TEXT])
 {
+    const char *what = strcmp(osd->state, "down") == 0 ? "goes out" : "its slots go to others";
     char time[TOOLS_TEXT];
     ret[0] = '\0';
     if (!osd->goes_out || status->many_away)
         return ret;
     if (osd->out_in_ms)
-        (void)snprintf(ret, OUT_TEXT, ", goes out in %s",
+        (void)snprintf(ret, OUT_TEXT, ", %s in %s", what,
                        tools_text_duration(osd->out_in_ms, time));
     else if (osd->out_waits)
-        (void)snprintf(ret, OUT_TEXT, ", goes out when the slots of osd.%u have moved",
+        (void)snprintf(ret, OUT_TEXT, ", %s when the slots of osd.%u have moved", what,
                        osd->out_behind);
     else
-        (void)snprintf(ret, OUT_TEXT, ", goes out now");
+        (void)snprintf(ret, OUT_TEXT, ", %s now", what);
     return ret;
 }
 

@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import threading
+import time
 import unittest
 
-from lilio import DAMAGED, EXISTS, KIB, OK, ClusterTest, content, main, wait_until
+from lilio import DAMAGED, EXISTS, KIB, MIB, OK, UNAVAILABLE, ClusterTest, content, main, small_cluster, wait_until
 
 INTERRUPTED = 130
 SEED = int(os.environ.get("LILIO_SEED", "1"))
@@ -199,6 +200,48 @@ class Narrow(ClusterTest):
         self.assertIn("nowhere to go", said.err)
         self.assertFalse(c.status()["osds"][3]["draining"])
         self.assertEqual(c.get_bytes("b/o"), content(300 * KIB, SEED))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "a small tmpfs needs root to mount")
+class NoRoom(unittest.TestCase):
+    def objects(self, c, count, size):
+        c.run("mb", "b")
+        for i in range(count):
+            c.put_bytes(content(size, SEED + i), f"b/{i}")
+
+    def test_fills_that_fail_are_what_it_waits_for(self):
+        with small_cluster(self, "osd.2", "128m", coordinators=1, osds=6, profile="2+1") as (c, small):
+            c.up()
+            c.configure(down_ms=8000, out_ms=600000)
+            self.objects(c, 20, 300 * KIB)
+            time.sleep(8)  # before that nothing moves
+            c.kill("osd.2", sig=signal.SIGSTOP)  # so nobody knows that its disk is full
+            with open(os.path.join(small, "filler"), "wb") as f:  # an eighth is kept for the index
+                space = os.statvfs(small)
+                os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 14 * MIB)
+            process = c.start("osd", "drain", "3")
+            wait_until(lambda: c.status()["osds"][2]["filling_slots"], 6, "slots to move to it")
+            c.kill("osd.2", sig=signal.SIGCONT)
+            _, err = process.communicate(timeout=300)  # the pause between two attempts has to be a minute
+            self.assertEqual(process.returncode, UNAVAILABLE, err)
+            self.assertRegex(err.decode(), r"still need osd\.3, and nothing goes on: osd\.2 could not fill its slots: .*space.* It tries again by itself")
+            self.assertNotIn("away", err.decode())
+
+    def test_refused_where_there_is_too_little_room(self):
+        with small_cluster(self, None, "400m", coordinators=1, osds=4, profile="2+1") as (c, small):
+            c.up()
+            self.objects(c, 40, 1 * MIB)
+            time.sleep(3)  # what was allocated ahead is given back
+            with open(os.path.join(small, "filler"), "wb") as f:  # an eighth is kept
+                space = os.statvfs(small)
+                os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 52 * MIB)
+            wait_until(lambda: all(0 < o["free_bytes"] < 54 * MIB for o in c.status()["osds"]), 20, "heartbeats to say so")
+            said = c.run("osd", "drain", "3", code=EXISTS).err
+            self.assertRegex(said, r"osd\.3 holds \d+ MiB, and the OSDs that may take its slots have room for \d MiB: \d+ MiB are missing")
+            self.assertFalse(c.status()["osds"][3]["draining"])
+            os.remove(os.path.join(small, "filler"))
+            wait_until(lambda: all(o["free_bytes"] > 80 * MIB for o in c.status()["osds"]), 20, "heartbeats to say so")
+            c.run("osd", "drain", "3")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Faults mend themselves, without a rebuild: what a put could not write, what a reader met, while coordinators are killed; what is
 beyond saving is named and holds up nothing else."""
+import contextlib
 import os
 import time
 import unittest
 
-from lilio import DAMAGED, KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, small_cluster, wait_until
+from lilio import BIN, DAMAGED, KIB, LOST, MIB, OK, UNAVAILABLE, USAGE, ClusterTest, content, main, small_cluster, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -19,6 +20,22 @@ def overwrite(path, marker, count=1):
             f.write(bytes([data[at] ^ 1]))
             done += 1
     return done == count
+
+
+@contextlib.contextmanager
+def faulty_disks(cluster):
+    """What is started meanwhile gets a disk that can be made to fail, by a text for tests/support/disk_faults.c."""
+    switch = cluster.path("switch")
+
+    def turn(text):
+        with open(switch + ".new", "w") as f:
+            f.write(text)
+        os.rename(switch + ".new", switch)
+    os.environ |= {"LD_PRELOAD": os.path.join(os.path.dirname(BIN), "tests", "libdisk_faults.so"), "LILIO_FAULT_SWITCH": switch}
+    try:
+        yield turn
+    finally:
+        del os.environ["LD_PRELOAD"], os.environ["LILIO_FAULT_SWITCH"]
 
 
 class Heal(ClusterTest):
@@ -275,6 +292,54 @@ class Moves(ClusterTest):
         self.assertEqual([o["state"] for o in status["osds"]].count("down"), 2)
         self.assertTrue(status["many_osds_away"])
 
+    def taken_over(self, osd, state):
+        """It answers, so it is not out, but its slots go as if it were."""
+        c = self.cluster
+        wait_until(lambda: c.status()["osds"][osd]["state"] == state, 30, f"osd.{osd} to be {state}")
+        said = c.run("status").out
+        if c.status()["osds"][osd]["goes_out"]:  # it may have gone by now
+            self.assertRegex(said, rf"osd\.{osd} is {state}, .*, its slots go to others (in \d|now)")
+        wait_until(self.is_full, 60, "redundancy without it")
+        self.assertEqual(c.status()["osds"][osd]["state"], state)
+        self.check_all()
+
+    def test_a_blank_one_that_is_left_alone(self):
+        c = self.cluster
+        for i in range(10):
+            self.put(f"o.{i}", 60 * KIB + i, SEED + i)
+        c.wipe_osd(2)
+        c.up()
+        self.taken_over(2, "blank")
+        self.put("meanwhile", 100 * KIB, SEED + 50)
+        self.assertIn("expected  0 fragments", c.run("osd", "rebuild", "2").out)
+        self.assertEqual(c.status()["osds"][2]["state"], "up")
+        self.put("again", 100 * KIB, SEED + 51)
+        self.verified()
+        c.kill_osds(0)  # gives it something to do again
+        self.gone_and_full(0)
+        self.verified()
+        self.check_all()
+
+    @unittest.skipIf(os.environ.get("LILIO_SANITIZE"), "another library comes first")
+    def test_a_failed_one_that_is_left_alone(self):
+        c = self.cluster
+        for i in range(10):
+            self.put(f"o.{i}", 60 * KIB + i, SEED + i)
+        c.kill_osds(2)
+        with faulty_disks(c) as switch:
+            c.up()
+        wait_until(lambda: c.status()["osds"][2]["state"] == "up", 30, "osd.2 to be up")
+        switch("write-eio 1 " + c.path("osd.2"))
+        wait_until(lambda: not self.put("breaks it", 300 * KIB, SEED + 40, code=None) or c.status()["osds"][2]["state"] == "failed", 30,
+                   "a put that meets the bad disk")
+        self.taken_over(2, "failed")
+        self.put("meanwhile", 100 * KIB, SEED + 50)
+        c.kill_osds(2)
+        c.up()
+        wait_until(lambda: c.status()["osds"][2]["state"] == "up", 30, "osd.2 to be well again")
+        self.verified()
+        self.check_all()
+
     def test_nowhere_to_go(self):
         """Two disks that die one after the other are healed; what is as wide as the cluster needs a replacement, and that is said."""
         c = self.cluster
@@ -306,6 +371,12 @@ class Moves(ClusterTest):
         self.assertIn("have no OSD to go to", c.run("status").out)
         self.assertEqual(self.waited_for(), [4])
         self.assertEqual(c.get_bytes("wide/o"), content(50 * KIB, SEED))
+        c.wipe_osd(4)
+        c.up()
+        wait_until(lambda: c.status()["osds"][4]["state"] == "blank", 30, "osd.4 to be blank")
+        self.assertIn("1 stripes have no OSD to go to", c.run("status").out)
+        c.run("osd", "rebuild", "4")
+        self.assertEqual(c.status()["redundancy"]["stranded"], 0)
 
     def test_many_at_once(self):
         """More than a third gone is no time to move anything: they come back with what they had."""

@@ -266,7 +266,7 @@ struct proto_bucket fx_coded_bucket(struct fx *fx, const char *name, uint8_t dat
         .profile = {.data_count = data,
                     .parity_count = parity,
                     .fragment_size = 4096,
-                    .generator = CODEC_CAUCHY1},
+                    .generator = data == 1 ? CODEC_COPY1 : CODEC_CAUCHY1},
     };
     struct proto_bucket_reply reply;
     assert_int_equal(fx_do(fx, &proto_type_bucket_create, &create), LILIO_OK);

@@ -236,7 +236,12 @@ struct proto_osd_orders svc_beat(struct svc *svc, uint32_t osd, uint8_t state)
 {
     struct proto_osd_orders orders;
     struct proto_osd_heartbeat beat = {
-        .osd = osd, .state = state, .capacity_bytes = 100, .used_bytes = osd};
+        .osd = osd,
+        .state = state,
+        .capacity_bytes = UINT64_C(1) << 40,
+        .free_bytes = svc->free_bytes[osd] ? svc->free_bytes[osd] : UINT64_C(1) << 39,
+        .used_bytes = svc->used_bytes[osd] ? svc->used_bytes[osd] : osd,
+    };
     if (state != PROTO_OSD_BLANK) {
         beat.incarnation = row_of(svc, osd)->incarnation;
         beat.disk_uuid = row_of(svc, osd)->disk_uuid;
@@ -261,7 +266,7 @@ void svc_pass(struct svc *svc, uint64_t ms)
         svc_pump(svc);
         for (uint32_t osd = 0; osd < FX_OSDS && svc->now_ms % 1000 == 0; osd++)
             if (svc->alive[osd])
-                (void)svc_beat(svc, osd, PROTO_OSD_UP);
+                (void)svc_beat(svc, osd, svc->says[osd] ? svc->says[osd] : PROTO_OSD_UP);
         proto_arena_clear(svc->fx->arena);
     }
 }

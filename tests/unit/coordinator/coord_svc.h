@@ -31,8 +31,10 @@ struct svc {
     uint64_t epoch;
     struct base_buffer reply;
     struct coord_result results[COORD_ENTRY_COMMANDS_MAX];
-    bool alive[FX_OSDS];    /* beats each second while time goes on */
-    bool collects[FX_OSDS]; /* confirms what it is asked to collect */
+    bool alive[FX_OSDS];                               /* beats each second while time goes on */
+    uint8_t says[FX_OSDS];                             /* the state it tells then; 0: up */
+    uint64_t used_bytes[FX_OSDS], free_bytes[FX_OSDS]; /* told by each heartbeat; 0: no use, half */
+    bool collects[FX_OSDS];                            /* confirms what it is asked to collect */
     struct proto_collect_job todo[FX_OSDS][256];
     size_t todo_count[FX_OSDS];
     uint64_t collected[FX_OSDS]; /* jobs ever handed to it */

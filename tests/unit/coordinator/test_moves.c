@@ -346,6 +346,22 @@ static void fixture_init(struct fixture *f, bool rocksdb)
     f->svc->alive[GONE] = false;
 }
 
+/* Of the narrow bucket alone: the wide one has a stripe on every OSD. */
+static void narrow_fixture_init(struct fixture *f, bool rocksdb)
+{
+    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
+    f->fx = f->svc->fx;
+    f->narrow = fx_narrow_bucket(f->fx, "narrow");
+    for (uint64_t i = 1; i <= 15; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
+        (void)fx_put(f->fx, &f->narrow, key, i, 4000);
+    }
+    for (int i = 0; i < FX_OSDS; i++)
+        f->svc->alive[i] = true;
+    svc_pass(f->svc, 12000);
+}
+
 static void fixture_release(struct fixture *f)
 {
     coord_audit(f->fx);
@@ -478,7 +494,7 @@ FX_BOTH(out_moves_and_fills)
 static void fill_everything(struct fixture *f)
 {
     for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
-        if (!f->svc->alive[osd])
+        if (!f->svc->alive[osd] || f->svc->says[osd])
             continue;
         for (struct proto_fill_job job = beat(f, osd, NULL); job.id != 0;) {
             struct proto_fill_report said = {.id = job.id, .ended = true};
@@ -532,6 +548,236 @@ static void all_but_three_go_one_after_the_other(bool rocksdb)
     fixture_release(&f);
 }
 FX_BOTH(all_but_three_go_one_after_the_other)
+
+/* ---- blank and failed ---- */
+
+static struct proto_status status_of(struct fixture *f)
+{
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(f->svc, &proto_type_status, &status);
+    return status;
+}
+
+/* GONE beats with this state from now on, until its row says it. */
+static void hurt_fixture_init(struct fixture *f, bool rocksdb, uint8_t state)
+{
+    fixture_init(f, rocksdb);
+    f->svc->alive[GONE] = true;
+    f->svc->says[GONE] = state;
+    svc_pass(f->svc, 5000);
+    assert_int_equal(svc_row(f->svc, GONE), state);
+}
+
+static void bind_another(struct fixture *f)
+{
+    struct proto_osd_bind bind = {
+        .osd = GONE, .disk_uuid = fx_uuid(77), .rebuild = true, .afresh = true};
+    assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_osd_bind, &bind), LILIO_OK);
+    f->svc->says[GONE] = 0;
+    svc_pass(f->svc, 2000);
+    assert_int_equal(svc_row(f->svc, GONE), PROTO_OSD_UP);
+}
+
+/* Rebuilt afterwards, it has what had nowhere to go, and nothing of what moved. */
+static void blank_for_long_is_given_up(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    assert_int_equal(redundancy(&f).stranded, 5); /* at once: the wide ones */
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1);
+    assert_int_equal(status.leaving[0].osd, GONE);
+    assert_in_range(status.leaving[0].in_ms, 20000, 35000);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_BLANK);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(filling_all(&f), had);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    assert_int_equal(status_of(&f).leaving_count, 0);
+    bind_another(&f);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.wide, GONE, false), 1u << PROTO_PARTITION_BITS);
+    assert_int_equal(redundancy(&f).stranded, 0);
+    fixture_release(&f);
+}
+FX_BOTH(blank_for_long_is_given_up)
+
+static void a_rebuild_that_was_ordered_keeps_slots(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    bind_another(&f);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_false(coord_state_osd_at(f.fx->state, GONE)->complete);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    fixture_release(&f);
+}
+FX_BOTH(a_rebuild_that_was_ordered_keeps_slots)
+
+/* What it has is a source; what it has yet it keeps when it is well again. */
+static void failed_for_long_is_given_up(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_FAILED);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    f.svc->says[GONE] = 0; /* well for a moment: from the beginning */
+    svc_pass(f.svc, 2000);
+    f.svc->says[GONE] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_FAILED);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    size_t sources = 0;
+    const struct proto_placement *placement = placement_of(f.fx, &f.narrow);
+    for (uint32_t p = 0; p >> placement->partition_bits == 0; p++)
+        for (uint32_t i = 0; i < WIDTH; i++)
+            sources += proto_slot_previous(placement, p, i) == GONE;
+    assert_int_equal(sources, had);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    f.svc->says[GONE] = 0;
+    svc_pass(f.svc, 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.wide, GONE, false), 1u << PROTO_PARTITION_BITS);
+    assert_int_equal(redundancy(&f).stranded, 0);
+    fixture_release(&f);
+}
+FX_BOTH(failed_for_long_is_given_up)
+
+static void a_new_leader_waits_as_long_again(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_FAILED);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    svc_pass(f.svc, OUT_MS - 30000);
+    svc_restart(f.svc);
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_new_leader_waits_as_long_again)
+
+/* Out, then an empty disk: what had nowhere to go is not forgotten, and goes when somebody comes.
+ */
+static void out_stays_given_up_when_it_is_blank(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    f.svc->alive[5] = false; /* two of six */
+    svc_pass(f.svc, OUT_MS + 30000);
+    uint32_t out = svc_row(f.svc, GONE) == PROTO_OSD_OUT ? GONE : 5;
+    assert_int_equal(svc_row(f.svc, out), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, out, false), 0);
+    f.svc->alive[out] = true;
+    f.svc->says[out] = PROTO_OSD_BLANK;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(svc_row(f.svc, out), PROTO_OSD_BLANK);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1); /* the other one */
+    assert_int_not_equal(status.leaving[0].osd, out);
+    fill_everything(&f);
+    svc_pass(f.svc, 2000);
+    assert_int_equal(redundancy(&f).stranded, 5);
+    fixture_release(&f);
+}
+FX_BOTH(out_stays_given_up_when_it_is_blank)
+
+/* As for those that are out: one after the other, though nobody replaces them. */
+static void all_but_three_are_blank_one_after_the_other(bool rocksdb)
+{
+    struct fixture f;
+    narrow_fixture_init(&f, rocksdb);
+    for (uint32_t osd = FX_OSDS - 1; osd > 2; osd--) {
+        f.svc->says[osd] = PROTO_OSD_BLANK;
+        svc_pass(f.svc, OUT_MS + 30000);
+        assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_BLANK);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    assert_false(status_of(&f).many_away);
+    fixture_release(&f);
+}
+FX_BOTH(all_but_three_are_blank_one_after_the_other)
+
+/* Rule 9: who is blank or failed is away like who is down; one alone is healed all the same. */
+static void many_blank_and_failed_are_many_away(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    size_t had = slots_of(&f, &f.narrow, GONE, false);
+    assert_false(status_of(&f).many_away);
+    f.svc->says[4] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, 2000);
+    assert_false(status_of(&f).many_away);
+    f.svc->says[5] = PROTO_OSD_FAILED;
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_true(status_of(&f).many_away);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
+    assert_int_equal(filling_all(&f), 0);
+    f.svc->says[4] = f.svc->says[5] = 0;
+    svc_pass(f.svc, 3000);
+    assert_false(status_of(&f).many_away);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(many_blank_and_failed_are_many_away)
+
+/* One failure domain at a time, whether its OSD is out or not. */
+static void hurt_ones_go_one_after_the_other(bool rocksdb)
+{
+    enum { NEXT = 4 };
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    f.svc->says[NEXT] = PROTO_OSD_FAILED;
+    size_t had = slots_of(&f, &f.narrow, NEXT, false);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), had);
+    struct proto_status status = status_of(&f);
+    assert_int_equal(status.leaving_count, 1);
+    assert_true(status.leaving[0].waits && status.leaving[0].behind == GONE);
+    fill_everything(&f);
+    svc_pass(f.svc, 3000);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(hurt_ones_go_one_after_the_other)
+
+/* Of two OSDs one is more than a third, but there is nothing to wait for with more of them. */
+static void one_alone_is_never_too_many(bool rocksdb)
+{
+    struct fixture f = {.svc = svc_new(rocksdb, 60000, true)};
+    f.fx = f.svc->fx;
+    f.narrow = fx_coded_bucket(f.fx, "single", 1, 0);
+    for (int i = 0; i < FX_OSDS; i++)
+        f.svc->alive[i] = true;
+    svc_pass(f.svc, 12000);
+    for (uint32_t osd = FX_OSDS - 1; osd > 0; osd--) {
+        f.svc->alive[osd] = false;
+        svc_pass(f.svc, OUT_MS + 30000);
+        assert_int_equal(svc_row(f.svc, osd), PROTO_OSD_OUT);
+        assert_false(status_of(&f).many_away);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    fixture_release(&f);
+}
+FX_BOTH(one_alone_is_never_too_many)
+
+/* ---- a new leader ---- */
 
 static void a_new_leader_goes_on(bool rocksdb)
 {
@@ -768,22 +1014,6 @@ static size_t filling_narrow(struct fixture *f)
     return count;
 }
 
-/* Of the narrow bucket alone: the wide one has a stripe on every OSD. */
-static void drain_fixture_init(struct fixture *f, bool rocksdb)
-{
-    *f = (struct fixture){.svc = svc_new(rocksdb, 60000, true)};
-    f->fx = f->svc->fx;
-    f->narrow = fx_narrow_bucket(f->fx, "narrow");
-    for (uint64_t i = 1; i <= 15; i++) {
-        char key[16];
-        (void)snprintf(key, sizeof key, "k%llu", (unsigned long long)i);
-        (void)fx_put(f->fx, &f->narrow, key, i, 4000);
-    }
-    for (int i = 0; i < FX_OSDS; i++)
-        f->svc->alive[i] = true;
-    svc_pass(f->svc, 12000);
-}
-
 static void drain_needs_somewhere_to_go(bool rocksdb)
 {
     struct fixture f;
@@ -798,10 +1028,63 @@ static void drain_needs_somewhere_to_go(bool rocksdb)
 }
 FX_BOTH(drain_needs_somewhere_to_go)
 
+/* What the others have room for, all together, has to be as much as the OSD holds. */
+static void drain_needs_room(bool rocksdb)
+{
+    const uint64_t gib = UINT64_C(1) << 30, reserve = (UINT64_C(1) << 40) / 100;
+    struct fixture f;
+    struct proto_error error;
+    narrow_fixture_init(&f, rocksdb);
+    f.svc->used_bytes[4] = 10 * gib;
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = reserve + gib; /* 4 has as much, which is not for it */
+    f.svc->free_bytes[0] = reserve / 2;         /* none */
+    svc_pass(f.svc, 2000);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_E_PRECONDITION);
+    svc_reply(f.svc, &proto_type_error, &error);
+    assert_true(base_slice_equal(
+        error.text,
+        base_slice_str("osd.4 holds 10240 MiB, and the OSDs that may take its slots have room for "
+                       "4096 MiB: 6144 MiB are missing")));
+    assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    assert_int_equal(drain(&f, 4, STOP), LILIO_OK);
+    f.svc->free_bytes[0] = reserve + 6 * gib - 1;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_E_PRECONDITION);
+    f.svc->free_bytes[0]++;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    f.svc->free_bytes[0] = 1;
+    svc_pass(f.svc, 2000);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK); /* it drains already */
+    fixture_release(&f);
+}
+FX_BOTH(drain_needs_room)
+
+/* Slots go where there is room, as long as somebody has some. */
+static void full_ones_get_no_slots(bool rocksdb)
+{
+    struct fixture f;
+    narrow_fixture_init(&f, rocksdb);
+    f.svc->free_bytes[0] = f.svc->free_bytes[1] = 26 << 20;
+    svc_pass(f.svc, 2000);
+    size_t zero = slots_of(&f, &f.narrow, 0, false), one = slots_of(&f, &f.narrow, 1, false),
+           had = slots_of(&f, &f.narrow, 4, false);
+    assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
+    svc_pass(f.svc, 2000);
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0);
+    assert_int_equal(filling_narrow(&f), had);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, false), zero);
+    assert_int_equal(slots_of(&f, &f.narrow, 1, false), one);
+    fixture_release(&f);
+}
+FX_BOTH(full_ones_get_no_slots)
+
 static void drained_when_nothing_needs_it(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     size_t had = slots_of(&f, &f.narrow, 4, false);
     assert_true(had > 0);
     assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
@@ -881,7 +1164,7 @@ FX_BOTH(drained_when_nothing_needs_it)
 static void drained_is_not_who_had_a_slot_for_a_while(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     uint32_t partition = 0, slot = 0;
     const struct proto_placement *placement = placement_of(f.fx, &f.narrow);
     /* A slot of osd.5 in a partition without osd.4 goes to that one and back. */
@@ -928,7 +1211,7 @@ FX_BOTH(drained_is_not_who_had_a_slot_for_a_while)
 static void draining_gets_no_new_placement(bool rocksdb)
 {
     struct fixture f;
-    drain_fixture_init(&f, rocksdb);
+    narrow_fixture_init(&f, rocksdb);
     assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK);
     struct proto_bucket_create create = {.name = base_slice_str("wide")}; /* 4+2 of six OSDs */
     assert_int_equal(svc_call(f.svc, f.fx->session, 900, &proto_type_bucket_create, &create),
@@ -943,6 +1226,17 @@ FX_BOTH(draining_gets_no_new_placement)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FX_TESTS(blank_for_long_is_given_up),
+        FX_TESTS(a_rebuild_that_was_ordered_keeps_slots),
+        FX_TESTS(failed_for_long_is_given_up),
+        FX_TESTS(a_new_leader_waits_as_long_again),
+        FX_TESTS(out_stays_given_up_when_it_is_blank),
+        FX_TESTS(all_but_three_are_blank_one_after_the_other),
+        FX_TESTS(many_blank_and_failed_are_many_away),
+        FX_TESTS(hurt_ones_go_one_after_the_other),
+        FX_TESTS(one_alone_is_never_too_many),
+        FX_TESTS(drain_needs_room),
+        FX_TESTS(full_ones_get_no_slots),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
         FX_TESTS(draining_gets_no_new_placement),

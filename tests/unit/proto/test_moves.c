@@ -155,6 +155,41 @@ static void test_loads_stay_even(void **state)
     free(c);
 }
 
+/* Nearly full: less than twice the reserve of 10 GiB is free. */
+static void test_full_ones_take_what_nobody_else_may(void **state)
+{
+    (void)state;
+    const uint64_t reserve = (UINT64_C(10) << 30) / 100;
+    struct cluster *c = cluster_new(6, 1, 3, "osd:1");
+    size_t before[6];
+    for (size_t i = 0; i < 6; i++) {
+        before[i] = held(c, (uint32_t)(3 * i));
+        c->osds[i].capacity_bytes = i == 5 ? 0 : UINT64_C(10) << 30; /* it has not told */
+        c->osds[i].free_bytes = i == 5 ? 0 : 2 * reserve;
+    }
+    c->osds[1].free_bytes = 2 * reserve - 1;
+    c->osds[2].free_bytes = reserve / 2;
+    assert_true(proto_osd_room(&c->osds[5]) == UINT64_MAX);
+    assert_int_equal(proto_osd_room(&c->osds[1]), reserve - 1);
+    assert_int_equal(proto_osd_room(&c->osds[2]), 0);
+    struct proto_moves moves = plan(c, 0, NULL);
+    assert_int_equal(moves.count, before[0]);
+    make(c, &moves);
+    assert_int_equal(held(c, 3), before[1]);
+    assert_int_equal(held(c, 6), before[2]);
+    assert_true(held(c, 9) > before[3] && held(c, 15) > before[5]);
+    check(c, 1);
+    free(c);
+    c = cluster_new(4, 1, 3, "osd:1"); /* of each partition only one OSD is missing */
+    c->osds[1].capacity_bytes = UINT64_C(10) << 30;
+    size_t had = held(c, 3), gone = held(c, 0);
+    moves = plan(c, 0, NULL);
+    assert_true(moves.count == gone && moves.stuck_count == 0);
+    make(c, &moves);
+    assert_true(held(c, 3) > had);
+    free(c);
+}
+
 static void test_nothing_moves_where_nothing_is_allowed(void **state)
 {
     (void)state;
@@ -352,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_never_two_in_a_domain),
         cmocka_unit_test(test_loads_stay_even),
+        cmocka_unit_test(test_full_ones_take_what_nobody_else_may),
         cmocka_unit_test(test_draining_ones_get_nothing),
         cmocka_unit_test(test_nothing_moves_where_nothing_is_allowed),
         cmocka_unit_test(test_the_order_of_osds_does_not_matter),
