@@ -138,6 +138,20 @@ class Heal(ClusterTest):
         self.healed()
         self.assertEqual(c.run("repair", "--json").json["failures"], [])
 
+    def test_lost_stripe_keeps_no_other_waiting(self):
+        c = self.cluster
+        data = content(8 * MIB, SEED + 15)  # two stripes
+        c.put_bytes(data, "b/half")
+        for fragment in range(3):
+            self.hit(data, fragment * MIB)
+        c.run("get", "b/half", "-", binary=True, code=LOST)
+        wait_until(lambda: c.status()["repair_failed"] == 1, 60, "the first attempt to fail")
+        for fragment in (4, 5):
+            self.hit(data, fragment * MIB)
+        c.run("verify", code=LOST)
+        wait_until(lambda: c.run("repair", "--json").json["fragments"] == 3, 15, "the other stripe to be whole again")
+        self.assertEqual(c.run("explain", "b/half", "--json", code=LOST).json["worst_kept"], 3)
+
     def test_the_dial_is_kept(self):
         c = self.cluster
         self.assertEqual(c.run("repair", "--json").json["priority"], "normal")
