@@ -130,13 +130,16 @@ class Heal(ClusterTest):
         repair = c.run("repair", "--json").json
         self.assertEqual([f["objects"] for f in repair["failures"]], ["b/lost"])
         self.assertEqual(repair["levels"], [{"readable": False, "margin": 0, "runs": 1}])
+        self.assertIsNone(repair["eta_ms"])  # nobody knows when, or whether
+        self.assertEqual(repair["fill"]["eta_ms"], 0)  # there is nothing to fill
         self.assertIn("b/lost", c.run("repair", "--watch", code=LOST).out)
         verify = c.run("verify", "--json", code=LOST).json
         self.assertEqual(verify["fragments"] - verify["fragments_good"], 3)
         self.check_all(objects)
         c.run("rm", "b/lost")
         self.healed()
-        self.assertEqual(c.run("repair", "--json").json["failures"], [])
+        repair = c.run("repair", "--json").json
+        self.assertEqual((repair["failures"], repair["eta_ms"]), ([], 0))
 
     def test_lost_stripe_keeps_no_other_waiting(self):
         c = self.cluster
