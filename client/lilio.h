@@ -590,7 +590,7 @@ enum { LILIO_REPAIR_LEVELS = 18 };
 struct lilio_repair {
     uint64_t rows; /* stored runs with known missing or corrupt fragments */
     /* Of those, by how many more fragments may go before bytes are lost: 0, 1, ... 16; the last:
-     * too few are known good. */
+     * too few are known good. The worst stripe that can be mended counts, if there is one. */
     uint64_t levels[LILIO_REPAIR_LEVELS];
     uint64_t running, failed;              /* leased to OSDs now; waiting after a failure */
     uint64_t away;                         /* waiting for OSDs that are not up */

@@ -105,15 +105,17 @@ struct repair_lease {
     uint64_t id; /* 0 = none */
     struct base_oid oid;
     uint8_t margin;
-    uint64_t work;     /* of the run, in bytes */
-    bool handed;       /* it is in the OSD's orders */
-    uint64_t heard_ms; /* when it was given, or a heartbeat last named it */
+    uint64_t work;         /* of the run, in bytes */
+    uint64_t index, epoch; /* of the maps when it was given */
+    bool handed;           /* it is in the OSD's orders */
+    uint64_t heard_ms;     /* when it was given, or a heartbeat last named it */
 };
 
 /* A run whose repair failed: it waits. */
 struct repair_failure {
     uint64_t due_ms, work;
-    uint32_t tries, osd, walk; /* the walk that met its row last */
+    uint64_t index;            /* of the maps: what was bad then had its attempt */
+    uint32_t tries, osd, walk; /* 0 tries: the next is due; the walk that met its row last */
     enum lilio_err err;
     char reason[256];
 };
@@ -131,6 +133,7 @@ struct repair {
     uint32_t walk;                        /* its number */
     bool moved;                           /* leases came or went in it */
     uint64_t levels[COORD_REPAIR_LEVELS]; /* of the state row when it was last looked at */
+    uint64_t fragments;                   /* the same */
     uint64_t stuck, walk_stuck;           /* runs whose OSDs are away: of the last walk, of this */
     uint64_t mended, mended_bytes, runs_done;
     /* In bytes of work (coord_bad_work): of runs that failed and wait, of those whose OSDs are

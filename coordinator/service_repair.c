@@ -10,8 +10,9 @@
  * owns a missing or corrupt fragment of it and has room. Where an OSD had none, looking goes on
  * from there as soon as a lease ends, beside the walk, so that neither waits for the other. The
  * walk begins anew when a level before the place it is at has grown. A run that failed waits,
- * longer each time, and all begin anew when the state of an OSD changes; so it never holds up the
- * others.
+ * longer each time, so it never holds up the others; all begin anew when the state of an OSD
+ * changes, and a run does when more of it becomes known to be bad. What was leased before such news
+ * and fails behind it did not have them: it is tried again at once.
  *
  * All of this is the leader's alone. The rows say what is damaged; with the leader only the leases
  * are lost, and the next one gives them anew. An OSD takes a run it works on already under the new
@@ -101,6 +102,7 @@ void service_repair_lead(struct coord_service *service)
     repair->dial = (struct coord_dial){.share = share_of(service)};
     repair->dial_ms = repair->clear_round = 0;
     memset(repair->levels, 0, sizeof repair->levels);
+    repair->fragments = 0;
 }
 
 /* ---- leases ---- */
@@ -133,6 +135,7 @@ static bool lease_give(struct coord_service *service, size_t place,
                        const struct coord_repair_key *key, uint64_t work)
 {
     struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
     struct repair_lease *lease = lease_room(repair, place);
     uint32_t *count = lease ? coord_table_add(&repair->leased, oid_key(key->oid)) : NULL;
     if (!count)
@@ -143,6 +146,8 @@ static bool lease_give(struct coord_service *service, size_t place,
         .oid = key->oid,
         .margin = key->margin,
         .work = work,
+        .index = row->applied_index,
+        .epoch = row->epoch,
         .heard_ms = service_now_ms(service),
     };
     repair->lease_count++;
@@ -173,18 +178,40 @@ void service_repair_forget(struct coord_service *service, size_t place)
 
 /* ---- runs that failed ---- */
 
-static void failure_note(struct coord_service *service, size_t place, uint64_t work,
-                         const struct proto_repair_result *result)
+/* Whether more of the run became known to be bad behind an index. */
+static bool has_grown(struct coord_service *service, struct base_oid oid, uint64_t index)
+{
+    struct proto_repair_row row;
+    struct coord_view view = service_view(service, NULL);
+    struct coord_key key = coord_key_oid(oid);
+    return !coord_view_get(&view, COORD_REPAIR, &key, &proto_type_repair_row, &row, NULL) &&
+           row.grown_index > index;
+}
+
+static void failure_renew(struct repair_failure *failure)
+{
+    failure->due_ms = 0;
+    failure->tries = 0;
+}
+
+/* lease: which has ended. */
+static void failure_note(struct coord_service *service, size_t place,
+                         const struct repair_lease *lease, const struct proto_repair_result *result)
 {
     struct repair *repair = &service->repair;
+    const struct proto_state_row *row = coord_state_row(service->state);
     struct repair_failure *failure = coord_table_add(&repair->failures, oid_key(result->oid));
     if (!failure)
         return; /* too many: it does not wait */
     LILIO_MARK("coordinator/repair_failed");
-    repair->failed_work += work - failure->work;
-    failure->work = work;
+    repair->failed_work += lease->work - failure->work;
+    failure->work = lease->work;
+    failure->index = row->applied_index;
     uint64_t now = service_now_ms(service);
-    if (now >= failure->due_ms) { /* else another OSD failed at the same attempt */
+    if (lease->epoch != row->epoch || has_grown(service, result->oid, lease->index)) {
+        LILIO_MARK("coordinator/repair_failed_before_news");
+        failure_renew(failure);
+    } else if (now >= failure->due_ms) { /* else another OSD failed at the same attempt */
         uint32_t shift = failure->tries < SHIFT_MAX ? failure->tries : SHIFT_MAX;
         uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
         wait = wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX;
@@ -222,10 +249,8 @@ static void failures_retry(struct repair *repair)
 {
     struct coord_table_key key;
     struct repair_failure *failure;
-    for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));) {
-        failure->due_ms = 0;
-        failure->tries = 0;
-    }
+    for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));)
+        failure_renew(failure);
 }
 
 /* After a walk over the whole queue: those it did not meet have no row any more. */
@@ -250,11 +275,11 @@ static void result_note(struct coord_service *service, size_t place,
     struct repair_lease *lease = lease_find(repair, place, result->oid);
     if (!lease || lease->id != result->id)
         return; /* of the leader before us, or it ran out */
-    uint64_t work = lease->work;
+    struct repair_lease ended = *lease;
     bool last = lease_end(repair, lease);
     repair->mended += result->mended;
     if (result->err) {
-        failure_note(service, place, work, result);
+        failure_note(service, place, &ended, result);
         return;
     }
     failure_clear(service, place, result->oid);
@@ -368,8 +393,11 @@ static size_t key_look(struct coord_service *service, const struct coord_repair_
     struct repair *repair = &service->repair;
     struct repair_failure *failure = coord_table_find(&repair->failures, oid_key(key->oid));
     if (failure) {
+        uint64_t now = service_now_ms(service);
         failure->walk = repair->walk;
-        if (service_now_ms(service) < failure->due_ms)
+        if (now < failure->due_ms && has_grown(service, key->oid, failure->index))
+            failure_renew(failure);
+        if (now < failure->due_ms)
             return 0;
     }
     struct proto_data_row row;
@@ -452,7 +480,8 @@ static void walk_look(struct coord_service *service)
     struct repair *repair = &service->repair;
     const struct proto_state_row *row = coord_state_row(service->state);
     size_t at = coord_repair_level(repair->cursor.margin);
-    bool before = false, more = false;
+    bool before = false, more = row->repair_fragments > repair->fragments;
+    repair->fragments = row->repair_fragments;
     for (size_t i = 0; i < COORD_REPAIR_LEVELS; i++) {
         bool grew = row->repair_levels[i] > repair->levels[i];
         more |= grew;
@@ -466,6 +495,7 @@ static void walk_look(struct coord_service *service)
     }
     if (before)
         walk_begin(repair);
+    repair->moved |= more; /* a walk may be past it, or its OSDs not heard yet: the next is soon */
     if (more)
         repair->walk_ms = 0;
     else if (repair->moved && repair->walk_ms > service_now_ms(service) + WALK_MS)
@@ -676,13 +706,20 @@ static bool is_leased(const struct repair *repair, struct coord_table_key key)
     return coord_table_find(&repair->leased, key) != NULL;
 }
 
-/* Those that are tried again now are under way. */
+/* Those that are tried again now, or with the next walk, do not wait. */
+static bool is_waiting(const struct repair *repair, struct coord_table_key key,
+                       const struct repair_failure *failure)
+{
+    return failure->tries > 0 && !is_leased(repair, key);
+}
+
 static uint64_t failed_count(const struct repair *repair)
 {
     struct coord_table_key key;
+    const struct repair_failure *failure;
     uint64_t count = 0;
-    for (size_t cursor = 0; coord_table_next(&repair->failures, &cursor, &key);)
-        count += !is_leased(repair, key);
+    for (size_t cursor = 0; (failure = coord_table_next(&repair->failures, &cursor, &key));)
+        count += is_waiting(repair, key, failure);
     return count;
 }
 
@@ -709,7 +746,7 @@ static bool failures_list(struct coord_service *service, struct proto_repair *re
     ret->failures = proto_arena_take(service->arena, FAILURES_TOLD * sizeof *ret->failures);
     for (size_t cursor = 0; ret->failures && ret->failures_count < FAILURES_TOLD &&
                             (failure = coord_table_next(&repair->failures, &cursor, &key));) {
-        if (is_leased(repair, key))
+        if (!is_waiting(repair, key, failure))
             continue;
         struct proto_repair_failure *told = &ret->failures[ret->failures_count++];
         *told = (struct proto_repair_failure){

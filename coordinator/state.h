@@ -90,7 +90,7 @@ struct coord_bad coord_repair_bad(const struct proto_data_row *row);
 uint64_t coord_bad_work(struct coord_bad bad);
 /* Those that were found good again since the state was opened. */
 struct coord_bad coord_state_mended(const struct coord_state *state);
-/* Margin of a run with fewer than data_count fragments known good; the place of a margin in
+/* Margin of a run without a stripe that can be mended; the place of a margin in
  * state_row.repair_levels. */
 enum { COORD_MARGIN_BELOW = UINT8_MAX };
 size_t coord_repair_level(uint8_t margin);

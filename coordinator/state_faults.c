@@ -239,6 +239,30 @@ uint8_t coord_faults_least_good(const struct coord_faults *faults)
     return least_of(faults, coord_faults_good);
 }
 
+uint8_t coord_faults_margin(const struct coord_faults *faults, uint8_t data_count)
+{
+    uint8_t margin = COORD_MARGIN_BELOW;
+    for (uint32_t stripe = 0; faults->missing && stripe < faults->stripe_count; stripe++) {
+        uint8_t good = coord_faults_good(faults, stripe);
+        if (good < faults->total && good >= data_count && good - data_count < margin)
+            margin = (uint8_t)(good - data_count);
+    }
+    return margin;
+}
+
+static uint64_t bad_at(const struct coord_faults *faults, uint32_t stripe)
+{
+    return faults && faults->missing ? faults->missing[stripe] | faults->corrupt[stripe] : 0;
+}
+
+bool coord_faults_grew(const struct coord_faults *before, const struct coord_faults *faults)
+{
+    for (uint32_t stripe = 0; stripe < faults->stripe_count; stripe++)
+        if (bad_at(faults, stripe) & ~bad_at(before, stripe))
+            return true;
+    return false;
+}
+
 uint8_t coord_faults_least_durable(const struct coord_faults *faults)
 {
     return least_of(faults, coord_faults_durable);
@@ -288,7 +312,7 @@ static void report_apply(struct coord_command *command, const struct proto_fragm
         return;
     struct coord_key key = coord_key_oid(row.oid);
     coord_put(command->state, COORD_DATA, &key, &proto_type_data_row, &row);
-    coord_repair_update(command, &row, &faults);
+    coord_repair_update(command, &row, &before, &faults);
     coord_stripes_move(command, &row, &before, &faults);
     coord_inventory_move(command, &row, &before, &faults);
 }

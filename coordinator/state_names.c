@@ -92,7 +92,7 @@ static void run_release(struct coord_command *command, const struct proto_extent
         .stripe_count = coord_run_stripes(&row),
     };
     coord_gc_add(command, &job, version, reason, row.stored_length);
-    coord_repair_update(command, &row, NULL);
+    coord_repair_update(command, &row, NULL, NULL);
     struct coord_faults faults;
     if (!coord_faults_load(command, &row, &faults))
         coord_stripes_drop(command, &row, &faults);

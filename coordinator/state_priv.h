@@ -287,16 +287,20 @@ uint8_t coord_faults_good(const struct coord_faults *faults, uint32_t stripe);
 /* These, and those that are durable elsewhere. */
 uint8_t coord_faults_durable(const struct coord_faults *faults, uint32_t stripe);
 uint8_t coord_faults_least_good(const struct coord_faults *faults);
+/* How many more fragments the worst stripe that can be mended may lose; COORD_MARGIN_BELOW: none
+ * of those that lack some can be. */
+uint8_t coord_faults_margin(const struct coord_faults *faults, uint8_t data_count);
+/* Whether one is missing or corrupt that was neither before (NULL: none was). */
+bool coord_faults_grew(const struct coord_faults *before, const struct coord_faults *faults);
 uint8_t coord_faults_least_durable(const struct coord_faults *faults);
 
 /* ---- repair (state_repair.c) ---- */
 
-/* Makes the repair row and its place in the queue say what the data row and its faults do. NULL:
- * the run goes, there is nothing to repair. */
+/* Makes the repair row and its place in the queue say what the data row and its faults do. before:
+ * its faults until now; NULL: it had no repair row. faults NULL: the run goes, there is nothing to
+ * repair. */
 void coord_repair_update(struct coord_command *command, const struct proto_data_row *data,
-                         const struct coord_faults *faults);
-/* least_good - data_count, or COORD_MARGIN_BELOW. */
-uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count);
+                         const struct coord_faults *before, const struct coord_faults *faults);
 /* Counters and dial of a state whose rows are loaded; maps that are older than the queue get one.
  */
 enum lilio_err coord_repair_load(struct coord_state *state, struct lilio_errinfo *info);

@@ -2,8 +2,9 @@
  *
  * `repair` has a row for each run with known missing or corrupt fragments, `repair_queue` the same
  * runs by (margin, since, oid): what the next loss would kill comes first, then what waits longest.
- * Runs of which too few fragments are known good come last: they wait for OSDs to come back. Both
- * change in the batch that changes the exceptions, and so do the counters by level.
+ * A run counts by the worst of its stripes that can be mended: one stripe that is lost must not
+ * keep the others waiting. Runs without any come last: they wait for OSDs to come back. Both change
+ * in the batch that changes the exceptions, and so do the counters by level.
  */
 #include "coordinator/state_priv.h"
 
@@ -12,11 +13,6 @@
 static struct coord_key dial_key(void)
 {
     return coord_key_text(base_slice_str("dial"));
-}
-
-uint8_t coord_repair_margin(uint8_t least_good, uint8_t data_count)
-{
-    return least_good < data_count ? COORD_MARGIN_BELOW : (uint8_t)(least_good - data_count);
 }
 
 size_t coord_repair_level(uint8_t margin)
@@ -70,8 +66,25 @@ static void queue_add(struct coord_state *state, const struct proto_repair_row *
     state->row.repair_bytes += row->bytes;
 }
 
+/* What follows from a run's faults; its oid and age stay. */
+static void row_fill(struct proto_repair_row *row, const struct proto_data_row *data,
+                     const struct coord_faults *faults)
+{
+    struct coord_bad bad = coord_repair_bad(data);
+    row->fragments = bad.fragments;
+    row->bytes = bad.bytes;
+    row->least_good = coord_faults_least_good(faults);
+    row->margin = coord_faults_margin(faults, data->profile.data_count);
+}
+
+static bool same_rows(const struct proto_repair_row *a, const struct proto_repair_row *b)
+{
+    return a->fragments == b->fragments && a->bytes == b->bytes && a->least_good == b->least_good &&
+           a->margin == b->margin && a->grown_index == b->grown_index;
+}
+
 void coord_repair_update(struct coord_command *command, const struct proto_data_row *data,
-                         const struct coord_faults *faults)
+                         const struct coord_faults *before, const struct coord_faults *faults)
 {
     struct coord_state *state = command->state;
     struct proto_repair_row row = {0};
@@ -81,9 +94,12 @@ void coord_repair_update(struct coord_command *command, const struct proto_data_
     if (err && err != LILIO_E_NOT_FOUND)
         return;
     bool there = err == LILIO_OK, wanted = bad.fragments > 0;
-    uint8_t least_good = faults ? coord_faults_least_good(faults) : 0;
-    if (there == wanted && (!there || (row.least_good == least_good && row.bytes == bad.bytes &&
-                                       row.fragments == bad.fragments)))
+    struct proto_repair_row next = row;
+    if (wanted)
+        row_fill(&next, data, faults);
+    if (wanted && coord_faults_grew(before, faults))
+        next.grown_index = command->version.index;
+    if (there == wanted && (!there || same_rows(&row, &next)))
         return;
     if (there) {
         queue_take(state, &row);
@@ -91,7 +107,8 @@ void coord_repair_update(struct coord_command *command, const struct proto_data_
             faults && row.fragments > bad.fragments ? row.fragments - bad.fragments : 0;
         state->mended.bytes += faults && row.bytes > bad.bytes ? row.bytes - bad.bytes : 0;
     } else {
-        row = (struct proto_repair_row){.oid = data->oid, .since_ms = state->row.cluster_ms};
+        next.oid = data->oid;
+        next.since_ms = state->row.cluster_ms;
     }
     state->row.repair_count += wanted;
     state->row.repair_count -= there;
@@ -99,12 +116,8 @@ void coord_repair_update(struct coord_command *command, const struct proto_data_
         coord_delete(state, COORD_REPAIR, &key);
     if (!wanted)
         return;
-    row.fragments = bad.fragments;
-    row.bytes = bad.bytes;
-    row.least_good = least_good;
-    row.margin = coord_repair_margin(least_good, data->profile.data_count);
-    queue_add(state, &row);
-    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
+    queue_add(state, &next);
+    coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &next);
 }
 
 struct coord_bad coord_state_mended(const struct coord_state *state)
@@ -120,17 +133,18 @@ static enum lilio_err queue_make_row(struct coord_state *state, struct base_slic
 {
     struct proto_repair_row row;
     struct proto_data_row data;
+    struct coord_faults faults;
+    struct coord_command command = {.state = state};
     struct coord_view view = coord_state_view(state, NULL, state->arena);
     enum lilio_err err = coord_view_unpack(&view, &proto_type_repair_row, value, &row, info);
     struct coord_key key = coord_key_oid(row.oid);
     if (!err)
         err = coord_view_get(&view, COORD_DATA, &key, &proto_type_data_row, &data, info);
+    if (!err)
+        err = coord_faults_load(&command, &data, &faults);
     if (err)
         return err;
-    struct coord_bad bad = coord_repair_bad(&data);
-    row.margin = coord_repair_margin(row.least_good, data.profile.data_count);
-    row.fragments = bad.fragments;
-    row.bytes = bad.bytes;
+    row_fill(&row, &data, &faults);
     queue_add(state, &row);
     coord_put(state, COORD_REPAIR, &key, &proto_type_repair_row, &row);
     proto_arena_clear(state->arena);

@@ -168,7 +168,7 @@ static void run_put(struct coord_command *command, struct run *run, uint8_t stat
     if (!run->staged)
         command->state->row.data_count++;
     if (state == COORD_RUN_COMMITTED && run->row.exceptions_count > 0)
-        coord_repair_update(command, &run->row, &run->faults);
+        coord_repair_update(command, &run->row, NULL, &run->faults);
     if (state != COORD_RUN_COMMITTED)
         return;
     coord_stripes_add(command, &run->row, &run->faults);

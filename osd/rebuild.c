@@ -34,8 +34,7 @@ uint64_t osd_rebuild_own(const struct proto_cluster_map *map, const struct proto
     return own;
 }
 
-/* An OSD that answers, as far as the map knows. */
-static bool is_up(const struct proto_cluster_map *map, uint32_t id)
+bool osd_rebuild_is_up(const struct proto_cluster_map *map, uint32_t id)
 {
     const struct proto_osd *osd = proto_map_osd(map, id);
     return osd && (osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT ||
@@ -49,7 +48,7 @@ static uint64_t likely(const struct proto_cluster_map *map, const struct proto_d
     uint64_t missing = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
     uint64_t mask = 0;
     for (uint32_t i = 0; i < total_of(row); i++)
-        if (!(missing >> i & 1) && is_up(map, proto_fragment_osd(map, row, stripe, i)))
+        if (!(missing >> i & 1) && osd_rebuild_is_up(map, proto_fragment_osd(map, row, stripe, i)))
             mask |= 1ull << i;
     return mask;
 }
@@ -67,11 +66,12 @@ uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct pr
     uint32_t owner = proto_fragment_osd(map, row, stripe, index);
     uint32_t before = proto_fragment_previous(map, row, stripe, index);
     uint64_t doubtful = proto_row_missing(row, stripe) | proto_row_filling(map, row, stripe);
-    bool swap = doubtful >> index & 1 && is_up(map, before);
+    bool swap = doubtful >> index & 1 && osd_rebuild_is_up(map, before);
     if (turn >= OSD_SOURCE_TURNS) {
         size_t at = turn - OSD_SOURCE_TURNS;
         uint32_t id = at < map->osds_count ? map->osds[at].id : PROTO_OSD_NONE;
-        return id == owner || (swap && id == before) || !is_up(map, id) ? PROTO_OSD_NONE : id;
+        return id == owner || (swap && id == before) || !osd_rebuild_is_up(map, id) ? PROTO_OSD_NONE
+                                                                                    : id;
     }
     if (turn == 0)
         return swap ? before : wanted ? PROTO_OSD_NONE : owner;
@@ -146,6 +146,13 @@ enum osd_mend_state osd_mend_state(const struct osd_mend *mend)
                                                                     : OSD_MEND_STUCK;
 }
 
+void osd_mend_away(struct osd_mend *mend, uint32_t index)
+{
+    uint64_t bit = mend->passing & 1ull << index;
+    mend->passing &= ~bit;
+    mend->away |= bit;
+}
+
 /* True if every source that may do better is only busy. */
 static bool only_busy(const struct osd_mend *mend)
 {
@@ -170,9 +177,10 @@ void osd_mend_again(struct osd_mend *mend)
         mend->busy_rounds++;
     else
         mend->rounds++;
-    mend->first |= mend->passing;
-    mend->failed &= ~mend->passing;
-    mend->passing = 0;
+    uint64_t again = mend->passing | mend->away;
+    mend->first |= again;
+    mend->failed &= ~again;
+    mend->passing = mend->away = 0;
 }
 
 void osd_mend_search(struct osd_mend *mend)
@@ -181,7 +189,7 @@ void osd_mend_search(struct osd_mend *mend)
     mend->first = mend->failed;
     mend->copy = mend->wanted;
     mend->first &= ~mend->wanted;
-    mend->failed = mend->passing = 0;
+    mend->failed = mend->passing = mend->away = 0;
 }
 
 void osd_mend_explain(const struct osd_mend *mend, char *ret_text, size_t room)

@@ -19,6 +19,9 @@ uint64_t osd_rebuild_own(const struct proto_cluster_map *map, const struct proto
 unsigned osd_rebuild_level(const struct proto_cluster_map *map, const struct proto_data_row *row,
                            uint32_t stripe, uint64_t own);
 
+/* An OSD that answers, as far as the map knows. */
+bool osd_rebuild_is_up(const struct proto_cluster_map *map, uint32_t id);
+
 /* The mending of one fragment: asks for a copy, if there may be one, then for others until they can
  * be decoded. Data fragments of OSDs that are up come first, then parity, then what the maps call
  * missing, slots that fill, and OSDs that are not up. */
@@ -32,6 +35,7 @@ struct osd_mend {
     uint64_t good;          /* here and verified */
     uint64_t failed;        /* refused, with errs */
     uint64_t passing;       /* of those, the ones that may do better later */
+    uint64_t away;          /* and those that may, too, and were waited for before */
     bool searching;         /* everybody is asked, and what was told before stays told */
     uint32_t osds[CODEC_TOTAL_MAX]; /* of the failed ones: who refused; PROTO_OSD_NONE: nobody in
                                        particular */
@@ -64,6 +68,9 @@ uint32_t osd_rebuild_source(const struct proto_cluster_map *map, const struct pr
                             uint32_t stripe, uint32_t index, bool wanted, size_t turn);
 /* How it went: OK, or why the fragment at that OSD is no source. */
 void osd_mend_result(struct osd_mend *mend, uint32_t index, uint32_t osd, enum lilio_err err);
+/* One that has just failed, by an OSD that others waited for in vain: it is no reason to wait anew,
+ * and asked again when there is another one. */
+void osd_mend_away(struct osd_mend *mend, uint32_t index);
 enum osd_mend_state osd_mend_state(const struct osd_mend *mend);
 /* A stuck one may ask those again that may do better later: sets *ret_wait_ms, how long to wait
  * before osd_mend_again. False: give up. */

@@ -409,10 +409,16 @@ static void source_ask(struct osd_engine *engine, struct job *job, uint32_t inde
 static void source_failed(struct osd_engine *engine, struct job *job, uint32_t index,
                           enum lilio_err err)
 {
-    if (source_turn(engine, job, index))
+    uint32_t osd = job->asked_osd[index];
+    if (source_turn(engine, job, index)) {
         source_ask(engine, job, index);
-    else
-        osd_mend_result(&job->mend, index, job->asked_osd[index], err);
+        return;
+    }
+    osd_mend_result(&job->mend, index, osd, err);
+    if (osd_peers_away(engine->peers, osd)) {
+        LILIO_MARK("osd/rebuild_waits_for_none_away");
+        osd_mend_away(&job->mend, index);
+    }
 }
 
 static void source_ask(struct osd_engine *engine, struct job *job, uint32_t index)

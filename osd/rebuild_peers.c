@@ -3,12 +3,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "osd/limits.h"
+#include "osd/rebuild.h"
+
 #include "base/banned.h"
 
 enum {
     ENDPOINT_BYTES_MAX = 256,
     CONNECT_MS = 1500, /* a connection that takes longer is none */
     PROBE_MS = 1000,   /* how often a silent OSD is asked something */
+    /* One that is not up is waited for as long as a stripe tries; then it is away. */
+    AWAY_MS = CONNECT_MS + OSD_REBUILD_ROUNDS * OSD_REBUILD_RETRY_MS,
 };
 
 struct peer {
@@ -154,6 +159,17 @@ void osd_peers_silent(struct osd_peers *peers, uint32_t osd)
         return;
     peer->silent = true; /* its answer may still come, so the question stays open */
     peer->probe_ms = now_ms(peers);
+}
+
+bool osd_peers_away(struct osd_peers *peers, uint32_t osd)
+{
+    const struct peer *peer = peer_find(peers, osd);
+    if (!peer || !peers->map || osd_rebuild_is_up(proto_map_ref_get(peers->map), osd))
+        return false;
+    if (peer->silent || !peer->channel)
+        return true;
+    return peer->open == 0 && !proto_channel_ready(peer->channel) &&
+           now_ms(peers) - peer->ready_ms >= AWAY_MS;
 }
 
 size_t osd_peers_items(struct osd_peers *peers, struct proto_wait_item *ret_items, size_t room)

@@ -2,7 +2,9 @@
  * map gives the OSD another address.
  *
  * An OSD that cannot be reached, or took a question and said nothing, is asked again only now and
- * then, so that it does not cost every stripe its time-out. One thread.
+ * then, so that it does not cost every stripe its time-out. One that is not up, by the newest map,
+ * and was waited for in vain is away: it is asked as soon as it can be, but no stripe waits for it.
+ * One thread.
  */
 #ifndef OSD_REBUILD_PEERS_H
 #define OSD_REBUILD_PEERS_H
@@ -22,6 +24,9 @@ LILIO_MUST_USE enum lilio_err osd_peers_ask(struct osd_peers *peers, uint32_t os
                                             const struct proto_type *type, const void *value);
 /* The OSD took a question and did not answer in time. */
 void osd_peers_silent(struct osd_peers *peers, uint32_t osd);
+
+/* Whether it makes no sense to wait for it now. */
+bool osd_peers_away(struct osd_peers *peers, uint32_t osd);
 
 /* For proto_wait: up to room items, one per channel. Returns how many. */
 size_t osd_peers_items(struct osd_peers *peers, struct proto_wait_item *ret_items, size_t room);

@@ -380,8 +380,21 @@ static void left_json(cJSON *object, const struct left *left)
     }
 }
 
-static cJSON *repair_json(const struct lilio_repair *repair)
+/* 0 = not known is null while there is work: a time to go of 0 is that of what is done. */
+static void eta_json(cJSON *object, bool works, uint64_t ms, uint64_t low_ms, uint64_t high_ms)
 {
+    const char *const names[] = {"eta_ms", "eta_low_ms", "eta_high_ms"};
+    const uint64_t values[] = {ms, low_ms, high_ms};
+    for (size_t i = 0; i < 3; i++)
+        if (works && ms == 0)
+            tools_json_text(object, names[i], NULL);
+        else
+            tools_json_u64(object, names[i], values[i]);
+}
+
+static cJSON *repair_json(const struct left *left)
+{
+    const struct lilio_repair *repair = &left->repair;
     cJSON *object = tools_json_new();
     tools_json_u64(object, "rows", repair->rows);
     tools_json_u64(object, "running", repair->running);
@@ -389,9 +402,7 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_u64(object, "away", repair->away);
     tools_json_text(object, "priority", priority_name(repair->priority));
     tools_json_u64(object, "bytes_per_s", repair->bytes_per_s);
-    tools_json_u64(object, "eta_ms", repair->eta_ms);
-    tools_json_u64(object, "eta_low_ms", repair->eta_low_ms);
-    tools_json_u64(object, "eta_high_ms", repair->eta_high_ms);
+    eta_json(object, !is_whole(left), repair->eta_ms, repair->eta_low_ms, repair->eta_high_ms);
     tools_json_u64(object, "fragments", repair->fragments);
     tools_json_u64(object, "bytes", repair->bytes);
     tools_json_u64(object, "share", repair->share);
@@ -408,9 +419,8 @@ static cJSON *repair_json(const struct lilio_repair *repair)
     tools_json_u64(fill, "slots", repair->fill_slots);
     tools_json_u64(fill, "waiting", repair->fill_waiting);
     tools_json_u64(fill, "work_left", repair->fill_left);
-    tools_json_u64(fill, "eta_ms", repair->fill_eta_ms);
-    tools_json_u64(fill, "eta_low_ms", repair->fill_eta_low_ms);
-    tools_json_u64(fill, "eta_high_ms", repair->fill_eta_high_ms);
+    eta_json(fill, repair->fill_slots > 0, repair->fill_eta_ms, repair->fill_eta_low_ms,
+             repair->fill_eta_high_ms);
     cJSON *list = tools_json_list(object, "levels");
     for (size_t i = 0; i < LILIO_REPAIR_LEVELS; i++) {
         if (!repair->levels[i])
@@ -540,7 +550,7 @@ int tools_cmd_repair(struct tools_context *context, int argc, char **argv)
     }
     repair_print(&context->out, &left.repair);
     left_print(&context->out, &left);
-    cJSON *object = repair_json(&left.repair);
+    cJSON *object = repair_json(&left);
     left_json(object, &left);
     tools_out_object(&context->out, object);
     code = !wanted.watch       ? TOOLS_EXIT_OK

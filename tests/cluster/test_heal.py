@@ -147,13 +147,30 @@ class Heal(ClusterTest):
         repair = c.run("repair", "--json").json
         self.assertEqual([f["objects"] for f in repair["failures"]], ["b/lost"])
         self.assertEqual(repair["levels"], [{"readable": False, "margin": 0, "runs": 1}])
+        self.assertIsNone(repair["eta_ms"])  # nobody knows when, or whether
+        self.assertEqual(repair["fill"]["eta_ms"], 0)  # there is nothing to fill
         self.assertIn("b/lost", c.run("repair", "--watch", code=LOST).out)
         verify = c.run("verify", "--json", code=LOST).json
         self.assertEqual(verify["fragments"] - verify["fragments_good"], 3)
         self.check_all(objects)
         c.run("rm", "b/lost")
         self.healed()
-        self.assertEqual(c.run("repair", "--json").json["failures"], [])
+        repair = c.run("repair", "--json").json
+        self.assertEqual((repair["failures"], repair["eta_ms"]), ([], 0))
+
+    def test_lost_stripe_keeps_no_other_waiting(self):
+        c = self.cluster
+        data = content(8 * MIB, SEED + 15)  # two stripes
+        c.put_bytes(data, "b/half")
+        for fragment in range(3):
+            self.hit(data, fragment * MIB)
+        c.run("get", "b/half", "-", binary=True, code=LOST)
+        wait_until(lambda: c.status()["repair_failed"] == 1, 60, "the first attempt to fail")
+        for fragment in (4, 5):
+            self.hit(data, fragment * MIB)
+        c.run("verify", code=LOST)
+        wait_until(lambda: c.run("repair", "--json").json["fragments"] == 3, 15, "the other stripe to be whole again")
+        self.assertEqual(c.run("explain", "b/half", "--json", code=LOST).json["worst_kept"], 3)
 
     def test_the_dial_is_kept(self):
         c = self.cluster

@@ -43,6 +43,7 @@ static void run_add(struct coord_state *state, const struct proto_data_row *row,
 {
     const struct proto_placement *placement = coord_state_placement(state, row->placement);
     uint8_t total = (uint8_t)(row->profile.data_count + row->profile.parity_count), least = total;
+    uint8_t data = row->profile.data_count, margin = COORD_MARGIN_BELOW;
     for (uint32_t stripe = 0; placement && stripe < coord_run_stripes(row); stripe++) {
         struct coord_stripes_key kind = {
             .bucket_id = row->bucket_id,
@@ -54,6 +55,8 @@ static void run_add(struct coord_state *state, const struct proto_data_row *row,
         struct coord_key key = coord_key_stripes(&kind);
         uint8_t good = (uint8_t)(total - __builtin_popcountll(kind.bad));
         least = good < least ? good : least;
+        if (good < total && good >= data && good - data < margin)
+            margin = (uint8_t)(good - data);
         sums->stripes++;
         sums->kinds += key_hash(&key);
         struct codec_profile profile = coord_codec_profile(&row->profile);
@@ -64,8 +67,6 @@ static void run_add(struct coord_state *state, const struct proto_data_row *row,
     }
     if (least == total)
         return;
-    uint8_t margin = least < row->profile.data_count ? (uint8_t)COORD_MARGIN_BELOW
-                                                     : (uint8_t)(least - row->profile.data_count);
     sums->runs++;
     sums->endangered += run_hash(row->oid, least);
     sums->levels[coord_repair_level(margin)]++;

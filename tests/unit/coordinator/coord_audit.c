@@ -242,13 +242,15 @@ static void data(struct audit *audit, struct base_slice key, struct base_slice v
     assert_int_equal(queued, named && row.exceptions_count > 0);
     if (queued) {
         uint32_t data = row.profile.data_count, total = data + row.profile.parity_count;
-        uint32_t least = total;
+        uint32_t least = total, margin = COORD_MARGIN_BELOW;
         for (uint32_t stripe = 0; stripe < coord_run_stripes(&row); stripe++) {
             uint32_t good = total - (uint32_t)__builtin_popcountll(proto_row_missing(&row, stripe));
             least = good < least ? good : least;
+            if (good < total && good >= data && good - data < margin)
+                margin = good - data;
         }
         assert_int_equal(repair.least_good, least);
-        assert_int_equal(repair.margin, least < data ? COORD_MARGIN_BELOW : least - data);
+        assert_int_equal(repair.margin, margin);
         struct coord_repair_key place = {repair.margin, repair.since_ms, oid};
         assert_int_equal(rows_with(audit, COORD_REPAIR_QUEUE, coord_key_repair(&place)), 1);
         audit->levels[coord_repair_level(repair.margin)]++;

@@ -9,7 +9,7 @@
 
 #include "base/banned.h"
 
-enum { KIND_GOOD = 0, KIND_MISSING = 1, BUCKET_TOTAL = 6 };
+enum { KIND_GOOD = 0, KIND_MISSING = 1, BUCKET_TOTAL = 6, STRIPE = 4 * 4096 };
 /* As an OSD tells it that tried all sources; it is kept whole. */
 static const char reason[] =
     "fragment 0 at osd.4: a fragment is missing; fragment 1 at osd.2: a fragment is missing; "
@@ -55,12 +55,18 @@ static struct base_oid oid_of(const struct fixture *f, uint64_t counter)
     return base_oid_make(0, f->fx->session, counter);
 }
 
-static void report(struct fixture *f, uint64_t counter, uint8_t index, uint8_t kind)
+static void report_at(struct fixture *f, uint64_t counter, uint32_t stripe, uint8_t index,
+                      uint8_t kind)
 {
     struct proto_fragment_report item = {
-        .oid = oid_of(f, counter), .stripe = 0, .index = index, .kind = kind};
+        .oid = oid_of(f, counter), .stripe = stripe, .index = index, .kind = kind};
     struct proto_report report = {.items = &item, .items_count = 1};
     assert_int_equal(svc_call(f->svc, 0, 0, &proto_type_report, &report), LILIO_OK);
+}
+
+static void report(struct fixture *f, uint64_t counter, uint8_t index, uint8_t kind)
+{
+    report_at(f, counter, 0, index, kind);
 }
 
 /* An object of one stripe whose first `missing` fragments are. */
@@ -272,6 +278,42 @@ static void most_endangered_first(bool rocksdb)
 }
 FX_BOTH(most_endangered_first)
 
+/* The queue's one key. */
+static struct coord_repair_key only_key(struct fixture *f)
+{
+    struct coord_view view = coord_state_view(f->fx->state, NULL, f->fx->arena);
+    struct coord_repair_key keys[2], from = {0};
+    size_t count;
+    assert_int_equal(coord_read_repair(&view, &from, keys, 2, &count, NULL), LILIO_OK);
+    assert_int_equal(count, 1);
+    return keys[0];
+}
+
+/* A stripe that is lost does not keep those behind it in the queue. */
+static void a_run_counts_by_what_can_be_mended(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    (void)fx_put(f.fx, &f.bucket, "long", 1, (uint64_t)3 * STRIPE);
+    for (uint8_t index = 0; index < 3; index++)
+        report_at(&f, 1, 0, index, KIND_MISSING);
+    assert_int_equal(only_key(&f).margin, COORD_MARGIN_BELOW);
+    report_at(&f, 1, 1, 0, KIND_MISSING);
+    assert_int_equal(only_key(&f).margin, 1);
+    report_at(&f, 1, 2, 5, KIND_MISSING);
+    report_at(&f, 1, 2, 4, KIND_MISSING);
+    assert_int_equal(only_key(&f).margin, 0);
+    assert_int_equal(fx_row(f.fx)->repair_levels[0], 1);
+    report_at(&f, 1, 2, 5, KIND_GOOD);
+    report_at(&f, 1, 2, 4, KIND_GOOD);
+    report_at(&f, 1, 1, 0, KIND_GOOD);
+    assert_int_equal(only_key(&f).margin, COORD_MARGIN_BELOW);
+    report_at(&f, 1, 0, 0, KIND_GOOD);
+    assert_int_equal(only_key(&f).margin, 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_run_counts_by_what_can_be_mended)
+
 /* More than its OSD takes: the urgent ones go first, also those that come later. */
 static void more_than_there_is_room(bool rocksdb)
 {
@@ -392,6 +434,23 @@ static void leader_changes(bool rocksdb)
 }
 FX_BOTH(leader_changes)
 
+/* A new leader's first walk knows of those that it has heard; the others do not wait half a minute
+ * for the next one. */
+static void leader_hears_one_after_the_other(void **unused)
+{
+    (void)unused;
+    struct fixture f;
+    fixture_init(&f, true);
+    uint64_t counter = 1;
+    while (owner(&f, counter, 0) != FX_OSDS - 1)
+        counter++;
+    damaged(&f, counter, 1);
+    svc_restart(f.svc);
+    seconds(&f, 4);
+    assert_int_equal(jobs_of(&f, counter), 1);
+    fixture_release(&f);
+}
+
 /* Seconds until the OSD has a job of that run. */
 static unsigned seconds_until(struct fixture *f, uint64_t counter, unsigned most)
 {
@@ -461,6 +520,82 @@ static void failed_runs_begin_anew(bool rocksdb)
     fixture_release(&f);
 }
 FX_BOTH(failed_runs_begin_anew)
+
+/* Fails at whatever anybody has of the run, so often that it waits for minutes. */
+static void fail_often(struct fixture *f, uint64_t counter)
+{
+    for (int tries = 0; tries < 5; tries++) {
+        (void)seconds_until(f, counter, 600);
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+            for (size_t i = 0; i < f->osds[osd].count; i++)
+                if (f->osds[osd].jobs[i].oid.low == counter)
+                    end_job(f, osd, i--, LILIO_E_LOST);
+    }
+    assert_int_equal(told(f).failed, 1);
+    assert_true(told(f).failures[0].wait_ms > 4 * 60 * 1000);
+}
+
+/* One stripe of a run is lost; others of it are hurt while it waits: those are not made to wait,
+ * and what failed and has not changed is. */
+static void new_faults_of_a_failed_run(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    (void)fx_put(f.fx, &f.bucket, "long", 1, (uint64_t)3 * STRIPE);
+    for (uint8_t index = 0; index < 3; index++)
+        report_at(&f, 1, 0, index, KIND_MISSING);
+    fail_often(&f, 1);
+    report_at(&f, 1, 0, 0, KIND_MISSING); /* known */
+    report_at(&f, 1, 0, 2, KIND_GOOD);    /* better */
+    assert_in_range(seconds_until(&f, 1, 60), 60, 60);
+    report_at(&f, 1, 1, 3, KIND_MISSING);
+    assert_in_range(seconds_until(&f, 1, 60), 1, 4);
+    assert_int_equal(told(&f).failed, 0);
+    for (int again = 0; again < 2; again++) { /* while somebody is at it: once more at once */
+        if (again == 0)
+            report_at(&f, 1, 2, 3, KIND_MISSING);
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+            while (f.osds[osd].count > 0)
+                end_job(&f, osd, 0, LILIO_E_LOST);
+        assert_int_equal(told(&f).failed, again);
+        assert_in_range(seconds_until(&f, 1, 20), again ? 20 : 1, again ? 20 : 4);
+    }
+    assert_int_equal(told(&f).failures[0].tries, 1);
+    report_at(&f, 1, 1, 4, KIND_MISSING); /* no more urgent than what the run has */
+    assert_int_equal(only_key(&f).margin, 0);
+    assert_in_range(seconds_until(&f, 1, 20), 1, 4);
+    fixture_release(&f);
+}
+FX_BOTH(new_faults_of_a_failed_run)
+
+/* OSDs come back while a job is under way that has given them up: it says so behind their return.
+ */
+static void leased_before_they_came_back(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    damaged(&f, 1, 1);
+    uint32_t osd = owner(&f, 1, 0), other = owner(&f, 1, 5);
+    for (int s = 0; s < 15; s++) {
+        for (uint32_t i = 0; i < FX_OSDS; i++)
+            if (i != other)
+                beat(&f, i);
+        svc_pass(f.svc, 1000);
+    }
+    assert_int_equal(svc_row(f.svc, other), PROTO_OSD_DOWN);
+    assert_int_equal(f.osds[osd].count, 1);
+    seconds(&f, 5);
+    assert_int_equal(svc_row(f.svc, other), PROTO_OSD_UP);
+    assert_int_equal(f.osds[osd].count, 1);
+    end_job(&f, osd, 0, LILIO_E_LOST);
+    assert_int_equal(told(&f).failed, 0);
+    assert_in_range(seconds_until(&f, 1, 30), 1, 4);
+    end_job(&f, osd, 0, LILIO_E_LOST); /* this one had them */
+    assert_int_equal(told(&f).failed, 1);
+    assert_in_range(seconds_until(&f, 1, 20), 20, 20);
+    fixture_release(&f);
+}
+FX_BOTH(leased_before_they_came_back)
 
 static void bad_run_holds_up_nobody(bool rocksdb)
 {
@@ -619,6 +754,8 @@ static void deadline(bool rocksdb)
     assert_int_equal(svc_beat(f.svc, 0, PROTO_OSD_UP).repair_share, told(&f).share);
     if (rocksdb) {
         svc_restart(f.svc);
+        for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+            f.osds[osd].count = 0; /* they go on under the new leader's leases */
         assert_in_range(told(&f).deadline_ms, 1, left * 1000 / 3 - 20000);
     }
     assert_int_equal(dial_set(&f, 0, 0), LILIO_OK);
@@ -715,12 +852,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FX_TESTS(leased_to_whoever_owns_it),
         FX_TESTS(most_endangered_first),
+        FX_TESTS(a_run_counts_by_what_can_be_mended),
         FX_TESTS(more_than_there_is_room),
         FX_TESTS(lease_runs_out),
         FX_TESTS(osd_goes_away),
         FX_TESTS(leader_changes),
+        cmocka_unit_test(leader_hears_one_after_the_other),
         FX_TESTS(failed_runs_wait),
         FX_TESTS(failed_runs_begin_anew),
+        FX_TESTS(new_faults_of_a_failed_run),
+        FX_TESTS(leased_before_they_came_back),
         FX_TESTS(bad_run_holds_up_nobody),
         FX_TESTS(time_to_go_is_told),
         FX_TESTS(time_to_go),

@@ -208,6 +208,33 @@ static void test_tries_again_what_may_come_back(void **state)
     fixture_release(&f);
 }
 
+/* Somebody else waited for those: no reason to wait, but they are asked again with those that are
+ * one. */
+static void test_waits_for_none_that_is_away(void **state)
+{
+    struct fixture f;
+    struct osd_mend mend;
+    uint32_t wait_ms;
+    (void)state;
+    fixture_init(&f);
+    mend_init(&f, &mend, 0);
+    assert_int_equal(run(&mend, 0, 0x06, LILIO_E_UNAVAILABLE), OSD_MEND_STUCK);
+    osd_mend_away(&mend, 1);
+    assert_true(osd_mend_may_again(&mend, &wait_ms)); /* the other one may be enough */
+    osd_mend_again(&mend);
+    assert_int_equal(mend.first, 0x06);
+    assert_int_equal(run(&mend, 0, 0x06, LILIO_E_UNAVAILABLE), OSD_MEND_STUCK);
+    osd_mend_away(&mend, 1);
+    osd_mend_away(&mend, 2);
+    assert_false(osd_mend_may_again(&mend, &wait_ms));
+
+    mend_init(&f, &mend, 0); /* what is missing is not away */
+    assert_int_equal(run(&mend, 0, 0x06, LILIO_E_MISSING), OSD_MEND_STUCK);
+    osd_mend_away(&mend, 1);
+    assert_int_equal(mend.away, 0);
+    fixture_release(&f);
+}
+
 static void test_search_keeps_what_was_told(void **state)
 {
     struct fixture f;
@@ -271,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_every_pattern_of_failures),
         cmocka_unit_test(test_likely_sources_first),
         cmocka_unit_test(test_tries_again_what_may_come_back),
+        cmocka_unit_test(test_waits_for_none_that_is_away),
         cmocka_unit_test(test_search_keeps_what_was_told),
         cmocka_unit_test(test_source_check),
     };

@@ -571,6 +571,42 @@ static void test_dead_peers(void **state)
     }
 }
 
+static void put_nowhere(void *context, const struct parts_stripe *stripe)
+{
+    (void)context, (void)stripe;
+}
+
+/* The maps say who is down; with nobody in reach, five windows of fragments fail in the time that
+ * one takes to be sure of it. */
+static void test_waits_once_for_those_that_are_down(void **state)
+{
+    enum { ROWS = 8, STRIPES = 64 };
+    struct fixture f;
+    struct proto_osd osds[PARTS_OSDS];
+    (void)state;
+    fixture_init(&f, 0);
+    struct proto_map_ref *plain = f.fake.map;
+    struct proto_cluster_map map = *proto_map_ref_get(plain);
+    memcpy(osds, map.osds, sizeof osds);
+    for (uint32_t osd = 1; osd < PARTS_OSDS; osd++) {
+        proto_server_free(&f.osds[osd].server);
+        osds[osd].state = osd % 2 ? PROTO_OSD_DOWN : PROTO_OSD_OUT;
+    }
+    map.osds = osds;
+    assert_int_equal(proto_map_ref_new(&map, &f.fake.map), LILIO_OK);
+    proto_map_ref_drop(&plain);
+    for (uint64_t i = 1; i <= ROWS; i++)
+        (void)fake_row_add(&f.fake, i, STRIPES, put_nowhere, NULL);
+    fixture_run_but(&f, 0x3e);
+    rebuild(&f);
+    assert_int_equal(f.state.phase, PHASE_FAILURES);
+    assert_int_equal(f.state.failed, ROWS * STRIPES);
+    assert_int_equal(f.state.failures[0].err, LILIO_E_LOST);
+    assert_int_equal(f.state.bad_sources, 0);
+    assert_in_range(f.state.elapsed_ms, 0, 7000); /* 9 s if each of them waits */
+    fixture_release(&f);
+}
+
 /* It takes questions and says nothing, like a stopped process. */
 static void test_silent_peer(void **state)
 {
@@ -712,6 +748,7 @@ int main(void)
         cmocka_unit_test(test_newer_rows),
         cmocka_unit_test(test_reported_meanwhile),
         cmocka_unit_test(test_dead_peers),
+        cmocka_unit_test(test_waits_once_for_those_that_are_down),
         cmocka_unit_test(test_silent_peer),
         cmocka_unit_test(test_coordinator_loses_the_walk),
         cmocka_unit_test(test_leader_changes),
