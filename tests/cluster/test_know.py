@@ -111,11 +111,17 @@ class Know(ClusterTest):
         self.assertEqual(self.damage()[1]["walked"], False)
         verified = c.status()["last_verify"]
         self.assertEqual(c.run("verify", "other", "--json").json["objects_checked"], 1)
+        # What the last verification found is told as that, beside what is so now.
+        told = c.run("status").out
+        self.assertNotEqual(c.status()["state"], "lost")
+        self.assertNotIn("LOST:", told)
+        self.assertRegex(told, r"ago it found 1 objects that could not be restored; no stripe is known to be lost now")
         self.assertEqual(c.status()["last_verify"], verified)
         c.run("verify")
         self.assertEqual(c.status()["state"], "verified")
         self.assertEqual(self.redundancy()["unverified"], 0)
         c.put_bytes(content(64 * KIB, 1), "b/new")
+        self.assertNotIn("could not be restored", c.run("status").out)
         self.assertEqual(self.redundancy()["unverified"], 1)
         self.assertEqual(c.status()["state"], "unverified")
 
