@@ -16,7 +16,7 @@
 
 #include "base/banned.h"
 
-enum { POLL_MS = 200, QUIET_MS = 60000 };
+enum { POLL_MS = 200, QUIET_MS = 60000, SETTLE_MS = 10000 };
 
 struct drain {
     bool has_osd, cancel;
@@ -63,8 +63,8 @@ static const struct argp argp = {
         "whether that still holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, "
         "the cluster goes on; the same command follows it again. Exit codes: 0 proven, 3 there is "
         "no such OSD, 4 there are too few other OSDs for it, another one drains, or somebody "
-        "cancelled it, 5 it waits for OSDs that are away, 7 some stripes could not be mended and "
-        "may need it, or not all was good where it is now."
+        "cancelled it, 5 it waits for OSDs that are away, or some went away meanwhile, 7 some "
+        "stripes could not be mended and may need it, or not all was good where it is now."
         "\vExamples:\n"
         "  lilio-ec osd drain 3\n"
         "  lilio-ec osd drain osd.3 --cancel\n",
@@ -81,8 +81,15 @@ struct state {
     bool failed; /* something could not be mended */
 };
 
+/* Whether stripes wait for it: it may come back, or be out and lose its slots to others. */
+static bool is_waited_for(const struct lilio_osd *osd)
+{
+    bool serves = strcmp(osd->state, "up") == 0 || strcmp(osd->state, "suspect") == 0;
+    return !osd->drained && strcmp(osd->state, "out") != 0 && !(serves && osd->complete);
+}
+
 /* It is the cluster's to say whether the OSD is draining: somebody else may have stopped it. */
-static enum lilio_err status_note(struct drain *drain, bool *ret_many_away)
+static enum lilio_err status_note(struct drain *drain, bool *ret_away)
 {
     struct tools_context *context = drain->context;
     struct lilio_status status;
@@ -90,19 +97,22 @@ static enum lilio_err status_note(struct drain *drain, bool *ret_many_away)
     if (err)
         return err;
     const struct lilio_osd *osd = NULL;
-    for (size_t i = 0; i < status.osd_count; i++)
+    *ret_away = status.many_away;
+    for (size_t i = 0; i < status.osd_count; i++) {
         if (status.osds[i].id == drain->osd)
             osd = &status.osds[i];
+        *ret_away |= is_waited_for(&status.osds[i]);
+    }
     if (!osd || !osd->draining) {
         err = lilio_fail(&context->info, LILIO_E_PRECONDITION, "osd.%u does not drain any more",
                          drain->osd);
     } else {
         drain->made.osd = drain->osd;
         drain->made.incarnation = osd->incarnation;
+        drain->made.epoch = osd->drain_epoch;
         memcpy(drain->made.disk_uuid, osd->disk_uuid, sizeof osd->disk_uuid);
         memcpy(drain->made.cluster_id, status.cluster_id, sizeof status.cluster_id);
     }
-    *ret_many_away = status.many_away;
     lilio_status_release(&status);
     return err;
 }
@@ -112,8 +122,8 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
     struct tools_context *context = drain->context;
     struct lilio_redundancy redundancy;
     struct lilio_repair repair;
-    bool many_away = false;
-    enum lilio_err err = status_note(drain, &many_away);
+    bool away = false;
+    enum lilio_err err = status_note(drain, &away);
     if (!err)
         err = lilio_redundancy_get(context->client, &redundancy, &context->info);
     if (err)
@@ -128,7 +138,7 @@ static enum lilio_err state_get(struct drain *drain, struct state *ret)
         return err;
     ret->stands_still = repair.running == 0 && repair.rows <= repair.failed + repair.away &&
                         repair.fill_slots <= repair.fill_waiting;
-    ret->waits_for_osds = many_away || repair.away > 0 || repair.fill_slots > 0;
+    ret->waits_for_osds = away || repair.away > 0 || repair.fill_slots > 0;
     ret->failed = repair.failed > 0;
     lilio_repair_release(&repair);
     return LILIO_OK;
@@ -161,6 +171,11 @@ static enum lilio_err not_done(struct drain *drain, const struct state *state)
                       (unsigned long long)state->left, drain->osd);
 }
 
+static void poll_wait(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+}
+
 /* Until nothing needs the OSD, twice in a row: large histograms are read in pieces. Or until
  * nothing goes on any more. */
 static enum lilio_err follow(struct drain *drain)
@@ -191,7 +206,7 @@ static enum lilio_err follow(struct drain *drain)
             err = LILIO_E_CANCELLED;
             break;
         }
-        (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+        poll_wait();
     }
     tools_progress_end(&drain->progress);
     drain->made.index = err ? 0 : state.index;
@@ -239,13 +254,34 @@ static enum lilio_err prove(struct drain *drain)
     made->bad = cJSON_CreateArray();
     tools_progress_start(&drain->progress, "verify", context->out.json);
     struct lilio_progress callback = tools_progress_callback(&drain->progress);
-    enum lilio_err err =
-        lilio_verify_osd(context->client, drain->osd, true, made->index, object_note, drain,
-                         &callback, &made->held, &context->info);
+    struct lilio_verify_osd_ask ask = {
+        .osd = drain->osd, .had = true, .index = made->index, .slots = &made->slots};
+    enum lilio_err err = lilio_slots_had(context->client, drain->osd, made->epoch, /* maybe */ true,
+                                         &made->slots, &context->info);
+    if (!err)
+        err = lilio_verify_osd(context->client, &ask, object_note, drain, &callback, &made->held,
+                               &context->info);
     tools_progress_end(&drain->progress);
     const struct base_clock *clock = base_clock_system();
     made->made_ms = clock->wall_ms(clock->context);
     return err;
+}
+
+/* Stripes that may need it after the proof: an OSD that was read may have gone away since. What a
+ * put misses for a moment is waited for. */
+static enum lilio_err left_get(struct drain *drain, uint64_t *ret_left)
+{
+    uint64_t end_ms = base_now_ms(base_clock_system()) + SETTLE_MS;
+    for (;;) {
+        struct state state;
+        enum lilio_err err = state_get(drain, &state);
+        if (err)
+            return err;
+        *ret_left = state.left;
+        if (state.left == 0 || tools_cancelled() || base_now_ms(base_clock_system()) >= end_ms)
+            return LILIO_OK;
+        poll_wait();
+    }
 }
 
 /* Beside the lilio.yaml of a cluster of this machine. */
@@ -272,22 +308,28 @@ static void keep(struct drain *drain, const cJSON *certificate)
     proto_cluster_file_release(&file);
 }
 
-static int certify(struct drain *drain)
+/* left: stripes that may need it now, whatever was read before. */
+static int certify(struct drain *drain, uint64_t left)
 {
     struct tools_out *out = &drain->context->out;
     cJSON *certificate = tools_drain_json(&drain->made);
     bool proven = tools_drain_proven(&drain->made);
     tools_drain_print(out, &drain->made);
     keep(drain, certificate);
-    if (proven)
+    if (proven && left == 0)
         tools_out_line(out, "osd.%u can be taken away: nothing needs it", drain->osd);
+    else if (proven)
+        tools_out_line(out,
+                       "leave osd.%u where it is until `lilio-ec status' says that nothing needs "
+                       "it: others went away meanwhile, and %llu stripes may want what it has",
+                       drain->osd, (unsigned long long)left);
     else
         tools_out_line(out,
                        "leave osd.%u where it is, and run this again when `lilio-ec repair' "
                        "has mended that",
                        drain->osd);
     tools_out_object(out, certificate);
-    return proven ? TOOLS_EXIT_OK : TOOLS_EXIT_DAMAGED;
+    return !proven ? TOOLS_EXIT_DAMAGED : left > 0 ? TOOLS_EXIT_UNAVAILABLE : TOOLS_EXIT_OK;
 }
 
 static int cancel(struct drain *drain)
@@ -319,13 +361,16 @@ int tools_cmd_osd_drain(struct tools_context *context, int argc, char **argv)
         err = end(&drain);
     if (!err)
         err = prove(&drain);
+    uint64_t left = 0;
+    if (!err)
+        err = left_get(&drain, &left);
     if (err == LILIO_E_CANCELLED)
         code = tools_fail_with(context, err,
                                "interrupted; osd.%u drains on, and the same command follows it "
                                "(`lilio-ec osd drain %u --cancel' stops it)",
                                drain.osd, drain.osd);
     else
-        code = err ? tools_fail(context, err) : certify(&drain);
+        code = err ? tools_fail(context, err) : certify(&drain, left);
     tools_drain_release(&drain.made);
     return code;
 }

@@ -250,6 +250,23 @@ static int interrupted(struct tools_context *context, uint32_t osd)
         "stopped; what is verified stays, and the same command goes on from there");
 }
 
+/* The certificate with the slots it is about; without them when they cannot be learnt. */
+static cJSON *certificate_make(struct tools_context *context, const struct lilio_rebuild *state)
+{
+    struct lilio_slot_set slots = {0};
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = state->epoch ? lilio_slots_had(context->client, state->osd, state->epoch,
+                                                        /* maybe */ false, &slots, &info)
+                                      : LILIO_E_UNSUPPORTED;
+    if (err && state->epoch)
+        (void)fprintf(stderr,
+                      "lilio-ec: the certificate does not say which slots it is about: %s\n",
+                      tools_text_name(info.text, 0));
+    cJSON *certificate = tools_certificate_json(state, err ? NULL : &slots);
+    lilio_slot_set_release(&slots);
+    return certificate;
+}
+
 /* It could not go on: nothing is said of what is lost. */
 static int stopped(struct tools_context *context, const struct lilio_rebuild *state)
 {
@@ -271,7 +288,7 @@ static int certify(struct tools_context *context, const struct rebuild *rebuild,
                    const struct lilio_rebuild *state)
 {
     char *path = NULL, name[64];
-    cJSON *certificate = tools_certificate_json(state);
+    cJSON *certificate = certificate_make(context, state);
     tools_certificate_print(&context->out, state);
     if (rebuild->local && state->index > 0) {
         (void)snprintf(name, sizeof name, "osd.%u-%llu", state->osd,

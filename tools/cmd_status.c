@@ -388,6 +388,12 @@ static void draining_print(struct tools_out *out, const struct lilio_osd *osd,
 {
     if (osd->draining && tools_redundancy_drained(redundancy, osd))
         tools_out_line(out, "              osd.%u is drained: nothing needs it", osd->id);
+    else if (osd->drained && redundancy)
+        tools_out_line(
+            out,
+            "              osd.%u is drained, but %llu stripes are not whole now and may "
+            "want what it has",
+            osd->id, (unsigned long long)tools_redundancy_drain_left(redundancy, osd->id));
     else if (osd->draining && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0)
         tools_out_line(
             out, "              osd.%u has given everything; `lilio-ec osd drain %u' proves it",
@@ -489,12 +495,6 @@ static void repair_print(struct tools_out *out, const struct lilio_status *statu
                                   status->repair_eta_high_ms, time));
 }
 
-static void status_print(struct tools_context *context, const struct lilio_status *status,
-                         const struct lilio_redundancy *redundancy)
-{
-    struct tools_out *out = &context->out;
-    char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
-    tools_out_line(out, "cluster       %s, epoch %llu, default profile %u+%u", status->cluster_id,
 /* What the last verification found and the histogram of now does not say: those objects were
  * deleted, or came back with their OSDs. */
 static void verify_lost_print(struct tools_out *out, const struct lilio_status *status,
@@ -512,6 +512,12 @@ static void verify_lost_print(struct tools_out *out, const struct lilio_status *
                               : "what is lost now is not known");
 }
 
+static void status_print(struct tools_context *context, const struct lilio_status *status,
+                         const struct lilio_redundancy *redundancy)
+{
+    struct tools_out *out = &context->out;
+    char bytes[TOOLS_TEXT], time[TOOLS_TEXT];
+    tools_out_line(out, "cluster       %s, epoch %llu, default profile %u+%u", status->cluster_id,
                    (unsigned long long)status->epoch, status->default_profile.data_count,
                    status->default_profile.parity_count);
     coordinators_print(out, status);
@@ -544,13 +550,13 @@ static void verify_lost_print(struct tools_out *out, const struct lilio_status *
             tools_text_time(status->verify_wall_ms, time), (unsigned long long)status->verify_index,
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
+    verify_lost_print(out, status, redundancy);
     tools_scrub_summary(out, status->osds, status->osd_count);
     verdict_print(context, status, redundancy);
     tools_quorum_warn(out, status);
 }
 
 /* The coordinator is silent: who of the others is there is all that can be said. */
-    verify_lost_print(out, status, redundancy);
 static void daemons_ping(struct tools_context *context)
 {
     struct proto_cluster_file file;
