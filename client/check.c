@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "client/slots.h"
+
 #include "base/banned.h"
 
 enum {
@@ -80,18 +82,33 @@ enum lilio_err client_check_row_init(struct client_check_row *row,
     return LILIO_OK;
 }
 
+/* Whether the fragment is in a slot that is meant. */
+static bool is_asked(const struct client_check_row *row, const struct proto_cluster_map *map,
+                     const struct lilio_verify_osd_ask *ask, uint32_t stripe, uint32_t index)
+{
+    if (ask->slots)
+        return client_slots_have(ask->slots, &row->row, stripe, index);
+    return ask->osd == (ask->had ? proto_fragment_previous(map, &row->row, stripe, index)
+                                 : row->stripes[stripe].osds[index]);
+}
+
 uint64_t client_check_row_only(struct client_check_row *row, const struct proto_cluster_map *map,
-                               uint32_t osd, bool had)
+                               const struct lilio_verify_osd_ask *ask, uint64_t *ret_elsewhere)
 {
     uint64_t left = 0;
+    *ret_elsewhere = 0;
     for (uint32_t s = 0; s < row->stripe_count; s++)
         for (uint32_t i = 0; i < row->total_count; i++) {
             struct client_check_stripe *stripe = &row->stripes[s];
-            uint32_t whose = had ? proto_fragment_previous(map, &row->row, s, i) : stripe->osds[i];
-            if (whose == osd) {
+            bool asked = is_asked(row, map, ask, s, i);
+            /* A slot that came back to it and fills is another one's yet. */
+            bool here = ask->had || !ask->slots ||
+                        (stripe->osds[i] == ask->osd && !(stripe->filling >> i & 1));
+            if (asked && here) {
                 left++;
                 continue;
             }
+            *ret_elsewhere += asked;
             stripe->left_out |= UINT64_C(1) << i;
             stripe->errs[i] = LILIO_OK; /* nothing to be asked for */
             stripe->missing &= ~(UINT64_C(1) << i);

@@ -28,10 +28,10 @@ LILIO_MUST_USE enum lilio_err client_check_row_init(struct client_check_row *row
                                                     const struct proto_cluster_map *map,
                                                     const struct proto_data_row *data,
                                                     struct lilio_errinfo *info);
-/* Leaves out what is not on this OSD; had: what is not on others in slots it had before. Returns
- * how many fragments are left. */
+/* Leaves out what is not asked for (its index says nothing here). Returns how many fragments are
+ * left; *ret_elsewhere: of those left out, the ones that others have now. */
 uint64_t client_check_row_only(struct client_check_row *row, const struct proto_cluster_map *map,
-                               uint32_t osd, bool had);
+                               const struct lilio_verify_osd_ask *ask, uint64_t *ret_elsewhere);
 void client_check_row_release(struct client_check_row *row);
 
 /* The runs of one object. */

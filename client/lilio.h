@@ -283,10 +283,11 @@ struct lilio_scrub {
 };
 struct lilio_osd {
     uint32_t id, incarnation;
-    char state[16]; /* up, suspect, down, out, failed, new, blank */
-    bool complete;  /* false: its content is not proven (rebuild it) */
-    bool draining;  /* its slots go to others (lilio_drain) */
-    bool drained;   /* and the drain has ended */
+    char state[16];       /* up, suspect, down, out, failed, new, blank */
+    bool complete;        /* false: its content is not proven (rebuild it) */
+    bool draining;        /* its slots go to others (lilio_drain) */
+    bool drained;         /* and the drain has ended */
+    uint64_t drain_epoch; /* of the map when it began; 0 = not known, or it does not drain */
     char disk_uuid[37];
     char address[256];
     uint64_t capacity_bytes, free_bytes, used_bytes, fragment_count, silent_ms;
@@ -465,7 +466,9 @@ struct lilio_redundancy_osd {
     uint32_t id;
     uint64_t levels[LILIO_LEVELS]; /* of the stripes it has a fragment of */
     uint64_t filling;              /* of those, stripes whose fragment is in a slot that fills */
-    uint64_t drain_left; /* it is draining: stripes that are not, or may not be, whole without it */
+    /* It is draining: stripes that are not, or may not be, whole without it, because it has a slot,
+     * or what went to others, whoever had it, is not good where it is now. */
+    uint64_t drain_left;
 };
 struct lilio_redundancy {
     uint64_t index;            /* of the maps it was counted from */
@@ -521,19 +524,50 @@ LILIO_MUST_USE enum lilio_err lilio_damage_get(struct lilio_client *client,
                                                struct lilio_damage *ret_damage,
                                                struct lilio_errinfo *info);
 
+/* Slots of a placement, a bit for each: partition * width + slot, the lowest of a byte first. */
+struct lilio_slots {
+    uint32_t placement, partition_bits, width;
+    uint8_t *bits; /* owned */
+};
+struct lilio_slot_set {
+    struct lilio_slots *list;
+    size_t count;
+    /* Partitions that changed more than once since, so that nobody knows which of the slots that
+     * moved it had. */
+    uint64_t unsure;
+};
+void lilio_slot_set_release(struct lilio_slot_set *set);
+/* How many bytes the bits are. */
+size_t lilio_slots_size(const struct lilio_slots *slots);
+/* The slots an OSD had at an epoch, as far as the map of now tells. Where it does not: none; with
+ * maybe all that ever moved. */
+LILIO_MUST_USE enum lilio_err lilio_slots_had(struct lilio_client *client, uint32_t osd,
+                                              uint64_t epoch, bool maybe,
+                                              struct lilio_slot_set *ret_set,
+                                              struct lilio_errinfo *info);
+
+struct lilio_verify_osd_ask {
+    uint32_t osd;
+    bool had;       /* not what it has, but what others have now of what it had */
+    uint64_t index; /* what was committed up to it is meant */
+    /* In these slots; NULL: in those it has now, or had last. Of those it has not (or not yet
+     * again) the fragments are counted as elsewhere, unless `had' asks for them. */
+    const struct lilio_slot_set *slots;
+};
 /* What an OSD holds, or others hold in slots it had, of all that was committed up to an index and
  * is still there. */
 struct lilio_verify_osd_result {
     uint64_t index;    /* of the maps it was held against */
     uint64_t expected; /* fragments; the sum of the next four */
     uint64_t good, missing, corrupt, unread;
-    uint64_t newer; /* committed after the index: not looked at */
+    uint64_t elsewhere; /* in slots that others have now: not looked at */
+    uint64_t newer;     /* committed after the index: not looked at */
     uint64_t bytes;
 };
-/* Reads and checks them on that OSD; had: on those that have now what it had last. each (may be
- * NULL) is told of every object with fragments there that are not good; it is borrowed. */
+/* Reads and checks them. What is missing or corrupt is reported, so that it is mended. each (may
+ * be NULL) is told of every object with fragments there that are not good; it is borrowed. */
 LILIO_MUST_USE enum lilio_err
-lilio_verify_osd(struct lilio_client *client, uint32_t osd, bool had, uint64_t index,
+lilio_verify_osd(struct lilio_client *client, const struct lilio_verify_osd_ask *ask,
                  void (*each)(void *context, const struct lilio_verify_object *object),
                  void *context, const struct lilio_progress *progress,
                  struct lilio_verify_osd_result *ret_result, struct lilio_errinfo *info);
@@ -724,6 +758,7 @@ struct lilio_rebuild {
     uint32_t osd, incarnation;
     char disk_uuid[37], cluster_id[37];
     uint64_t index, started_ms, elapsed_ms;
+    uint64_t epoch; /* of the map by which slots were its own; 0 = not known (an older OSD) */
     uint64_t expected, expected_bytes, present, rebuilt, rebuilt_bytes, done_bytes, verified, gone,
         newer, failed;
     uint64_t source_bytes, bad_sources;

@@ -163,6 +163,7 @@ static struct lilio_rebuild public_rebuild(const struct proto_rebuild *state)
         .osd = state->osd,
         .incarnation = state->incarnation,
         .index = state->index,
+        .epoch = state->epoch,
         .started_ms = state->started_ms,
         .elapsed_ms = state->elapsed_ms,
         .expected = state->expected,

@@ -26,6 +26,7 @@ static struct lilio_osd public_osd(const struct proto_osd *osd)
         .complete = osd->complete,
         .draining = osd->draining,
         .drained = osd->drained,
+        .drain_epoch = osd->drain_epoch,
         .capacity_bytes = osd->capacity_bytes,
         .free_bytes = osd->free_bytes,
         .used_bytes = osd->used_bytes,

@@ -10,12 +10,13 @@
 #include <stdlib.h>
 
 #include "client/check.h"
+#include "client/reports.h"
 #include "client/object.h"
 #include "client/scan.h"
 
 #include "base/banned.h"
 
-enum { REPORT_GOOD = 0, REPORT_MISSING = 1, REPORT_CORRUPT = 3, CHUNK_FRAGMENTS = 8192 };
+enum { CHUNK_FRAGMENTS = 8192 };
 
 struct verify {
     struct lilio_client *client;
@@ -29,8 +30,7 @@ struct verify {
     uint64_t done_bytes, total_bytes;
     uint64_t stripes_ever; /* as the walk was pinned */
     struct lilio_verify_result result;
-    struct proto_fragment_report reports[CLIENT_REPORTS_MAX];
-    size_t report_count;
+    struct client_reports reports;
     struct lilio_errinfo *info;
 };
 
@@ -41,48 +41,6 @@ static void note_progress(void *context, uint64_t bytes)
     if (verify->progress && verify->progress->report)
         verify->progress->report(verify->progress->context, verify->done_bytes,
                                  verify->total_bytes);
-}
-
-/* ---- reports ---- */
-
-/* Sends what has been collected, best effort: the next verification finds it again. */
-static void send_reports(struct verify *verify)
-{
-    if (verify->report_count == 0)
-        return;
-    struct proto_report message = {.items = verify->reports, .items_count = verify->report_count};
-    struct client_call call = {
-        .type = &proto_type_report, .value = &message, .reply_type = &proto_type_ok};
-    client_control_tell(&verify->lane->control, &call);
-    verify->report_count = 0;
-}
-
-/* Tells of fragments that are bad although the maps do not know it, and of those that are good
- * again. */
-static void report_row(struct verify *verify, const struct client_check_row *row)
-{
-    for (uint32_t s = 0; s < row->stripe_count; s++) {
-        const struct client_check_stripe *stripe = &row->stripes[s];
-        for (uint32_t i = 0; i < row->total_count; i++) {
-            bool known = stripe->known >> i & 1, good = stripe->good >> i & 1;
-            bool corrupt = stripe->corrupt >> i & 1;
-            bool missing = stripe->errs[i] == LILIO_E_MISSING;
-            bool filling = stripe->filling >> i & 1;
-            if (filling ? !corrupt : known ? !good : !missing && !corrupt)
-                continue;
-            if (verify->report_count == CLIENT_REPORTS_MAX)
-                send_reports(verify);
-            verify->reports[verify->report_count++] = (struct proto_fragment_report){
-                .oid = row->row.oid,
-                .stripe = s,
-                .index = (uint8_t)i,
-                .kind = good      ? REPORT_GOOD
-                        : corrupt ? REPORT_CORRUPT
-                                  : REPORT_MISSING,
-                .osd = stripe->osds[i],
-            };
-        }
-    }
 }
 
 /* ---- one object ---- */
@@ -267,7 +225,7 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
     if (err != LILIO_OK)
         return err;
     add_to_result(verify, &sum, scanned->name_count ? scanned->name_count : 1);
-    report_row(verify, row);
+    client_reports_row(&verify->reports, row);
     err = tell_names(verify, scanned, &object);
     free(object.bad);
     return err;
@@ -393,7 +351,7 @@ static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
     if (err == LILIO_OK)
         err = client_scan_walk(&scan, verify_page, verify, verify->info);
     if (err == LILIO_OK)
-        send_reports(verify);
+        client_reports_send(&verify->reports);
     if (err == LILIO_OK)
         err = count_without_runs(verify, bucket);
     if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
@@ -460,8 +418,8 @@ static enum lilio_err judge_object(struct verify *verify, const struct client_ob
     add_to_result(verify, &sum, 1);
     verify->result.index = object->object.row.version.index;
     for (size_t r = 0; r < checked->count; r++)
-        report_row(verify, &checked->rows[r]);
-    send_reports(verify);
+        client_reports_row(&verify->reports, &checked->rows[r]);
+    client_reports_send(&verify->reports);
     tell_caller(verify, &told, bucket, key);
     free(told.bad);
     return LILIO_OK;
@@ -552,6 +510,8 @@ enum lilio_err lilio_verify(struct lilio_client *client, const char *bucket, con
     enum lilio_err err = progress ? estimate_bytes(verify, bucket, key) : LILIO_OK;
     if (err == LILIO_OK)
         err = client_lane_take(client, &verify->lane, info);
+    if (err == LILIO_OK)
+        verify->reports.control = &verify->lane->control;
     if (err == LILIO_OK && bucket)
         err = client_bucket_find(client, &verify->lane->control, bucket, /* cached */ false, &found,
                                  info);

@@ -2,12 +2,14 @@
  * what it gave up? For certificates.
  *
  * The runs are walked as of now; what was committed later is left out, what was deleted since is
- * not met. A fragment that is not good is looked up again before anybody is told. */
+ * not met. A fragment that is not good is looked up again before anybody is told; then the
+ * coordinators are, too, so that it is mended and counted. */
 #include "client/client_priv.h"
 
 #include <stdlib.h>
 
 #include "client/check.h"
+#include "client/reports.h"
 #include "client/scan.h"
 
 #include "base/banned.h"
@@ -15,14 +17,13 @@
 struct verify {
     struct client_lane *lane;
     struct proto_map_ref *map_ref;
-    uint32_t osd;
-    bool had;
-    uint64_t index;
+    const struct lilio_verify_osd_ask *ask;
     void (*each)(void *context, const struct lilio_verify_object *object);
     void *context;
     const struct lilio_progress *progress;
     uint64_t done_bytes;
     struct lilio_verify_osd_result result;
+    struct client_reports reports;
     struct lilio_errinfo *info;
 };
 
@@ -103,6 +104,7 @@ static enum lilio_err judge_row(struct verify *verify, const struct proto_scan_r
         err = lilio_fail(verify->info, LILIO_E_NOMEM, "no memory for an object");
     } else {
         count_row(verify, row, &object);
+        client_reports_row(&verify->reports, row);
         object.bucket = bucket;
         object.key = key;
         if (verify->each && object.bad_count > 0)
@@ -128,10 +130,12 @@ static enum lilio_err rows_choose(struct verify *verify, const struct proto_scan
                                         &scanned->data, verify->info);
         if (err != LILIO_OK)
             return err;
+        uint64_t elsewhere;
         uint64_t left = client_check_row_only(&rows[*ret_count], proto_map_ref_get(verify->map_ref),
-                                              verify->osd, verify->had);
-        bool newer = scanned->commit_index > verify->index;
+                                              verify->ask, &elsewhere);
+        bool newer = scanned->commit_index > verify->ask->index;
         verify->result.newer += newer ? left : 0;
+        verify->result.elsewhere += newer ? 0 : elsewhere;
         if (left == 0 || newer)
             client_check_row_release(&rows[*ret_count]);
         else
@@ -163,22 +167,18 @@ static enum lilio_err verify_page(void *context, const struct proto_scan_page *p
 }
 
 enum lilio_err
-lilio_verify_osd(struct lilio_client *client, uint32_t osd, bool had, uint64_t index,
+lilio_verify_osd(struct lilio_client *client, const struct lilio_verify_osd_ask *ask,
                  void (*each)(void *context, const struct lilio_verify_object *object),
                  void *context, const struct lilio_progress *progress,
                  struct lilio_verify_osd_result *ret_result, struct lilio_errinfo *info)
 {
-    struct verify verify = {.osd = osd,
-                            .had = had,
-                            .index = index,
-                            .each = each,
-                            .context = context,
-                            .progress = progress,
-                            .info = info};
+    struct verify verify = {
+        .ask = ask, .each = each, .context = context, .progress = progress, .info = info};
     struct client_scan scan = {0};
     enum lilio_err err = client_lane_take(client, &verify.lane, info);
     if (err != LILIO_OK)
         return err;
+    verify.reports.control = &verify.lane->control;
     err = client_scan_open(&scan, &verify.lane->control, /* all buckets */ 0, info);
     if (err == LILIO_OK) {
         client_note_epoch(client, scan.opened.epoch);
@@ -187,6 +187,7 @@ lilio_verify_osd(struct lilio_client *client, uint32_t osd, bool had, uint64_t i
     }
     if (err == LILIO_OK)
         err = client_scan_walk(&scan, verify_page, &verify, info);
+    client_reports_send(&verify.reports);
     verify.result.index = scan.opened.index;
     client_scan_close(&scan);
     if (err == LILIO_OK)

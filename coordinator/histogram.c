@@ -43,18 +43,22 @@ static struct proto_redundancy_line *line_of(struct coord_histogram *histogram,
 }
 
 /* Whether a stripe of the partition is not, or may not be, whole without the OSD: it has a slot, or
- * something fills, or the stripe lacks something of a slot that ever moved. Who had a slot is known
- * of the last move only, so it is not asked whether that was this one. What begins to fill after
- * the drain ended is of others. */
-static bool is_needed(const struct proto_placement *placement, uint32_t partition, uint64_t bad,
-                      const struct proto_osd *osd)
+ * what was in a slot that ever moved is not good where it is now, so that the copy the OSD kept may
+ * be wanted. Who had a slot is known of the last move only, so it is not asked whether that was
+ * this one. */
+static bool is_needed(const struct coord_histogram *histogram,
+                      const struct proto_placement *placement, uint32_t partition, uint64_t bad,
+                      uint32_t osd)
 {
-    if ((proto_slots_filling(placement, partition) && !osd->drained) ||
-        bad & proto_slots_moved(placement, partition, 0))
+    uint64_t moved = proto_slots_moved(placement, partition, 0);
+    if (moved & (bad | proto_slots_filling(placement, partition)))
         return true;
-    for (uint32_t index = 0; index < placement->width; index++)
-        if (proto_slot_osd(placement, partition, index) == osd->id)
+    for (uint32_t index = 0; index < placement->width; index++) {
+        uint32_t owner = proto_slot_osd(placement, partition, index);
+        if (owner == osd ||
+            (moved >> index & 1 && histogram->trusts.by_id[owner] != PROTO_TRUST_GOOD))
             return true;
+    }
     return false;
 }
 
@@ -80,9 +84,9 @@ static void partition_add(struct coord_histogram *histogram, struct proto_redund
             histogram->osds[place - 1].filling += count;
     }
     for (size_t i = 0; i < histogram->draining_count; i++) {
-        const struct proto_osd *osd = histogram->draining[i];
-        if (is_needed(placement, partition, key->bad, osd))
-            histogram->osds[histogram->place_by_id[osd->id] - 1].drain_left += count;
+        uint32_t osd = histogram->draining[i]->id;
+        if (is_needed(histogram, placement, partition, key->bad, osd))
+            histogram->osds[histogram->place_by_id[osd] - 1].drain_left += count;
     }
 }
 

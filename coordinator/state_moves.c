@@ -161,6 +161,7 @@ static enum lilio_err drain_begin(struct coord_command *command, size_t place)
     if (err)
         return err;
     row.draining = true;
+    row.drain_epoch = command->state->row.epoch;
     coord_osd_put(command, &command->state->osds[place], &row);
     return coord_reply_ok(command);
 }
@@ -184,6 +185,7 @@ static enum lilio_err drain_stop(struct coord_command *command, size_t place)
     struct proto_osd row = command->state->osds[place].row;
     if (row.draining) {
         row.draining = row.drained = false;
+        row.drain_epoch = 0;
         coord_osd_put(command, &command->state->osds[place], &row);
     }
     return coord_reply_ok(command);

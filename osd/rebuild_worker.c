@@ -503,8 +503,10 @@ static enum lilio_err count(struct run *run, struct lilio_errinfo *info)
     run->state->index = run->walk.index;
     if (!err)
         err = pin_map(run, info);
-    if (!err)
-        err = engine_new(run, info);
+    if (err)
+        return err;
+    run->state->epoch = proto_map_ref_get(run->map)->epoch;
+    err = engine_new(run, info);
     if (!err)
         err = walk_all(run, &pass, info);
     return err;

@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { FORMAT = 1, BYTES_MAX = 256 << 20 };
+enum { FORMAT = 1, BYTES_MAX = 256 << 20, PARTITION_BITS_MAX = 20, WIDTH_MAX = 64 };
 
 static const char rebuild_kind[] = "osd rebuild", drain_kind[] = "osd drain";
 
@@ -101,7 +101,59 @@ static cJSON *begin(const char *kind)
     return json;
 }
 
-cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
+/* ---- which slots it is about ---- */
+
+static char *hex_of(const uint8_t *bytes, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *text = malloc(2 * size + 1);
+    for (size_t i = 0; text && i < size; i++) {
+        text[2 * i] = digits[bytes[i] >> 4];
+        text[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    if (text)
+        text[2 * size] = '\0';
+    return text;
+}
+
+static void slots_json(cJSON *json, const struct lilio_slot_set *set)
+{
+    tools_json_u64(json, "slots_unsure", set->unsure);
+    cJSON *list = tools_json_list(json, "slots");
+    for (size_t i = 0; i < set->count; i++) {
+        const struct lilio_slots *slots = &set->list[i];
+        char *bits = hex_of(slots->bits, lilio_slots_size(slots));
+        cJSON *element = tools_json_new();
+        tools_json_u64(element, "placement", slots->placement);
+        tools_json_u64(element, "partition_bits", slots->partition_bits);
+        tools_json_u64(element, "width", slots->width);
+        tools_json_text(element, "bits", bits);
+        tools_json_add(list, element);
+        free(bits);
+    }
+}
+
+/* -1: no hexadecimal digit. */
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool hex_read(const char *text, uint8_t *ret, size_t size)
+{
+    if (strlen(text) != 2 * size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild,
+                              const struct lilio_slot_set *slots)
 {
     cJSON *json = begin(rebuild_kind);
     tools_json_bool(json, "proven", tools_certificate_proven(rebuild));
@@ -137,6 +189,8 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
         tools_json_text(element, "reason", failure->reason);
         tools_json_add(list, element);
     }
+    if (slots)
+        slots_json(json, slots);
     seal(json);
     return json;
 }
@@ -146,6 +200,7 @@ cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild)
 void tools_drain_release(struct tools_drain *drain)
 {
     cJSON_Delete(drain->bad);
+    lilio_slot_set_release(&drain->slots);
     *drain = (struct tools_drain){0};
 }
 
@@ -170,6 +225,10 @@ void tools_drain_print(struct tools_out *out, const struct tools_drain *drain)
     tools_out_line(out, "made      %s", tools_text_time(drain->made_ms, time));
     tools_out_line(out, "expected  %llu fragments that other OSDs have in its place",
                    (unsigned long long)drain->held.expected);
+    if (drain->slots.unsure)
+        tools_out_line(out,
+                       "          where slots moved on since it began all that ever moved counts: "
+                       "which of it was its own is not known any more");
     tools_out_line(out, "verified  %llu, read there and equal to the maps",
                    (unsigned long long)drain->held.good);
     if (drain->held.newer)
@@ -198,6 +257,7 @@ cJSON *tools_drain_json(const struct tools_drain *drain)
     tools_json_u64(json, "newer", drain->held.newer);
     cJSON_AddItemToObject(json, "failures",
                           drain->bad ? cJSON_Duplicate(drain->bad, 1) : cJSON_CreateArray());
+    slots_json(json, &drain->slots);
     seal(json);
     return json;
 }
@@ -282,6 +342,47 @@ static bool read_uuid(const cJSON *json, const char *name, char ret[37])
     return true;
 }
 
+static bool read_slots(const cJSON *element, struct lilio_slots *ret)
+{
+    uint64_t placement, partition_bits, width;
+    if (!read_u64(element, "placement", UINT32_MAX, &placement) ||
+        !read_u64(element, "partition_bits", PARTITION_BITS_MAX, &partition_bits) ||
+        !read_u64(element, "width", WIDTH_MAX, &width))
+        return false;
+    *ret = (struct lilio_slots){.placement = (uint32_t)placement,
+                                .partition_bits = (uint32_t)partition_bits,
+                                .width = (uint32_t)width};
+    size_t size = lilio_slots_size(ret);
+    ret->bits = malloc(size + 1);
+    return ret->bits && hex_read(text_of(element, "bits"), ret->bits, size);
+}
+
+/* True also where there are none: an older one. */
+static bool read_slot_set(const cJSON *json, struct tools_certificate *made)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "slots"), *element;
+    struct lilio_slot_set *set = &made->slots;
+    if (!list)
+        return true;
+    if (!cJSON_IsArray(list) || !read_u64(json, "slots_unsure", UINT32_MAX, &set->unsure))
+        return false;
+    set->list = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *set->list);
+    if (!set->list)
+        return false;
+    cJSON_ArrayForEach(element, list)
+    {
+        if (!read_slots(element, &set->list[set->count++]))
+            return false;
+    }
+    made->has_slots = true;
+    return true;
+}
+
+void tools_certificate_release(struct tools_certificate *certificate)
+{
+    lilio_slot_set_release(&certificate->slots);
+}
+
 static bool read_fields(const cJSON *json, struct tools_certificate *ret)
 {
     const uint64_t exact = UINT64_C(1) << 53; /* beyond it a double is not */
@@ -294,8 +395,10 @@ static bool read_fields(const cJSON *json, struct tools_certificate *ret)
         !read_u64(json, "index", exact, &made.index) ||
         !read_u64(json, "expected", exact, &made.expected) ||
         !read_uuid(json, "cluster_id", made.cluster_id) ||
-        !read_uuid(json, "disk_uuid", made.disk_uuid))
+        !read_uuid(json, "disk_uuid", made.disk_uuid) || !read_slot_set(json, &made)) {
+        tools_certificate_release(&made);
         return false;
+    }
     made.osd = (uint32_t)osd;
     made.incarnation = (uint32_t)incarnation;
     *ret = made;

@@ -9,7 +9,9 @@
  * disk after a sync and equals the maps. */
 bool tools_certificate_proven(const struct lilio_rebuild *rebuild);
 void tools_certificate_print(struct tools_out *out, const struct lilio_rebuild *rebuild);
-cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild);
+/* slots: those the OSD had at the pinned index; NULL: not known. */
+cJSON *tools_certificate_json(const struct lilio_rebuild *rebuild,
+                              const struct lilio_slot_set *slots);
 
 /* What a drain came to. */
 struct tools_drain {
@@ -17,6 +19,8 @@ struct tools_drain {
     char cluster_id[37], disk_uuid[37];
     uint64_t index;                      /* of the maps that needed it no more */
     uint64_t made_ms;                    /* since 1970 */
+    uint64_t epoch;                      /* of the map when it began */
+    struct lilio_slot_set slots;         /* that it had then */
     struct lilio_verify_osd_result held; /* by others, of what it had */
     cJSON *bad;                          /* objects of which something is not; owned */
 };
@@ -35,12 +39,15 @@ LILIO_MUST_USE enum lilio_err tools_certificate_save(const char *folder, const c
 struct tools_certificate {
     bool drain; /* not of a rebuild: others have what the OSD had */
     bool proven;
+    bool has_slots; /* false: an older one, which does not say which slots it is about */
+    struct lilio_slot_set slots;
     uint32_t osd, incarnation;
     char cluster_id[37], disk_uuid[37];
     uint64_t index, expected;
 };
-/* From its text. Errors: CORRUPT (it is not what its digest is of), UNSUPPORTED (another kind, or a
- * newer format), NOMEM. */
+void tools_certificate_release(struct tools_certificate *certificate);
+/* From its text; to be released. Errors: CORRUPT (it is not what its digest is of), UNSUPPORTED
+ * (another kind, or a newer format), NOMEM. */
 LILIO_MUST_USE enum lilio_err tools_certificate_read(struct base_slice text,
                                                      struct tools_certificate *ret,
                                                      struct lilio_errinfo *info);

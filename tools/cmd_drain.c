@@ -16,7 +16,7 @@
 
 #include "base/banned.h"
 
-enum { POLL_MS = 200, QUIET_MS = 60000 };
+enum { POLL_MS = 200, QUIET_MS = 60000, SETTLE_MS = 10000 };
 
 struct drain {
     bool has_osd, cancel;
@@ -63,9 +63,9 @@ static const struct argp argp = {
         "whether that still holds. How fast it goes is `lilio-ec repair --priority'. Interrupted, "
         "the cluster goes on; the same command follows it again. Exit codes: 0 proven, 3 there is "
         "no such OSD, 4 there are too few other OSDs for it or they have too little room, another "
-        "one drains, or somebody cancelled it, 5 it waits for OSDs that are away, or for slots "
-        "that could not be filled, 7 some stripes could not be mended and "
-        "may need it, or not all was good where it is now."
+        "one drains, or somebody cancelled it, 5 it waits for OSDs that are away, or some went "
+        "away meanwhile, or for slots that could not be filled, 7 some stripes could not be mended "
+        "and may need it, or not all was good where it is now."
         "\vExamples:\n"
         "  lilio-ec osd drain 3\n"
         "  lilio-ec osd drain osd.3 --cancel\n",
@@ -85,19 +85,23 @@ struct state {
     char fill_reason[256];
 };
 
-/* Whether somebody's slots fill no further, and why. */
-static void fills_note(const struct lilio_status *status, struct state *ret)
+/* Whether stripes wait for it: it may come back, or be out and lose its slots to others. */
+static bool is_waited_for(const struct lilio_osd *osd)
+{
+    bool serves = strcmp(osd->state, "up") == 0 || strcmp(osd->state, "suspect") == 0;
+    return !osd->drained && strcmp(osd->state, "out") != 0 && !(serves && osd->complete);
+}
+
+/* Who is waited for, and whether somebody's slots fill no further, and why. */
+static void others_note(const struct lilio_status *status, struct state *ret)
 {
     for (size_t i = 0; i < status->osd_count; i++) {
         const struct lilio_osd *osd = &status->osds[i];
-        if (osd->filling == 0)
+        ret->waits_for_osds |= is_waited_for(osd);
+        if (osd->filling == 0 || osd->fill_tries == 0 || strcmp(osd->state, "up") != 0)
             continue;
-        if (strcmp(osd->state, "up") != 0) {
-            ret->waits_for_osds = true;
-        } else if (osd->fill_tries > 0) {
-            ret->fills = osd->id;
-            memcpy(ret->fill_reason, osd->fill_reason, sizeof ret->fill_reason);
-        }
+        ret->fills = osd->id;
+        memcpy(ret->fill_reason, osd->fill_reason, sizeof ret->fill_reason);
     }
 }
 
@@ -119,11 +123,12 @@ static enum lilio_err status_note(struct drain *drain, struct state *ret)
     } else {
         drain->made.osd = drain->osd;
         drain->made.incarnation = osd->incarnation;
+        drain->made.epoch = osd->drain_epoch;
         memcpy(drain->made.disk_uuid, osd->disk_uuid, sizeof osd->disk_uuid);
         memcpy(drain->made.cluster_id, status.cluster_id, sizeof status.cluster_id);
     }
     ret->waits_for_osds = status.many_away;
-    fills_note(&status, ret);
+    others_note(&status, ret);
     lilio_status_release(&status);
     return err;
 }
@@ -188,6 +193,11 @@ static enum lilio_err not_done(struct drain *drain, const struct state *state)
                       (unsigned long long)state->left, drain->osd);
 }
 
+static void poll_wait(void)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+}
+
 /* Until nothing needs the OSD, twice in a row: large histograms are read in pieces. Or until
  * nothing goes on any more. */
 static enum lilio_err follow(struct drain *drain)
@@ -218,7 +228,7 @@ static enum lilio_err follow(struct drain *drain)
             err = LILIO_E_CANCELLED;
             break;
         }
-        (void)nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+        poll_wait();
     }
     tools_progress_end(&drain->progress);
     drain->made.index = err ? 0 : state.index;
@@ -266,13 +276,34 @@ static enum lilio_err prove(struct drain *drain)
     made->bad = cJSON_CreateArray();
     tools_progress_start(&drain->progress, "verify", context->out.json);
     struct lilio_progress callback = tools_progress_callback(&drain->progress);
-    enum lilio_err err =
-        lilio_verify_osd(context->client, drain->osd, true, made->index, object_note, drain,
-                         &callback, &made->held, &context->info);
+    struct lilio_verify_osd_ask ask = {
+        .osd = drain->osd, .had = true, .index = made->index, .slots = &made->slots};
+    enum lilio_err err = lilio_slots_had(context->client, drain->osd, made->epoch, /* maybe */ true,
+                                         &made->slots, &context->info);
+    if (!err)
+        err = lilio_verify_osd(context->client, &ask, object_note, drain, &callback, &made->held,
+                               &context->info);
     tools_progress_end(&drain->progress);
     const struct base_clock *clock = base_clock_system();
     made->made_ms = clock->wall_ms(clock->context);
     return err;
+}
+
+/* Stripes that may need it after the proof: an OSD that was read may have gone away since. What a
+ * put misses for a moment is waited for. */
+static enum lilio_err left_get(struct drain *drain, uint64_t *ret_left)
+{
+    uint64_t end_ms = base_now_ms(base_clock_system()) + SETTLE_MS;
+    for (;;) {
+        struct state state;
+        enum lilio_err err = state_get(drain, &state);
+        if (err)
+            return err;
+        *ret_left = state.left;
+        if (state.left == 0 || tools_cancelled() || base_now_ms(base_clock_system()) >= end_ms)
+            return LILIO_OK;
+        poll_wait();
+    }
 }
 
 /* Beside the lilio.yaml of a cluster of this machine. */
@@ -299,22 +330,28 @@ static void keep(struct drain *drain, const cJSON *certificate)
     proto_cluster_file_release(&file);
 }
 
-static int certify(struct drain *drain)
+/* left: stripes that may need it now, whatever was read before. */
+static int certify(struct drain *drain, uint64_t left)
 {
     struct tools_out *out = &drain->context->out;
     cJSON *certificate = tools_drain_json(&drain->made);
     bool proven = tools_drain_proven(&drain->made);
     tools_drain_print(out, &drain->made);
     keep(drain, certificate);
-    if (proven)
+    if (proven && left == 0)
         tools_out_line(out, "osd.%u can be taken away: nothing needs it", drain->osd);
+    else if (proven)
+        tools_out_line(out,
+                       "leave osd.%u where it is until `lilio-ec status' says that nothing needs "
+                       "it: others went away meanwhile, and %llu stripes may want what it has",
+                       drain->osd, (unsigned long long)left);
     else
         tools_out_line(out,
                        "leave osd.%u where it is, and run this again when `lilio-ec repair' "
                        "has mended that",
                        drain->osd);
     tools_out_object(out, certificate);
-    return proven ? TOOLS_EXIT_OK : TOOLS_EXIT_DAMAGED;
+    return !proven ? TOOLS_EXIT_DAMAGED : left > 0 ? TOOLS_EXIT_UNAVAILABLE : TOOLS_EXIT_OK;
 }
 
 static int cancel(struct drain *drain)
@@ -346,13 +383,16 @@ int tools_cmd_osd_drain(struct tools_context *context, int argc, char **argv)
         err = end(&drain);
     if (!err)
         err = prove(&drain);
+    uint64_t left = 0;
+    if (!err)
+        err = left_get(&drain, &left);
     if (err == LILIO_E_CANCELLED)
         code = tools_fail_with(context, err,
                                "interrupted; osd.%u drains on, and the same command follows it "
                                "(`lilio-ec osd drain %u --cancel' stops it)",
                                drain.osd, drain.osd);
     else
-        code = err ? tools_fail(context, err) : certify(&drain);
+        code = err ? tools_fail(context, err) : certify(&drain, left);
     tools_drain_release(&drain.made);
     return code;
 }

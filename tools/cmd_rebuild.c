@@ -64,8 +64,10 @@ static const struct argp argp = {
     .doc =
         "Makes an OSD hold every fragment it should, on a blank, a damaged or a living disk, and "
         "proves it: exit code 0 only when all that the object map expects was read back and "
-        "verified, 8 with names and reasons otherwise. What verifies is never touched; an "
-        "interrupted rebuild goes on when it is run again. The certificate is kept under "
+        "verified, 8 with names and reasons where fragments could not be had. Where it ended "
+        "before it was done nothing is said to be lost: 5 when the disk is full, somebody stopped "
+        "it or who it needs did not answer, 1 for other reasons. What verifies is never touched; "
+        "an interrupted rebuild goes on when it is run again. The certificate is kept under "
         "certificates/ beside the lilio.yaml of `lilio-ec up', elsewhere it is what --json "
         "answers; `lilio-ec verify-cert' tells whether it still holds."
         "\vExamples:\n"
@@ -248,11 +250,45 @@ static int interrupted(struct tools_context *context, uint32_t osd)
         "stopped; what is verified stays, and the same command goes on from there");
 }
 
+/* The certificate with the slots it is about; without them when they cannot be learnt. */
+static cJSON *certificate_make(struct tools_context *context, const struct lilio_rebuild *state)
+{
+    struct lilio_slot_set slots = {0};
+    struct lilio_errinfo info = {0};
+    enum lilio_err err = state->epoch ? lilio_slots_had(context->client, state->osd, state->epoch,
+                                                        /* maybe */ false, &slots, &info)
+                                      : LILIO_E_UNSUPPORTED;
+    if (err && state->epoch)
+        (void)fprintf(stderr,
+                      "lilio-ec: the certificate does not say which slots it is about: %s\n",
+                      tools_text_name(info.text, 0));
+    cJSON *certificate = tools_certificate_json(state, err ? NULL : &slots);
+    lilio_slot_set_release(&slots);
+    return certificate;
+}
+
+/* It could not go on: nothing is said of what is lost. */
+static int stopped(struct tools_context *context, const struct lilio_rebuild *state)
+{
+    if (state->phase != LILIO_REBUILD_ERROR)
+        return tools_fail_with(context, LILIO_E_UNAVAILABLE,
+                               "osd.%u: the rebuild was stopped; run it again to go on",
+                               state->osd);
+    if (state->err == LILIO_E_NO_SPACE)
+        return tools_fail_with(context, state->err,
+                               "the disk of osd.%u is full before everything is there: nothing is "
+                               "lost by that; make room on it and run this again, or move to a "
+                               "larger one (`lilio-ec osd rebuild %u --disk DIR')",
+                               state->osd, state->osd);
+    return tools_fail_with(context, state->err, "osd.%u: %.400s; run it again to go on from there",
+                           state->osd, state->text);
+}
+
 static int certify(struct tools_context *context, const struct rebuild *rebuild,
                    const struct lilio_rebuild *state)
 {
     char *path = NULL, name[64];
-    cJSON *certificate = tools_certificate_json(state);
+    cJSON *certificate = certificate_make(context, state);
     tools_certificate_print(&context->out, state);
     if (rebuild->local && state->index > 0) {
         (void)snprintf(name, sizeof name, "osd.%u-%llu", state->osd,
@@ -267,6 +303,8 @@ static int certify(struct tools_context *context, const struct rebuild *rebuild,
         free(path);
     }
     tools_out_object(&context->out, certificate);
+    if (state->phase != LILIO_REBUILD_PROVEN && state->phase != LILIO_REBUILD_FAILURES)
+        return stopped(context, state);
     return tools_certificate_proven(state) ? TOOLS_EXIT_OK : TOOLS_EXIT_LOST;
 }
 

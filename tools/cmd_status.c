@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/env.h"
 #include "proto/cluster_file.h"
 #include "tools/capacity.h"
 #include "tools/config_path.h"
@@ -64,14 +65,9 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
     struct tools_out *out = &context->out;
     const char *word = tools_redundancy_verdict(redundancy, status);
     char time[TOOLS_TEXT];
-    if (strcmp(word, "lost") == 0 && redundancy && redundancy->lost)
+    if (strcmp(word, "lost") == 0)
         tools_out_line(out, "LOST: %llu stripes cannot be restored; `lilio-ec damage' names them",
                        (unsigned long long)redundancy->lost);
-    else if (strcmp(word, "lost") == 0)
-        tools_out_line(out,
-                       "LOST: the last verification found %llu objects that cannot be restored; "
-                       "when they are deleted, `lilio-ec verify' looks anew",
-                       (unsigned long long)status->verify_lost);
     else if (strcmp(word, "unknown") == 0)
         tools_out_line(out, "UNKNOWN: no coordinator could say how redundant the objects are");
     else if (strcmp(word, "unreadable") == 0)
@@ -331,9 +327,13 @@ static void filling_print(struct tools_out *out, const struct lilio_osd *osd)
                        (unsigned long long)osd->filling);
 }
 
-/* What it has, against the maps: said when there is something to say. */
-static void inventory_print(struct tools_out *out, const struct lilio_osd *osd)
+/* What it has, against the maps: said while there is something to say. One that went away again
+ * compares nothing, and what was missing is mended when nothing is known to be missing anywhere. */
+static void inventory_print(struct tools_out *out, const struct lilio_osd *osd,
+                            const struct lilio_status *status)
 {
+    if (!is_up(osd) && strcmp(osd->state, "suspect") != 0)
+        return;
     if (osd->inventory_reason[0] && strcmp(osd->inventory, "wanted") == 0)
         tools_out_line(out,
                        "              osd.%u came back and tries again to compare what it has with "
@@ -346,7 +346,7 @@ static void inventory_print(struct tools_out *out, const struct lilio_osd *osd)
              strcmp(osd->inventory, "walk") == 0)
         tools_out_line(out, "              osd.%u came back and compares what it has with the maps",
                        osd->id);
-    else if (osd->inventory_missing)
+    else if (osd->inventory_missing && status->repair_rows)
         tools_out_line(out,
                        "              osd.%u came back without %llu fragments the maps said it has "
                        "(%llu of %llu slots differed): reported, so that they are mended",
@@ -391,6 +391,12 @@ static void draining_print(struct tools_out *out, const struct lilio_osd *osd,
 {
     if (osd->draining && tools_redundancy_drained(redundancy, osd))
         tools_out_line(out, "              osd.%u is drained: nothing needs it", osd->id);
+    else if (osd->drained && redundancy)
+        tools_out_line(
+            out,
+            "              osd.%u is drained, but %llu stripes are not whole now and may "
+            "want what it has",
+            osd->id, (unsigned long long)tools_redundancy_drain_left(redundancy, osd->id));
     else if (osd->draining && redundancy && tools_redundancy_drain_left(redundancy, osd->id) == 0)
         tools_out_line(
             out, "              osd.%u has given everything; `lilio-ec osd drain %u' proves it",
@@ -428,7 +434,7 @@ static void status_osds_print(struct tools_context *context, const struct lilio_
             filling_print(out, osd);
         draining_print(out, osd, redundancy);
         held_print(out, osd);
-        inventory_print(out, osd);
+        inventory_print(out, osd, status);
         fills |= osd->filling > 0;
     }
     if (status->many_away)
@@ -494,6 +500,23 @@ static void repair_print(struct tools_out *out, const struct lilio_status *statu
                                   status->repair_eta_high_ms, time));
 }
 
+/* What the last verification found and the histogram of now does not say: those objects were
+ * deleted, or came back with their OSDs. */
+static void verify_lost_print(struct tools_out *out, const struct lilio_status *status,
+                              const struct lilio_redundancy *redundancy)
+{
+    const struct base_clock *clock = base_clock_system();
+    uint64_t now_ms = clock->wall_ms(clock->context);
+    uint64_t age_ms = now_ms > status->verify_wall_ms ? now_ms - status->verify_wall_ms : 0;
+    char time[TOOLS_TEXT];
+    if (!status->verify_index || !status->verify_lost || (redundancy && redundancy->lost))
+        return;
+    tools_out_line(out, "              %s ago it found %llu objects that could not be restored; %s",
+                   tools_text_duration(age_ms, time), (unsigned long long)status->verify_lost,
+                   redundancy ? "no stripe is known to be lost now"
+                              : "what is lost now is not known");
+}
+
 static void status_print(struct tools_context *context, const struct lilio_status *status,
                          const struct lilio_redundancy *redundancy,
                          const struct tools_rebuilds *rebuilds)
@@ -534,6 +557,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
             tools_text_time(status->verify_wall_ms, time), (unsigned long long)status->verify_index,
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
+    verify_lost_print(out, status, redundancy);
     tools_scrub_summary(out, status->osds, status->osd_count);
     verdict_print(context, status, redundancy);
     tools_quorum_warn(out, status);

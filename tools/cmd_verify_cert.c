@@ -40,11 +40,12 @@ static const struct argp argp = {
     .doc =
         "Checks a certificate of `osd rebuild' or `osd drain' against the cluster as it is now: "
         "that the file was not changed, that it speaks of this cluster (a rebuild's also of the "
-        "disk this OSD has), and that every fragment it speaks for and that was not deleted since "
-        "can be read and verified: on this OSD, or on those that have now what was drained. "
+        "disk this OSD has), and that every fragment it speaks for and that is still there can be "
+        "read and verified: on this OSD, or on those that have now what was drained. What was "
+        "deleted since, and what is in slots that other OSDs have now, is counted apart. "
         "Exit codes: 0 it holds, 3 there is no such file, 4 it is about another cluster or disk, "
-        "or the maps are older than it, 7 it was changed, does not prove anything, or fragments "
-        "are not good or not readable now."
+        "the maps are older than it, or nothing it speaks for is left to look at, 7 it was "
+        "changed, proved nothing when it was made, or fragments are not good or not readable now."
         "\vExamples:\n"
         "  lilio-ec verify-cert ~/lilio/certificates/osd.3-1812.json\n",
 };
@@ -97,24 +98,42 @@ static void object_note(void *context, const struct lilio_verify_object *object)
     tools_out_list_add(&check->context->out, element);
 }
 
+/* What became of the fragments that are not looked at. */
+static void rest_print(struct tools_out *out, const struct tools_certificate *certificate,
+                       const struct lilio_verify_osd_result *result)
+{
+    if (result->elsewhere)
+        tools_out_line(out,
+                       "%llu are in slots that other OSDs have now, or that fill again: it says "
+                       "nothing of these any more",
+                       (unsigned long long)result->elsewhere);
+    if (!certificate->has_slots)
+        tools_out_line(out,
+                       "it does not say which slots it is about (an older version made it): %s was "
+                       "looked at, which may be more or less",
+                       certificate->drain ? "what others have of what this OSD had last"
+                                          : "what this OSD has now");
+}
+
 static int result_print(struct tools_out *out, const struct tools_certificate *certificate,
                         const struct lilio_verify_osd_result *result)
 {
-    uint64_t deleted =
-        certificate->expected > result->expected ? certificate->expected - result->expected : 0;
+    uint64_t there = result->expected + result->elsewhere;
+    uint64_t deleted = certificate->expected > there ? certificate->expected - there : 0;
     bool holds = certificate->proven && result->good == result->expected;
     tools_out_line(out, "osd.%u at index %llu: the certificate speaks for %llu fragments",
                    certificate->osd, (unsigned long long)certificate->index,
                    (unsigned long long)certificate->expected);
     tools_out_line(
         out,
-        "now, index %llu: %llu of them exist (%llu were deleted%s since), %llu verified, "
+        "now, index %llu: %llu of them are there (%llu were deleted%s since), %llu verified, "
         "%llu missing, %llu corrupt, %llu not read; %llu newer ones were not looked at",
         (unsigned long long)result->index, (unsigned long long)result->expected,
-        (unsigned long long)deleted, certificate->drain ? " or went further" : "",
+        (unsigned long long)deleted, certificate->has_slots ? "" : " or went further",
         (unsigned long long)result->good, (unsigned long long)result->missing,
         (unsigned long long)result->corrupt, (unsigned long long)result->unread,
         (unsigned long long)result->newer);
+    rest_print(out, certificate, result);
     tools_out_line(out, "%s",
                    holds                 ? "IT HOLDS"
                    : certificate->proven ? "IT DOES NOT HOLD ANY MORE"
@@ -128,7 +147,9 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
     tools_json_u64(json, "certificate_expected", certificate->expected);
     tools_json_u64(json, "index", result->index);
     tools_json_u64(json, "expected", result->expected);
+    tools_json_bool(json, "slots_known", certificate->has_slots);
     tools_json_u64(json, "deleted", deleted);
+    tools_json_u64(json, "elsewhere", result->elsewhere);
     tools_json_u64(json, "verified", result->good);
     tools_json_u64(json, "missing", result->missing);
     tools_json_u64(json, "corrupt", result->corrupt);
@@ -138,39 +159,59 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
     return holds ? TOOLS_EXIT_OK : TOOLS_EXIT_DAMAGED;
 }
 
+/* Reads what it speaks for. */
+static int certificate_check(struct check *check, const struct tools_certificate *certificate)
+{
+    struct tools_context *context = check->context;
+    struct lilio_verify_osd_result result;
+    struct lilio_verify_osd_ask ask = {.osd = certificate->osd,
+                                       .had = certificate->drain,
+                                       .index = certificate->index,
+                                       .slots =
+                                           certificate->has_slots ? &certificate->slots : NULL};
+    tools_progress_start(&check->progress, "verify", context->out.json);
+    struct lilio_progress callback = tools_progress_callback(&check->progress);
+    tools_out_list_begin(&context->out, "objects");
+    enum lilio_err err = lilio_verify_osd(context->client, &ask, object_note, check, &callback,
+                                          &result, &context->info);
+    tools_progress_end(&check->progress);
+    if (!err && result.index < certificate->index)
+        err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
+                         "the maps are at index %llu, before the certificate's %llu",
+                         (unsigned long long)result.index, (unsigned long long)certificate->index);
+    if (!err && certificate->proven && result.expected == 0 && certificate->expected > 0)
+        err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
+                         "nothing it speaks for is left to look at: all was deleted, or went on to "
+                         "other OSDs");
+    return err ? tools_fail(context, err) : result_print(&context->out, certificate, &result);
+}
+
+/* Is it about what is here? 0 or the exit code. */
+static int subject_ask(struct tools_context *context, const struct tools_certificate *certificate)
+{
+    struct lilio_status status;
+    int code = tools_open(context);
+    if (code)
+        return code;
+    enum lilio_err err = lilio_status_get(context->client, &status, &context->info);
+    if (err)
+        return tools_fail(context, err);
+    err = subject_check(&status, certificate, &context->info);
+    lilio_status_release(&status);
+    return err ? tools_fail(context, err) : TOOLS_EXIT_OK;
+}
+
 int tools_cmd_verify_cert(struct tools_context *context, int argc, char **argv)
 {
     struct check check = {.context = context};
     struct tools_certificate certificate;
-    struct lilio_status status;
-    struct lilio_verify_osd_result result;
     tools_args_parse(context, &argp, argc, argv, &check);
     enum lilio_err err = tools_certificate_load(check.path, &certificate, &context->info);
     if (err)
         return tools_fail(context, err);
-    int code = tools_open(context);
-    if (code)
-        return code;
-    err = lilio_status_get(context->client, &status, &context->info);
-    if (err)
-        return tools_fail(context, err);
-    err = subject_check(&status, &certificate, &context->info);
-    lilio_status_release(&status);
-    if (err)
-        return tools_fail(context, err);
-    tools_progress_start(&check.progress, "verify", context->out.json);
-    struct lilio_progress callback = tools_progress_callback(&check.progress);
-    tools_out_list_begin(&context->out, "objects");
-    err = lilio_verify_osd(context->client, certificate.osd, certificate.drain, certificate.index,
-                           object_note, &check, &callback, &result, &context->info);
-    tools_progress_end(&check.progress);
-    if (!err && result.index < certificate.index)
-        err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
-                         "the maps are at index %llu, before the certificate's %llu",
-                         (unsigned long long)result.index, (unsigned long long)certificate.index);
-    if (!err && certificate.drain && result.expected == 0 && certificate.expected > 0)
-        err = lilio_fail(&context->info, LILIO_E_PRECONDITION,
-                         "nothing it speaks for is left to look at: all was deleted, or went on to "
-                         "other OSDs again");
-    return err ? tools_fail(context, err) : result_print(&context->out, &certificate, &result);
+    int code = subject_ask(context, &certificate);
+    if (code == TOOLS_EXIT_OK)
+        code = certificate_check(&check, &certificate);
+    tools_certificate_release(&certificate);
+    return code;
 }

@@ -27,10 +27,10 @@ const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
         degraded = degraded || (!tools_redundancy_drained(redundancy, &status->osds[i]) &&
                                 (strcmp(status->osds[i].state, "up") != 0 ||
                                  !status->osds[i].complete || status->osds[i].filling > 0));
-    if ((redundancy && redundancy->lost) || (status->verify_index && status->verify_lost))
-        return "lost";
     if (!redundancy)
         return "unknown";
+    if (redundancy->lost)
+        return "lost";
     if (redundancy->unreadable)
         return "unreadable";
     if (degraded || redundancy->hurt)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 import unittest
@@ -163,6 +164,56 @@ class Drain(ClusterTest):
         if process.returncode != OK:  # else it was done before
             self.assertEqual(process.returncode, EXISTS, err)
             self.assertIn("does not drain any more", err.decode())
+
+    def left(self):
+        return self.cluster.status()["redundancy"]["osds"][self.victim]["drain_left"]
+
+    def test_nothing_says_that_nothing_needs_it_while_somebody_may(self):
+        """Who has now what it had goes away, then is out and others take over: its copy may be wanted until they have all."""
+        c = self.cluster
+        c.down()
+        with open(c.path("lilio.yaml"), "r+") as f:
+            text = f.read().replace("out_ms: 600000", "out_ms: 25000")
+            f.seek(0)
+            f.write(text)
+            f.truncate()
+        c.up()
+        for i in range(60):
+            self.put(f"b/{i}", 100 * KIB)
+        first = c.run("osd", "drain", str(self.victim), "--json").json
+        path, stripes = self.certificate(), c.status()["redundancy"]["stripes"]
+        self.assertLessEqual(first["expected"], stripes)
+        self.assertIn(f"osd.{self.victim} is drained: nothing needs it", c.run("status").out)
+        c.kill_osds(0)
+        wait_until(lambda: self.left() > 0, 30, "osd.0 to be missed")
+        told = c.run("status").out
+        self.assertIn(f"osd.{self.victim} is drained, but {self.left()} stripes are not whole now and may want what it has", told)
+        self.assertNotIn("nothing needs it", told)
+        again = c.start("osd", "drain", str(self.victim), "--json")
+        with self.assertRaises(subprocess.TimeoutExpired):
+            again.communicate(timeout=5)
+        out, err = again.communicate(timeout=120)
+        self.assertEqual(again.returncode, OK, err)
+        self.assertEqual(self.left(), 0)
+        second = json.loads(out)
+        self.assertTrue(second["proven"])
+        self.assertGreaterEqual(second["expected"], first["expected"])
+        held = c.run("verify-cert", path, "--json").json
+        self.assertEqual((held["holds"], held["slots_known"]), (True, True))
+        self.assertEqual((held["expected"], held["deleted"]), (first["expected"], 0))
+        self.assertAllThere()
+
+    def test_slots_of_an_earlier_drain_are_not_counted_again(self):
+        c = self.cluster
+        for i in range(60):
+            self.put(f"b/{i}", 100 * KIB)
+        for osd in (self.victim, 4):  # what the second one has goes to the first one, too
+            c.run("osd", "drain", str(osd))
+            c.run("osd", "drain", str(osd), "--cancel")
+        had = next(x["stripes"] for x in c.status()["redundancy"]["osds"] if x["id"] == self.victim)
+        self.assertGreater(had, 0)
+        made = c.run("osd", "drain", str(self.victim), "--json").json
+        self.assertEqual((made["expected"], made["verified"], made["slots_unsure"]), (had, had, 0))
 
     def test_one_with_nothing_in_it(self):
         """Slots go, too, where there are no stripes in them."""

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What the cluster knows of itself: `damage' names exactly the objects that are hurt, the worst first, and so do `explain' and the
 histogram of `status'; a thousand among five thousand are named in bounded memory; certificates are held against the cluster."""
+import hashlib
 import json
 import os
 import signal
@@ -131,13 +132,20 @@ class Know(ClusterTest):
         c.up()
         wait_until(lambda: set(self.damage(code=None)[0]) == {"b/0"}, 60, "all but the lost one to be mended")
         self.assertEqual(c.get_bytes("b/1"), objects["b/1"])
+        c.run("verify", code=LOST)
         c.run("rm", "b/0")
         self.assertEqual(self.damage()[1]["walked"], False)
+        # What the last verification found is told as that, beside what is so now.
+        told = c.run("status").out
+        self.assertNotEqual(c.status()["state"], "lost")
+        self.assertNotIn("LOST:", told)
+        self.assertRegex(told, r"ago it found 1 objects that could not be restored; no stripe is known to be lost now")
         verified = c.status()["last_verify"]
         self.assertEqual(c.run("verify", "other", "--json").json["objects_checked"], 1)
         self.assertEqual(c.status()["last_verify"], verified)
         c.run("verify")
         self.assertEqual(c.status()["state"], "verified")
+        self.assertNotIn("could not be restored", c.run("status").out)
         self.assertEqual(self.redundancy()["unverified"], 0)
         c.put_bytes(content(64 * KIB, 1), "b/new")
         self.assertEqual(self.redundancy()["unverified"], 1)
@@ -221,6 +229,82 @@ class Know(ClusterTest):
         # What it could not do before the rebuild is not told for ever.
         wait_until(lambda: c.status()["osds"][2]["fragments"] > 0, 30, "osd.2 to tell what it has")
         self.assertIsNone(c.status()["osds"][2]["inventory"]["reason"])
+
+
+class Speaks(ClusterTest):
+    """A certificate speaks for the slots its OSD had, whatever became of them."""
+    options = {"osds": 6, "profile": "2+1"}
+
+    def certificate(self, osd):
+        folder = self.cluster.path("certificates")
+        made = self.cluster.run("osd", "rebuild", str(osd), "--json").json
+        return os.path.join(folder, f"osd.{osd}-{made['index']}.json"), made["expected"]
+
+    def test_slots_that_came_later_and_slots_that_went(self):
+        c = self.cluster
+        c.run("mb", "b")
+        for i in range(60):
+            c.put_bytes(content(100 * KIB, SEED + i), f"b/{i}")
+        c.run("osd", "drain", "5")
+        c.run("osd", "drain", "5", "--cancel")
+        empty, nothing = self.certificate(5)
+        self.assertEqual(nothing, 0)
+        went, lost = self.certificate(4)
+        c.run("osd", "drain", "4")
+        some, had = self.certificate(5)
+        self.assertGreater(min(had, lost), 0)
+        c.run("osd", "drain", "0")
+        self.assertGreater(self.stripes_of(5), had)
+
+        told = c.run("verify-cert", empty, "--json").json
+        self.assertEqual((told["holds"], told["expected"], told["elsewhere"]), (True, 0, 0))
+        told = c.run("verify-cert", some, "--json").json
+        self.assertEqual((told["holds"], told["expected"], told["deleted"], told["elsewhere"]), (True, had, 0, 0))
+        self.assertIn("nothing it speaks for is left", c.run("verify-cert", went, code=EXISTS).err)
+
+        # What it never spoke for does not make it fail.
+        c.kill_osds(5)
+        for segment in c.segments(5):
+            os.truncate(segment, 4 * KIB)
+        c.up()
+        wait_until(lambda: c.status()["osds"][5]["state"] == "up", 30, "osd.5 to be back")
+        self.assertTrue(c.run("verify-cert", empty, "--json").json["holds"])
+
+    def stripes_of(self, osd):
+        return next(x["stripes"] for x in self.cluster.status()["redundancy"]["osds"] if x["id"] == osd)
+
+    def test_what_it_finds_bad_is_mended(self):
+        c, data = self.cluster, content(100 * KIB, SEED)
+        c.run("mb", "b")
+        c.put_bytes(data, "b/o")
+        osd = c.run("explain", "b/o", "--json").json["fragments"][0]["osd"]
+        path, expected = self.certificate(osd)
+        self.assertEqual((expected, sum(flip_all(s, data[:64]) for s in c.segments(osd))), (1, 1))
+        told = c.run("verify-cert", path, "--json", code=DAMAGED).json
+        self.assertEqual((told["holds"], told["corrupt"]), (False, 1))
+        wait_until(lambda: c.run("verify-cert", path, code=None).code == OK, 60, "it to be mended")
+
+    def test_one_of_an_older_version_says_so(self):
+        c = self.cluster
+        c.run("mb", "b")
+        c.put_bytes(content(100 * KIB, SEED), "b/o")
+        path, expected = self.certificate(2)
+        with open(path) as f:
+            made = json.load(f)
+        for member in ("slots", "slots_unsure", "sha256"):
+            del made[member]
+        made["sha256"] = hashlib.sha256(json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+        with open(path, "w") as f:
+            json.dump(made, f)
+        told = c.run("verify-cert", path)
+        self.assertIn("it does not say which slots it is about", told.out)
+        self.assertIn("IT HOLDS", told.out)
+        made["proven"] = False
+        del made["sha256"]
+        made["sha256"] = hashlib.sha256(json.dumps(made, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+        with open(path, "w") as f:
+            json.dump(made, f)
+        self.assertIn("it proved nothing when it was made", c.run("verify-cert", path, code=DAMAGED).out)
 
 
 if __name__ == "__main__":

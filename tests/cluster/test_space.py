@@ -126,6 +126,17 @@ class FullDisk(unittest.TestCase):
             os.unlink(os.path.join(small, "filler"))
             wait_until(lambda: not trouble()[1], 10, "the end of the warning")
 
+    def test_a_rebuild_onto_a_disk_that_is_too_small(self):
+        with small_cluster(self, "small", "48m") as (c, small):
+            c.up()
+            c.run("mb", "b")
+            for i in range(20):
+                c.put_bytes(content(16 * MIB, i), f"b/{i}")
+            told = c.run("osd", "rebuild", "3", "--disk", small, code=UNAVAILABLE, timeout=300)
+            self.assertIn("the disk of osd.3 is full", told.err)
+            self.assertIn("--disk", told.err)
+            self.assertEqual(c.status()["redundancy"]["lost"], 0)
+
     def test_deletes_go_on_when_others_filled_the_coordinators_disk(self):
         with small_cluster(self, "coordinator.0", "256m") as (c, small):
             c.up(gc_grace="1s")

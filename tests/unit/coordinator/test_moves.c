@@ -1091,6 +1091,7 @@ static void drained_when_nothing_needs_it(bool rocksdb)
     uint64_t epoch = fx_row(f.fx)->epoch;
     assert_int_equal(drain(&f, 4, BEGIN), LILIO_OK); /* again: nothing new */
     assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    assert_int_equal(coord_state_osd_at(f.fx->state, 4)->drain_epoch, epoch - 1);
     assert_true(drain_left(&f, 4) > 0);
     assert_int_equal(drain(&f, 4, END), LILIO_E_PRECONDITION); /* it has slots */
     assert_int_equal(drain(&f, 3, END), LILIO_E_PRECONDITION);
@@ -1146,6 +1147,14 @@ static void drained_when_nothing_needs_it(bool rocksdb)
     assert_int_equal(drain(&f, 4, END), LILIO_OK);
     at = next_like(f.fx, &f.narrow, at);
     assert_int_equal(put_at(f.fx, &f.narrow, "too late", at, epoch, WIDTH), LILIO_E_NO_QUORUM);
+    /* Who has now what it had is away: its copy may be wanted, also after the drain ended. */
+    f.svc->alive[after] = false;
+    svc_pass(f.svc, 12000);
+    assert_int_equal(svc_row(f.svc, after), PROTO_OSD_DOWN);
+    assert_true(drain_left(&f, 4) > 0);
+    f.svc->alive[after] = true;
+    svc_pass(f.svc, 12000);
+    assert_int_equal(drain_left(&f, 4), 0);
     /* It gets nothing, also of an OSD that goes out, and of a new width. */
     f.svc->alive[GONE] = false;
     svc_pass(f.svc, OUT_MS + 30000);
@@ -1154,6 +1163,7 @@ static void drained_when_nothing_needs_it(bool rocksdb)
     assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0);
     assert_int_equal(drain(&f, 4, STOP), LILIO_OK);
     assert_int_equal(coord_state_osd_at(f.fx->state, 4)->draining, false);
+    assert_int_equal(coord_state_osd_at(f.fx->state, 4)->drain_epoch, 0);
     svc_pass(f.svc, 2000);
     assert_int_equal(slots_of(&f, &f.narrow, 4, false), 0); /* nothing comes back by itself */
     fixture_release(&f);

@@ -60,7 +60,7 @@ static void test_the_kept_file(void **state)
     char *folder = temp_dir_new(), *path = NULL;
     rebuild.failures = &failure;
     rebuild.failure_count = rebuild.failed = 1;
-    cJSON *json = tools_certificate_json(&rebuild);
+    cJSON *json = tools_certificate_json(&rebuild, NULL);
     assert_int_equal(tools_certificate_save(folder, "osd.3-40", json, &path, NULL), LILIO_OK);
     assert_string_equal(path + strlen(folder), "/certificates/osd.3-40.json");
     cJSON_Delete(json);
@@ -86,7 +86,7 @@ static void test_the_digest_covers_everything_before_it(void **state)
     (void)state;
     struct lilio_rebuild rebuild = proven();
     char digest[BASE_SHA256_TEXT];
-    cJSON *json = tools_certificate_json(&rebuild);
+    cJSON *json = tools_certificate_json(&rebuild, NULL);
     cJSON *kept = cJSON_DetachItemFromObject(json, "sha256");
     assert_non_null(kept);
     char *text = cJSON_PrintUnformatted(json);
@@ -111,7 +111,7 @@ static void test_a_kept_one_is_read(void **state)
     rebuild.expected_bytes = UINT64_MAX - 1; /* beyond what a double holds */
     memset(rebuild.cluster_id, 'c', 36);
     memset(rebuild.disk_uuid, 'd', 36);
-    cJSON *json = tools_certificate_json(&rebuild);
+    cJSON *json = tools_certificate_json(&rebuild, NULL);
     char *text = cJSON_Print(json);
     size_t size = strlen(text);
     assert_int_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL), LILIO_OK);
@@ -136,6 +136,36 @@ static void test_a_kept_one_is_read(void **state)
     cJSON_Delete(json);
 }
 
+/* Which slots it is about comes back as it was; one without is an older one. */
+static void test_the_slots_are_read(void **state)
+{
+    (void)state;
+    struct tools_certificate certificate;
+    struct lilio_rebuild rebuild = proven();
+    uint8_t bits[3] = {0x01, 0xa5, 0x0f};
+    struct lilio_slots slots = {.placement = 7, .partition_bits = 2, .width = 5, .bits = bits};
+    struct lilio_slot_set set = {.list = &slots, .count = 1, .unsure = 9};
+    memset(rebuild.cluster_id, 'c', 36);
+    memset(rebuild.disk_uuid, 'd', 36);
+    for (int known = 0; known <= 1; known++) {
+        cJSON *json = tools_certificate_json(&rebuild, known ? &set : NULL);
+        char *text = cJSON_Print(json);
+        assert_int_equal(tools_certificate_read(base_slice_str(text), &certificate, NULL),
+                         LILIO_OK);
+        assert_int_equal(certificate.has_slots, known);
+        assert_int_equal(certificate.slots.count, known);
+        if (known) {
+            assert_int_equal(certificate.slots.unsure, 9);
+            assert_int_equal(certificate.slots.list[0].placement, 7);
+            assert_int_equal(lilio_slots_size(&certificate.slots.list[0]), 3);
+            assert_memory_equal(certificate.slots.list[0].bits, bits, 3);
+        }
+        tools_certificate_release(&certificate);
+        cJSON_free(text);
+        cJSON_Delete(json);
+    }
+}
+
 static void test_a_drain(void **state)
 {
     (void)state;
@@ -155,6 +185,8 @@ static void test_a_drain(void **state)
         assert_true(certificate.drain);
         assert_int_equal(certificate.osd, 3);
         assert_int_equal(certificate.expected, 10);
+        assert_true(certificate.has_slots);
+        tools_certificate_release(&certificate);
         cJSON_free(text);
         cJSON_Delete(json);
     }
@@ -167,6 +199,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_count_must_agree),
         cmocka_unit_test(test_the_kept_file),
+        cmocka_unit_test(test_the_slots_are_read),
         cmocka_unit_test(test_a_drain),
         cmocka_unit_test(test_the_digest_covers_everything_before_it),
         cmocka_unit_test(test_a_kept_one_is_read),

@@ -31,10 +31,13 @@ static void test_the_worst_decides(void **state)
     assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unreadable");
     redundancy.lost = 1;
     assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "lost");
-    redundancy = (struct lilio_redundancy){0};
+    /* What a verification found is of then; the histogram is of now. */
+    redundancy = (struct lilio_redundancy){.verify_index = 1};
     status.verify_index = status.verify_lost = 1;
-    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "lost");
-    assert_string_equal(tools_redundancy_verdict(NULL, &status), "lost");
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "verified");
+    redundancy.unreadable = 405;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unreadable");
+    assert_string_equal(tools_redundancy_verdict(NULL, &status), "unknown");
 }
 
 /* An OSD that drained may be away; one that drains may not. */
