@@ -164,15 +164,15 @@ enum lilio_err client_control_call(struct client_control *control, const struct 
     return err;
 }
 
-void client_control_tell(struct client_control *control, const struct client_call *call)
+bool client_control_tell(struct client_control *control, const struct client_call *call)
 {
     struct client_answer answer = {0};
     void *value = calloc(1, call->reply_type->size);
     enum lilio_err err =
         value ? client_control_call(control, call, value, &answer, NULL) : LILIO_E_NOMEM;
-    (void)err; /* that is the point of this function */
     free(value);
     client_answer_release(&answer);
+    return err == LILIO_OK;
 }
 
 enum lilio_err client_control_change(struct client_control *control, const struct proto_type *type,

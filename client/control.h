@@ -72,8 +72,8 @@ LILIO_MUST_USE enum lilio_err client_control_call(struct client_control *control
                                                   struct client_answer *answer,
                                                   struct lilio_errinfo *info);
 /* A request whose answer changes nothing for the caller: best effort, its failure has been thought
- * of. */
-void client_control_tell(struct client_control *control, const struct client_call *call);
+ * of. Whether it was taken. */
+bool client_control_tell(struct client_control *control, const struct client_call *call);
 /* A change in the client's session, opening one if need be; answers whose reply has slices need
  * client_control_call. If the session turns out to be closed, nothing was done: one more try with a
  * new one. */

@@ -22,13 +22,14 @@ static enum lilio_err known_state(const struct proto_cluster_map *map,
         return LILIO_E_MISSING;
     const struct proto_osd *osd = proto_map_osd(map, stripe->osds[index]);
     if (stripe->filling >> index & 1)
-        return osd && proto_osd_trust(osd) != PROTO_TRUST_GONE ? LILIO_E_UNAVAILABLE
+        return osd && proto_osd_trust(osd) > PROTO_TRUST_BLANK ? LILIO_E_UNAVAILABLE
                                                                : LILIO_E_BLANK;
     switch (osd ? proto_osd_trust(osd) : PROTO_TRUST_GONE) {
     case PROTO_TRUST_GOOD:
     case PROTO_TRUST_FAILING: return LILIO_OK;
     case PROTO_TRUST_AWAY: return LILIO_E_UNAVAILABLE;
-    case PROTO_TRUST_GONE: break;
+    case PROTO_TRUST_GONE:
+    case PROTO_TRUST_BLANK: break;
     }
     return LILIO_E_BLANK;
 }

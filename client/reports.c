@@ -13,7 +13,7 @@ void client_reports_send(struct client_reports *reports)
     struct proto_report message = {.items = reports->items, .items_count = reports->count};
     struct client_call call = {
         .type = &proto_type_report, .value = &message, .reply_type = &proto_type_ok};
-    client_control_tell(reports->control, &call);
+    reports->untold |= !client_control_tell(reports->control, &call);
     reports->count = 0;
 }
 

@@ -9,6 +9,7 @@ struct client_reports {
     struct client_control *control; /* borrowed */
     struct proto_fragment_report items[CLIENT_REPORTS_MAX];
     size_t count;
+    bool untold; /* some were not taken: the maps do not know all that was found */
 };
 /* Tells of fragments that are bad although the maps do not know it, and of those that are good
  * again. */

@@ -320,7 +320,7 @@ static enum lilio_err count_without_runs(struct verify *verify, const char *buck
     return err;
 }
 
-/* Everything was read: the maps remember when, and what was found. */
+/* Everything was read, and the maps know what of it is bad: they remember when that was, too. */
 static void send_verified(struct verify *verify)
 {
     const struct lilio_verify_result *result = &verify->result;
@@ -354,7 +354,8 @@ static enum lilio_err verify_scan(struct verify *verify, const char *bucket)
         client_reports_send(&verify->reports);
     if (err == LILIO_OK)
         err = count_without_runs(verify, bucket);
-    if (err == LILIO_OK && verify->bucket_id == 0 && verify->result.fragments_unread == 0)
+    bool all_read = verify->bucket_id == 0 && verify->result.fragments_unread == 0;
+    if (err == LILIO_OK && all_read && !verify->reports.untold)
         send_verified(verify);
     client_scan_close(&scan);
     return err;

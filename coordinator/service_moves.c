@@ -102,22 +102,28 @@ bool service_moves_under_way(struct coord_service *service, uint32_t osd)
     return holding & FEEDS || (holding & OWNS && !planned);
 }
 
+/* It is not there, or has nothing. */
+static bool is_away(uint8_t state)
+{
+    return state == PROTO_OSD_OUT || state == PROTO_OSD_BLANK || state == PROTO_OSD_DOWN;
+}
+
 /* What it has cannot be read, or nothing can be written to it, for good unless somebody comes. */
 static bool is_useless(uint8_t state)
 {
     return state == PROTO_OSD_OUT || state == PROTO_OSD_BLANK || state == PROTO_OSD_FAILED;
 }
 
-bool service_moves_few_away(struct coord_service *service)
+bool service_moves_few_away(struct coord_service *service, bool failed)
 {
     size_t members = 0, away = 0;
     for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
         const struct proto_osd *osd = row_at(service, i);
-        bool useless = is_useless(osd->state);
-        if (osd->incarnation == 0 || (useless && !service_moves_concern(service, osd->id)))
+        bool counts = is_away(osd->state) || (failed && osd->state == PROTO_OSD_FAILED);
+        if (osd->incarnation == 0 || (counts && !service_moves_concern(service, osd->id)))
             continue;
         members++;
-        away += useless || osd->state == PROTO_OSD_DOWN;
+        away += counts;
     }
     return away <= 1 || 3 * away <= members;
 }
@@ -125,7 +131,7 @@ bool service_moves_few_away(struct coord_service *service)
 static bool may_move(struct coord_service *service)
 {
     return service_now_ms(service) - service->led_ms >= service->options.down_ms &&
-           service_moves_few_away(service);
+           service_moves_few_away(service, /* failed */ false);
 }
 
 /* Proposes moves of what the OSD has in the placement. False if there are none. */

@@ -390,10 +390,12 @@ static const struct proto_osd *goes_first(struct coord_service *service, size_t 
     return NULL;
 }
 
-/* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). */
+/* Out, one failure domain at a time, and nothing while over a third are away (design rule 9). Those
+ * that failed serve what they have, so they keep nobody's slots from moving but their own. */
 static bool may_be_out(struct coord_service *service, size_t place)
 {
-    return !goes_first(service, place) && service_moves_few_away(service);
+    bool failed = row_at(service, place)->state == PROTO_OSD_FAILED;
+    return !goes_first(service, place) && service_moves_few_away(service, failed);
 }
 
 /* The state silence brings an OSD to; the one it has if there is nothing to change. */
@@ -415,6 +417,8 @@ static void hurt_note(struct coord_service *service, size_t place)
     struct live_osd *live = &service->osds[place];
     const struct proto_osd *row = row_at(service, place);
     uint64_t now = service_now_ms(service);
+    if (row->state == PROTO_OSD_DOWN)
+        return; /* a bad disk that takes its daemon down now and then is not well between */
     if (!is_hurt(row->state)) {
         live->well_ms = now;
         live->given_up = row->state == PROTO_OSD_OUT;
@@ -489,7 +493,7 @@ bool service_leaving_status(struct coord_service *service, struct proto_status *
     for (size_t i = 0; ret->leaving && i < count && service->leads; i++)
         if (is_leaving(service, i))
             ret->leaving[ret->leaving_count++] = leaving_of(service, i);
-    ret->many_away = service->leads && !service_moves_few_away(service);
+    ret->many_away = service->leads && !service_moves_few_away(service, /* failed */ false);
     return ret->leaving != NULL;
 }
 

@@ -366,8 +366,9 @@ void service_moves_again(struct coord_service *service);
 bool service_moves_concern(struct coord_service *service, uint32_t osd);
 /* Slots of an OSD that was given up may move yet, or fill from it. */
 bool service_moves_under_way(struct coord_service *service, uint32_t osd);
-/* One OSD, or at most a third of those that matter, is down, out, blank or failed. */
-bool service_moves_few_away(struct coord_service *service);
+/* One OSD, or at most a third of those that matter, is down, out or blank; failed: or failed. One
+ * that has nothing left matters no more. */
+bool service_moves_few_away(struct coord_service *service, bool failed);
 /* A drain begins: refused when there is too little room for what the OSD has. */
 void service_drain(struct coord_service *service, const struct coord_request *request);
 /* A bit per partition with a slot whose OSD is out, blank or failed, and which has nowhere to go,

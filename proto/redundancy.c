@@ -5,7 +5,7 @@
 enum proto_trust proto_osd_trust(const struct proto_osd *osd)
 {
     if (osd->state == PROTO_OSD_NEW || osd->state == PROTO_OSD_BLANK)
-        return PROTO_TRUST_GONE;
+        return PROTO_TRUST_BLANK;
     if (!osd->complete)
         return PROTO_TRUST_AWAY;
     bool up = osd->state == PROTO_OSD_UP || osd->state == PROTO_OSD_SUSPECT;
@@ -34,8 +34,8 @@ static uint8_t filling_trust(const struct proto_trusts *trusts,
     uint32_t previous = proto_slot_previous(placement, partition, index);
     uint8_t now = trust_of(trusts, proto_slot_osd(placement, partition, index));
     uint8_t before = previous == PROTO_OSD_NONE ? now : trust_of(trusts, previous);
-    return now == PROTO_TRUST_GONE || before == PROTO_TRUST_GONE ? PROTO_TRUST_GONE
-                                                                 : PROTO_TRUST_AWAY;
+    return now <= PROTO_TRUST_BLANK || before == PROTO_TRUST_GONE ? PROTO_TRUST_GONE
+                                                                  : PROTO_TRUST_AWAY;
 }
 
 struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
@@ -54,7 +54,7 @@ struct proto_standing proto_stripe_standing(const struct proto_trusts *trusts,
             standing.good |= bit;
         if (trust == PROTO_TRUST_FAILING)
             failing |= bit;
-        if (trust != PROTO_TRUST_GONE)
+        if (trust > PROTO_TRUST_BLANK)
             standing.kept |= bit;
     }
     for (; failing && __builtin_popcountll(standing.good) < data_count; failing &= failing - 1)

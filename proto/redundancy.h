@@ -6,14 +6,22 @@
  * that failed, which only serves what it has, it can be read, but is no redundancy: it counts as
  * good where the stripe could not be read without it, and as away elsewhere. Otherwise it is gone.
  * What is good can be read; what is not gone is kept, at best. In a slot that
- * fills a fragment is away: it is at its OSD already, or still where it was before.
+ * fills a fragment is away: it is at its OSD already, or still where it was before. Of a slot that
+ * moved away from an empty disk nobody knows yet what its OSD has of it, made anew or stored since;
+ * the fill names what it could not have.
  */
 #ifndef PROTO_REDUNDANCY_H
 #define PROTO_REDUNDANCY_H
 
 #include "proto/placement.h"
 
-enum proto_trust { PROTO_TRUST_GONE, PROTO_TRUST_AWAY, PROTO_TRUST_FAILING, PROTO_TRUST_GOOD };
+enum proto_trust {
+    PROTO_TRUST_GONE,
+    PROTO_TRUST_BLANK, /* gone, too, but for what its slots' new OSDs may have */
+    PROTO_TRUST_AWAY,
+    PROTO_TRUST_FAILING,
+    PROTO_TRUST_GOOD,
+};
 enum proto_trust proto_osd_trust(const struct proto_osd *osd);
 
 /* Of every OSD, by id; ids that are no OSD's are gone. */

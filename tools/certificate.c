@@ -206,13 +206,14 @@ void tools_drain_release(struct tools_drain *drain)
 
 bool tools_drain_proven(const struct tools_drain *drain)
 {
-    return drain->index > 0 && drain->held.good == drain->held.expected;
+    return drain->index > 0 && drain->held.good == drain->held.expected && drain->left == 0;
 }
 
 static const char *drain_outcome(const struct tools_drain *drain)
 {
     return tools_drain_proven(drain) ? "expected = verified"
-                                     : "some fragments are not good where they are now";
+           : drain->left > 0 ? "others went away meanwhile, and stripes may want what it has"
+                             : "some fragments are not good where they are now";
 }
 
 void tools_drain_print(struct tools_out *out, const struct tools_drain *drain)
@@ -255,6 +256,7 @@ cJSON *tools_drain_json(const struct tools_drain *drain)
     tools_json_u64(json, "corrupt", drain->held.corrupt);
     tools_json_u64(json, "unread", drain->held.unread);
     tools_json_u64(json, "newer", drain->held.newer);
+    tools_json_u64(json, "left", drain->left);
     cJSON_AddItemToObject(json, "failures",
                           drain->bad ? cJSON_Duplicate(drain->bad, 1) : cJSON_CreateArray());
     slots_json(json, &drain->slots);

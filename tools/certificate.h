@@ -22,10 +22,12 @@ struct tools_drain {
     uint64_t epoch;                      /* of the map when it began */
     struct lilio_slot_set slots;         /* that it had then */
     struct lilio_verify_osd_result held; /* by others, of what it had */
+    uint64_t left;                       /* stripes that may need the OSD after that */
     cJSON *bad;                          /* objects of which something is not; owned */
 };
 void tools_drain_release(struct tools_drain *drain);
-/* True only when every fragment it had was read where it is now, and equals the maps. */
+/* True only when every fragment it had was read where it is now, and equals the maps, and nothing
+ * needed the OSD after that. */
 bool tools_drain_proven(const struct tools_drain *drain);
 void tools_drain_print(struct tools_out *out, const struct tools_drain *drain);
 cJSON *tools_drain_json(const struct tools_drain *drain);

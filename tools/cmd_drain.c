@@ -291,16 +291,18 @@ static enum lilio_err prove(struct drain *drain)
 
 /* Stripes that may need it after the proof: an OSD that was read may have gone away since. What a
  * put misses for a moment is waited for. */
-static enum lilio_err left_get(struct drain *drain, uint64_t *ret_left)
+static enum lilio_err left_get(struct drain *drain)
 {
+    unsigned nothing = 0;
     uint64_t end_ms = base_now_ms(base_clock_system()) + SETTLE_MS;
     for (;;) {
         struct state state;
         enum lilio_err err = state_get(drain, &state);
         if (err)
             return err;
-        *ret_left = state.left;
-        if (state.left == 0 || tools_cancelled() || base_now_ms(base_clock_system()) >= end_ms)
+        drain->made.left = state.left;
+        nothing = state.left == 0 ? nothing + 1 : 0;
+        if (nothing == 2 || tools_cancelled() || base_now_ms(base_clock_system()) >= end_ms)
             return LILIO_OK;
         poll_wait();
     }
@@ -331,16 +333,17 @@ static void keep(struct drain *drain, const cJSON *certificate)
 }
 
 /* left: stripes that may need it now, whatever was read before. */
-static int certify(struct drain *drain, uint64_t left)
+static int certify(struct drain *drain)
 {
     struct tools_out *out = &drain->context->out;
     cJSON *certificate = tools_drain_json(&drain->made);
     bool proven = tools_drain_proven(&drain->made);
     tools_drain_print(out, &drain->made);
     keep(drain, certificate);
-    if (proven && left == 0)
+    uint64_t left = drain->made.left;
+    if (proven)
         tools_out_line(out, "osd.%u can be taken away: nothing needs it", drain->osd);
-    else if (proven)
+    else if (left > 0)
         tools_out_line(out,
                        "leave osd.%u where it is until `lilio-ec status' says that nothing needs "
                        "it: others went away meanwhile, and %llu stripes may want what it has",
@@ -351,7 +354,7 @@ static int certify(struct drain *drain, uint64_t left)
                        "has mended that",
                        drain->osd);
     tools_out_object(out, certificate);
-    return !proven ? TOOLS_EXIT_DAMAGED : left > 0 ? TOOLS_EXIT_UNAVAILABLE : TOOLS_EXIT_OK;
+    return proven ? TOOLS_EXIT_OK : left > 0 ? TOOLS_EXIT_UNAVAILABLE : TOOLS_EXIT_DAMAGED;
 }
 
 static int cancel(struct drain *drain)
@@ -383,16 +386,15 @@ int tools_cmd_osd_drain(struct tools_context *context, int argc, char **argv)
         err = end(&drain);
     if (!err)
         err = prove(&drain);
-    uint64_t left = 0;
     if (!err)
-        err = left_get(&drain, &left);
+        err = left_get(&drain);
     if (err == LILIO_E_CANCELLED)
         code = tools_fail_with(context, err,
                                "interrupted; osd.%u drains on, and the same command follows it "
                                "(`lilio-ec osd drain %u --cancel' stops it)",
                                drain.osd, drain.osd);
     else
-        code = err ? tools_fail(context, err) : certify(&drain, left);
+        code = err ? tools_fail(context, err) : certify(&drain);
     tools_drain_release(&drain.made);
     return code;
 }

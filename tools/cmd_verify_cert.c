@@ -44,7 +44,8 @@ static const struct argp argp = {
         "read and verified: on this OSD, or on those that have now what was drained. What was "
         "deleted since, and what is in slots that other OSDs have now, is counted apart. "
         "Exit codes: 0 it holds, 3 there is no such file, 4 it is about another cluster or disk, "
-        "the maps are older than it, or nothing it speaks for is left to look at, 7 it was "
+        "the maps are older than it, nothing it speaks for is left to look at, or not all of that "
+        "is known any more, 7 it was "
         "changed, proved nothing when it was made, or fragments are not good or not readable now."
         "\vExamples:\n"
         "  lilio-ec verify-cert ~/lilio/certificates/osd.3-1812.json\n",
@@ -107,6 +108,12 @@ static void rest_print(struct tools_out *out, const struct tools_certificate *ce
                        "%llu are in slots that other OSDs have now, or that fill again: it says "
                        "nothing of these any more",
                        (unsigned long long)result->elsewhere);
+    if (certificate->slots.unsure && !certificate->drain)
+        tools_out_line(
+            out,
+            "%llu partitions changed more than once while it was made: which slots it is "
+            "about there is not known, and nothing there was looked at",
+            (unsigned long long)certificate->slots.unsure);
     if (!certificate->has_slots)
         tools_out_line(out,
                        "it does not say which slots it is about (an older version made it): %s was "
@@ -120,7 +127,8 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
 {
     uint64_t there = result->expected + result->elsewhere;
     uint64_t deleted = certificate->expected > there ? certificate->expected - there : 0;
-    bool holds = certificate->proven && result->good == result->expected;
+    bool sure = certificate->drain || certificate->slots.unsure == 0;
+    bool good = certificate->proven && result->good == result->expected, holds = good && sure;
     tools_out_line(out, "osd.%u at index %llu: the certificate speaks for %llu fragments",
                    certificate->osd, (unsigned long long)certificate->index,
                    (unsigned long long)certificate->expected);
@@ -129,13 +137,14 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
         "now, index %llu: %llu of them are there (%llu were deleted%s since), %llu verified, "
         "%llu missing, %llu corrupt, %llu not read; %llu newer ones were not looked at",
         (unsigned long long)result->index, (unsigned long long)result->expected,
-        (unsigned long long)deleted, certificate->has_slots ? "" : " or went further",
+        (unsigned long long)deleted, certificate->has_slots && sure ? "" : " or went further",
         (unsigned long long)result->good, (unsigned long long)result->missing,
         (unsigned long long)result->corrupt, (unsigned long long)result->unread,
         (unsigned long long)result->newer);
     rest_print(out, certificate, result);
     tools_out_line(out, "%s",
                    holds                 ? "IT HOLDS"
+                   : good                ? "WHAT WAS LOOKED AT HOLDS; nobody can tell of the rest"
                    : certificate->proven ? "IT DOES NOT HOLD ANY MORE"
                                          : "it proved nothing when it was made");
     cJSON *json = tools_json_new();
@@ -156,7 +165,7 @@ static int result_print(struct tools_out *out, const struct tools_certificate *c
     tools_json_u64(json, "unread", result->unread);
     tools_json_u64(json, "newer", result->newer);
     tools_out_object(out, json);
-    return holds ? TOOLS_EXIT_OK : TOOLS_EXIT_DAMAGED;
+    return holds ? TOOLS_EXIT_OK : good ? TOOLS_EXIT_CONDITION : TOOLS_EXIT_DAMAGED;
 }
 
 /* Reads what it speaks for. */

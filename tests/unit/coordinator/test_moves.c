@@ -711,17 +711,17 @@ static void all_but_three_are_blank_one_after_the_other(bool rocksdb)
 }
 FX_BOTH(all_but_three_are_blank_one_after_the_other)
 
-/* Rule 9: who is blank or failed is away like who is down; one alone is healed all the same. */
-static void many_blank_and_failed_are_many_away(bool rocksdb)
+/* Rule 9: who is blank is away like who is down. */
+static void many_blank_are_many_away(bool rocksdb)
 {
     struct fixture f;
     hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
     size_t had = slots_of(&f, &f.narrow, GONE, false);
     assert_false(status_of(&f).many_away);
-    f.svc->says[4] = PROTO_OSD_FAILED;
+    f.svc->says[4] = PROTO_OSD_BLANK;
     svc_pass(f.svc, 2000);
     assert_false(status_of(&f).many_away);
-    f.svc->says[5] = PROTO_OSD_FAILED;
+    f.svc->says[5] = PROTO_OSD_BLANK;
     svc_pass(f.svc, OUT_MS + 60000);
     assert_true(status_of(&f).many_away);
     assert_int_equal(slots_of(&f, &f.narrow, GONE, false), had);
@@ -732,7 +732,65 @@ static void many_blank_and_failed_are_many_away(bool rocksdb)
     assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
     fixture_release(&f);
 }
-FX_BOTH(many_blank_and_failed_are_many_away)
+FX_BOTH(many_blank_are_many_away)
+
+/* Disks that failed serve what they have. Many that failed together are left alone, but another
+ * one's slots move beside them. */
+static void many_failed_hold_up_themselves_alone(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_BLANK);
+    f.svc->says[4] = f.svc->says[5] = PROTO_OSD_FAILED;
+    size_t had = slots_of(&f, &f.narrow, 4, false) + slots_of(&f, &f.narrow, 5, false);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_false(status_of(&f).many_away);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fill_everything(&f);
+    svc_pass(f.svc, OUT_MS + 60000);
+    assert_int_equal(slots_of(&f, &f.narrow, 4, false) + slots_of(&f, &f.narrow, 5, false), had);
+    fixture_release(&f);
+}
+FX_BOTH(many_failed_hold_up_themselves_alone)
+
+/* A bad disk that ends its daemon now and then is not well in between. */
+static void failed_and_down_in_turn_is_given_up(bool rocksdb)
+{
+    struct fixture f;
+    hurt_fixture_init(&f, rocksdb, PROTO_OSD_FAILED);
+    svc_pass(f.svc, OUT_MS / 2);
+    f.svc->alive[GONE] = false;
+    svc_pass(f.svc, 30000);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_DOWN);
+    f.svc->alive[GONE] = true;
+    svc_pass(f.svc, OUT_MS / 2);
+    assert_int_equal(svc_row(f.svc, GONE), PROTO_OSD_FAILED);
+    assert_int_equal(slots_of(&f, &f.narrow, GONE, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(failed_and_down_in_turn_is_given_up)
+
+/* Those that have nothing any more may be taken away, and nobody has to wait for that. */
+static void emptied_ones_that_are_down_count_for_nothing(bool rocksdb)
+{
+    struct fixture f;
+    narrow_fixture_init(&f, rocksdb);
+    for (uint32_t osd = 5; osd >= 4; osd--) {
+        f.svc->says[osd] = PROTO_OSD_FAILED;
+        svc_pass(f.svc, OUT_MS + 30000);
+        fill_everything(&f);
+        svc_pass(f.svc, 1000);
+        assert_int_equal(slots_of(&f, &f.narrow, osd, false), 0);
+    }
+    f.svc->alive[4] = f.svc->alive[5] = f.svc->alive[3] = false;
+    svc_pass(f.svc, 30000);
+    assert_int_equal(svc_row(f.svc, 5), PROTO_OSD_DOWN);
+    assert_false(status_of(&f).many_away);
+    svc_pass(f.svc, OUT_MS + 30000);
+    assert_int_equal(svc_row(f.svc, 3), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, 3, false), 0);
+    fixture_release(&f);
+}
+FX_BOTH(emptied_ones_that_are_down_count_for_nothing)
 
 /* One failure domain at a time, whether its OSD is out or not. */
 static void hurt_ones_go_one_after_the_other(bool rocksdb)
@@ -1242,7 +1300,10 @@ int main(void)
         FX_TESTS(a_new_leader_waits_as_long_again),
         FX_TESTS(out_stays_given_up_when_it_is_blank),
         FX_TESTS(all_but_three_are_blank_one_after_the_other),
-        FX_TESTS(many_blank_and_failed_are_many_away),
+        FX_TESTS(many_blank_are_many_away),
+        FX_TESTS(many_failed_hold_up_themselves_alone),
+        FX_TESTS(failed_and_down_in_turn_is_given_up),
+        FX_TESTS(emptied_ones_that_are_down_count_for_nothing),
         FX_TESTS(hurt_ones_go_one_after_the_other),
         FX_TESTS(one_alone_is_never_too_many),
         FX_TESTS(drain_needs_room),
