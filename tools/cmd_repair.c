@@ -343,7 +343,7 @@ static void left_print(struct tools_out *out, const struct left *left)
             (unsigned long long)redundancy->lost);
     if (redundancy->stranded)
         tools_out_line(out,
-                       "left          %llu stripes have no OSD to go to: add or replace an OSD",
+                       "left          %llu stripes have no OSD to go to: replace one that is away",
                        (unsigned long long)redundancy->stranded);
     if (mendable(left) == 0 && left->repair.fill_slots == 0)
         return;

@@ -543,7 +543,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
         tools_out_line(out, "stripes       not known: %s", tools_text_name(context->info.text, 0));
     if (redundancy && redundancy->stranded)
         tools_out_line(out,
-                       "replacement   %llu stripes have no OSD to go to: add or replace an OSD",
+                       "replacement   %llu stripes have no OSD to go to: replace one that is away",
                        (unsigned long long)redundancy->stranded);
     tools_rebuilds_print(out, rebuilds);
     repair_print(out, status, redundancy);
