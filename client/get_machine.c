@@ -567,7 +567,9 @@ enum lilio_err client_get_search(struct client_get_machine *machine, const uint3
     struct client_search_list *list = &machine->list;
     machine->searching = true;
     machine->want_search = false;
-    if (count != list->count || memcmp(osds, list->osds, count * sizeof *osds) != 0) {
+    bool same =
+        count == list->count && (count == 0 || memcmp(osds, list->osds, count * sizeof *osds) == 0);
+    if (!same) {
         uint32_t *copy = calloc(count + 1, sizeof *copy);
         if (!copy)
             return LILIO_E_NOMEM;
