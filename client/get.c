@@ -203,6 +203,7 @@ static enum lilio_err search(struct get *get)
         if (!client_place_searchable(&map->osds[i]))
             continue;
         osds[count++] = map->osds[i].id;
+        /* One without a link is listed all the same: it was not heard. */
         (void)!client_lane_link(get->lane, map, map->osds[i].id, &link, NULL);
     }
     err = tell_list(get, osds, count); /* also of links that were made anew */

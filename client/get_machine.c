@@ -382,7 +382,7 @@ static void search_begin(struct client_get_machine *machine, struct fragment *fr
     }
 }
 
-/* Turns to who is next. True if the fragment can be asked for now. */
+/* Turns to who is next. True if that one is there to be asked. */
 static bool search_go_on(struct client_get_machine *machine, struct fragment *fragment,
                          uint64_t now_ms)
 {
@@ -448,7 +448,7 @@ static bool drop_narrow(struct client_get_machine *machine, struct slot *slot, u
 /* Nothing more can be asked now: wait for what may still come, or search. That ends: an OSD that
  * answers is heard, or busy for a bounded time; one that does not is silent, since a window that
  * stands still asks for nothing else; connections are awaited for patience_ms, and so are the last
- * OSDs of a search. True if there is more to ask for now. */
+ * OSDs of a search. True if a search made more OSDs to ask. */
 static bool plan_stuck(struct client_get_machine *machine, struct slot *slot, uint64_t now_ms)
 {
     uint64_t hope = 0;
