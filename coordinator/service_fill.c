@@ -5,7 +5,7 @@
  * like leases of repair, and ends as they do: with what the OSD says of it, with the OSD, or after
  * a minute without mention. What was filled comes as an entry, made by the OSD itself. After a job
  * that failed the OSD waits, longer each time, and partitions that are less endangered have their
- * turn.
+ * turn. One that has no room is tried again as soon as it has, if its slots had nowhere else to go.
  *
  * All of this is the leader's alone: the bits stay when it goes, and the next one hands out jobs
  * anew.
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/mark.h"
+#include "proto/moves.h"
 
 #include "base/banned.h"
 
@@ -113,6 +114,35 @@ static bool is_crowded(const struct coord_service *service)
     return count >= COORD_FILLS_MAX;
 }
 
+/* Its slots go to OSDs with room, as far as there are any; as long as they cannot be filled, what
+ * they are filled from keeps nobody waiting. Others may have got room each time. */
+static void full_note(struct coord_service *service, struct fill *fill, bool full)
+{
+    if (full)
+        LILIO_MARK("coordinator/fill_full");
+    if (full || fill->full)
+        service_moves_again(service);
+    fill->full = full;
+}
+
+bool service_fill_full(const struct coord_service *service, size_t place)
+{
+    return service->fills[place].full;
+}
+
+/* Whether the OSD is to wait. One that was full waits no longer than after its first failure, once
+ * there is room again. */
+static bool is_put_off(const struct coord_service *service, size_t place)
+{
+    const struct fill *fill = &service->fills[place];
+    struct proto_osd told = service_osd_told(service, place);
+    uint64_t now = service_now_ms(service);
+    if (fill->full && now - fill->failed_ms >= COORD_REPAIR_WAIT_MS_MIN &&
+        !proto_osd_nearly_full(&told))
+        return false;
+    return now < fill->due_ms;
+}
+
 size_t service_fill_hand(struct coord_service *service, size_t place, struct proto_fill_job *ret)
 {
     struct fill *fill = &service->fills[place];
@@ -123,7 +153,7 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
         *fill = (struct fill){.epoch = fill->epoch, .weighed = fill->weighed};
         return 0;
     }
-    if (fill->handed || now < fill->due_ms || (!fill->id && is_crowded(service)))
+    if (fill->handed || is_put_off(service, place) || (!fill->id && is_crowded(service)))
         return 0;
     if (!choose(service, place, &choice)) {
         fill->least_good = 0; /* from the most endangered ones again */
@@ -153,6 +183,7 @@ static void job_ended(struct coord_service *service, size_t place,
 {
     struct fill *fill = &service->fills[place];
     job_end(fill);
+    full_note(service, fill, report->err == LILIO_E_NO_SPACE);
     if (!report->err) {
         fill->tries = 0;
         fill->reason[0] = '\0';
@@ -161,8 +192,9 @@ static void job_ended(struct coord_service *service, size_t place,
     LILIO_MARK("coordinator/fill_failed");
     uint32_t shift = fill->tries < SHIFT_MAX ? fill->tries : SHIFT_MAX;
     uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
-    fill->due_ms = service_now_ms(service) +
-                   (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
+    fill->failed_ms = service_now_ms(service);
+    fill->due_ms =
+        fill->failed_ms + (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
     fill->tries++;
     fill->least_good = fill->good + 1;
     (void)lilio_text_fit((const char *)report->reason.data, report->reason.size, fill->reason,

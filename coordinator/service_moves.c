@@ -1,5 +1,6 @@
 /* Slots of OSDs that were given up or drain go to others: the leader plans, an entry at a time,
  * until there is nothing left that could move. Then it waits for a map that says something new.
+ * Slots that fill on an OSD that turns out to be full go on to others that have room.
  *
  * An OSD is given up by rule 9 (may_be_out), because it is out, or blank or failed for as long;
  * before its slots move everybody had the time to be heard by this leader, and one OSD, or at most
@@ -44,14 +45,16 @@ static bool held_leave_out(const struct coord_service *service, struct proto_osd
     return any;
 }
 
-static bool is_up(const struct coord_service *service, uint32_t osd)
+/* Whether it is there to fill its slots, and has room. */
+static bool is_filling(const struct coord_service *service, uint32_t osd)
 {
     size_t place = coord_state_osd_find(service->state, osd);
-    return place != SIZE_MAX && row_at(service, place)->state == PROTO_OSD_UP;
+    return place != SIZE_MAX && row_at(service, place)->state == PROTO_OSD_UP &&
+           !service_fill_full(service, place);
 }
 
 /* What of an OSD is in the slot tables: slots of its own; slots that fill from it, on OSDs that are
- * there to fill them. */
+ * there to fill them and can. */
 enum { OWNS = 1, FEEDS = 2 };
 
 static void holdings_note(struct coord_service *service, const struct proto_placement *placement,
@@ -62,13 +65,13 @@ static void holdings_note(struct coord_service *service, const struct proto_plac
     for (uint32_t slot = 0; slot < placement->width; slot++) {
         uint32_t owner = proto_slot_osd(placement, partition, slot);
         holdings[owner] |= OWNS;
-        if (filling >> slot & 1 && is_up(service, owner))
+        if (filling >> slot & 1 && is_filling(service, owner))
             holdings[proto_slot_previous(placement, partition, slot)] |= FEEDS;
     }
 }
 
-/* One walk over the tables for each map: with many OSDs away they are all asked about at each
- * tick. */
+/* One walk over the tables for each map, and each time somebody is found full or is full no more:
+ * with many OSDs away they are all asked about at each tick. */
 static uint8_t holding_of(struct coord_service *service, uint32_t osd)
 {
     struct moves *moves = &service->moves;
@@ -92,7 +95,7 @@ bool service_moves_concern(struct coord_service *service, uint32_t osd)
 
 void service_moves_again(struct coord_service *service)
 {
-    service->moves.planned_epoch = 0;
+    service->moves.planned_epoch = service->moves.holdings_epoch = 0;
 }
 
 bool service_moves_under_way(struct coord_service *service, uint32_t osd)
@@ -134,20 +137,21 @@ static bool may_move(struct coord_service *service)
            service_moves_few_away(service, /* failed */ false);
 }
 
-/* Proposes moves of what the OSD has in the placement. False if there are none. */
+/* Proposes moves of what the OSD has in the placement; unfilled: of slots that fill, to OSDs with
+ * room. False if there are none. */
 static bool moves_propose(struct coord_service *service, const struct proto_osd *osds, size_t count,
-                          const struct proto_placement *placement, uint32_t from)
+                          const struct proto_placement *placement, uint32_t from, bool unfilled)
 {
     struct proto_move moves[COORD_MOVES_MAX];
     struct proto_slot_step steps[COORD_MOVES_MAX];
-    struct proto_moves plan = {.moves = moves, .room = COORD_MOVES_MAX};
+    struct proto_moves plan = {.unfilled = unfilled, .moves = moves, .room = COORD_MOVES_MAX};
     struct lilio_errinfo info = {0};
     if (proto_moves_plan(osds, count, placement, from, &plan, &info)) {
         base_log_write(service->options.log, BASE_LOG_ERROR, "moves", "no_plan", "text=%s",
                        info.text);
         return false;
     }
-    if (plan.stuck_count > 0)
+    if (plan.stuck_count > 0 && !unfilled)
         LILIO_MARK("coordinator/slot_stranded");
     for (size_t i = 0; i < plan.count; i++)
         steps[i] = (struct proto_slot_step){
@@ -170,6 +174,17 @@ static bool moves_propose(struct coord_service *service, const struct proto_osd 
     return true; /* or there was no room: at the next tick */
 }
 
+/* The same in all placements, one at a time. */
+static bool osd_moves_propose(struct coord_service *service, const struct proto_osd *osds,
+                              size_t count, size_t place, bool unfilled)
+{
+    for (size_t p = 0; p < coord_state_placement_count(service->state); p++)
+        if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
+                          osds[place].id, unfilled))
+            return true;
+    return false;
+}
+
 /* Whether its slots are to go to others. */
 static bool is_leaving(const struct coord_service *service, size_t place)
 {
@@ -187,11 +202,13 @@ void service_moves_tick(struct coord_service *service)
     struct proto_osd *osds = osds_list(service, &count);
     bool held = osds && held_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
-        for (size_t p = 0;
-             is_leaving(service, i) && p < coord_state_placement_count(service->state); p++)
-            if (moves_propose(service, osds, count, coord_state_placement_at(service->state, p),
-                              osds[i].id))
-                return;
+        if (is_leaving(service, i) &&
+            osd_moves_propose(service, osds, count, i, /* unfilled */ false))
+            return;
+    for (size_t i = 0; osds && i < count; i++)
+        if (service_fill_full(service, i) &&
+            osd_moves_propose(service, osds, count, i, /* unfilled */ true))
+            return;
     if (osds && !held)
         moves->planned_epoch = epoch;
 }

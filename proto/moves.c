@@ -193,7 +193,7 @@ static size_t ring_choose(const struct plan *plan, uint32_t partition)
 static void slot_plan(struct plan *plan, struct proto_move move, struct proto_moves *ret)
 {
     if (!eligible_find(plan, move.partition, move.slot, /* full ones */ false) &&
-        !eligible_find(plan, move.partition, move.slot, /* full ones */ true)) {
+        (ret->unfilled || !eligible_find(plan, move.partition, move.slot, /* full ones */ true))) {
         ret->stuck_count++;
         if (ret->stuck)
             ret->stuck[move.partition / 64] |= UINT64_C(1) << move.partition % 64;
@@ -206,6 +206,13 @@ static void slot_plan(struct plan *plan, struct proto_move move, struct proto_mo
                   (uint16_t)move.to);
     if (ret->count < ret->room)
         ret->moves[ret->count++] = move;
+}
+
+static bool is_asked_for(const struct proto_placement *placement, uint32_t partition, uint32_t slot,
+                         uint32_t from, bool unfilled)
+{
+    return proto_slot_osd(placement, partition, slot) == from &&
+           (!unfilled || proto_slots_filling(placement, partition) >> slot & 1);
 }
 
 bool proto_placement_has(const struct proto_placement *placement, uint32_t osd)
@@ -227,7 +234,7 @@ enum lilio_err proto_moves_plan(const struct proto_osd *osds, size_t osd_count,
     enum lilio_err err = plan_init(&plan, placement, from, info);
     for (uint32_t partition = 0; !err && partition >> placement->partition_bits == 0; partition++)
         for (uint32_t slot = 0; slot < placement->width; slot++)
-            if (proto_slot_osd(placement, partition, slot) == from)
+            if (is_asked_for(placement, partition, slot, from, ret->unfilled))
                 slot_plan(&plan, (struct proto_move){partition, slot, from, PROTO_OSD_NONE}, ret);
     plan_release(&plan);
     return err;

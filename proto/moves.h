@@ -27,6 +27,7 @@ uint64_t proto_osd_room(const struct proto_osd *osd);
 bool proto_osd_nearly_full(const struct proto_osd *osd);
 
 struct proto_moves {
+    bool unfilled;            /* in: only slots that fill, and only to OSDs with room */
     struct proto_move *moves; /* the caller's */
     size_t room, count;
     uint64_t *stuck; /* the caller's, zeroed: a bit per partition with a slot that has nowhere to

@@ -259,24 +259,45 @@ class NoRoom(unittest.TestCase):
         c.run("mb", "b")
         for i in range(count):
             c.put_bytes(content(size, SEED + i), f"b/{i}")
+        return {f"b/{i}": content(size, SEED + i) for i in range(count)}
+
+    def drain_into_a_full_one(self, c, small):
+        """osd.2 gets slots of osd.3 and has no room for what is in them, which nobody knew."""
+        c.up()
+        c.configure(down_ms=8000, out_ms=600000)
+        stored = self.objects(c, 20, 300 * KIB)
+        time.sleep(8)  # before that nothing moves
+        c.kill("osd.2", sig=signal.SIGSTOP)  # so nobody knows that its disk is full
+        with open(os.path.join(small, "filler"), "wb") as f:  # an eighth is kept for the index
+            space = os.statvfs(small)
+            os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 14 * MIB)
+        process = c.start("osd", "drain", "3")
+        wait_until(lambda: c.status()["osds"][2]["filling_slots"], 6, "slots to move to it")
+        c.kill("osd.2", sig=signal.SIGCONT)
+        return process, stored
 
     def test_fills_that_fail_are_what_it_waits_for(self):
-        with small_cluster(self, "osd.2", "128m", coordinators=1, osds=6, profile="2+1") as (c, small):
-            c.up()
-            c.configure(down_ms=8000, out_ms=600000)
-            self.objects(c, 20, 300 * KIB)
-            time.sleep(8)  # before that nothing moves
-            c.kill("osd.2", sig=signal.SIGSTOP)  # so nobody knows that its disk is full
-            with open(os.path.join(small, "filler"), "wb") as f:  # an eighth is kept for the index
-                space = os.statvfs(small)
-                os.posix_fallocate(f.fileno(), 0, space.f_bavail * space.f_frsize - 14 * MIB)
-            process = c.start("osd", "drain", "3")
-            wait_until(lambda: c.status()["osds"][2]["filling_slots"], 6, "slots to move to it")
-            c.kill("osd.2", sig=signal.SIGCONT)
+        with small_cluster(self, "osd.2", "128m", coordinators=1, osds=4, profile="2+1") as (c, small):
+            process, _ = self.drain_into_a_full_one(c, small)  # what it got nobody else may have
             _, err = process.communicate(timeout=300)  # the pause between two attempts has to be a minute
             self.assertEqual(process.returncode, UNAVAILABLE, err)
             self.assertRegex(err.decode(), r"still need osd\.3, and nothing goes on: osd\.2 could not fill its slots: .*space.* It tries again by itself")
             self.assertNotIn("away", err.decode())
+            os.unlink(os.path.join(small, "filler"))
+            process = c.start("osd", "drain", "3")  # once there is room it goes on
+            self.assertEqual(process.communicate(timeout=300)[1].decode().count("could not"), 0)
+            self.assertEqual(process.returncode, OK)
+
+    def test_what_a_full_one_cannot_fill_others_do(self):
+        with small_cluster(self, "osd.2", "128m", coordinators=1, osds=6, profile="2+1") as (c, small):
+            process, stored = self.drain_into_a_full_one(c, small)
+            _, err = process.communicate(timeout=300)
+            self.assertEqual(process.returncode, OK, err)
+            status = c.status()
+            self.assertEqual([o["filling_slots"] for o in status["osds"]], [0] * 6)
+            self.assertEqual(status["redundancy"]["whole"], status["redundancy"]["stripes"])
+            for name, data in stored.items():
+                self.assertEqual(c.get_bytes(name), data, name)
 
     def test_refused_where_there_is_too_little_room(self):
         with small_cluster(self, None, "400m", coordinators=1, osds=4, profile="2+1") as (c, small):

@@ -399,6 +399,8 @@ static struct proto_fill_job beat(struct fixture *f, uint32_t osd, struct proto_
         .incarnation = row->incarnation,
         .disk_uuid = row->disk_uuid,
         .known_epoch = fx_row(f->fx)->epoch,
+        .capacity_bytes = UINT64_C(1) << 40,
+        .free_bytes = f->svc->free_bytes[osd] ? f->svc->free_bytes[osd] : UINT64_C(1) << 39,
         .fills = said,
         .fills_count = said != NULL,
     };
@@ -1139,6 +1141,93 @@ static void full_ones_get_no_slots(bool rocksdb)
 }
 FX_BOTH(full_ones_get_no_slots)
 
+/* The OSD ends its job: its disk is full. */
+static void says_full(struct fixture *f, uint32_t osd)
+{
+    struct proto_fill_job job = beat(f, osd, NULL);
+    struct proto_fill_report said = {
+        .id = job.id, .ended = true, .err = LILIO_E_NO_SPACE, .reason = fx_text("full")};
+    assert_true(job.id != 0);
+    assert_int_equal(beat(f, osd, &said).id, 0);
+}
+
+/* What cannot be filled for want of room goes on to where there is some, and nothing else does. */
+static void a_full_one_passes_on_what_it_cannot_fill(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    size_t had = slots_of(&f, &f.narrow, 0, false);
+    svc_pass(f.svc, OUT_MS + 30000);
+    size_t fills = slots_of(&f, &f.narrow, 0, true), all = filling_all(&f);
+    assert_true(fills > 0);
+    f.svc->free_bytes[0] = 26 << 20;
+    says_full(&f, 0);
+    svc_pass(f.svc, 1000);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, true), 0);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, false), had);
+    assert_int_equal(filling_all(&f), all);
+    fill_everything(&f);
+    assert_int_equal(filling_all(&f), 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_full_one_passes_on_what_it_cannot_fill)
+
+/* Where nobody has room, slots stay as they are, the next domain does not wait for them, and they
+ * are filled as soon as there is room. */
+static void full_ones_keep_nobody_waiting(bool rocksdb)
+{
+    enum { NEXT = 4 };
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 26 << 20;
+    svc_pass(f.svc, OUT_MS + 30000);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        if (osd != GONE)
+            says_full(&f, osd);
+    size_t fills = slots_of(&f, &f.narrow, 0, true);
+    f.svc->alive[NEXT] = false;
+    svc_pass(f.svc, OUT_MS - 30000);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, true), fills);
+    assert_int_equal(svc_row(f.svc, NEXT), PROTO_OSD_DOWN);
+    svc_pass(f.svc, 60000);
+    assert_int_equal(svc_row(f.svc, NEXT), PROTO_OSD_OUT);
+    assert_int_equal(slots_of(&f, &f.narrow, NEXT, false), 0);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 0; /* half of the disk */
+    fill_everything(&f);
+    assert_int_equal(filling_all(&f), 0);
+    fixture_release(&f);
+}
+FX_BOTH(full_ones_keep_nobody_waiting)
+
+/* It is tried again as soon as there is room, but not more often than a job that failed once. */
+static void a_full_one_goes_on_when_there_is_room(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 26 << 20;
+    svc_pass(f.svc, OUT_MS + 30000);
+    for (int i = 0; i < 6; i++) {
+        while (beat(&f, 0, NULL).id == 0)
+            svc_pass(f.svc, 30000);
+        says_full(&f, 0);
+    }
+    svc_pass(f.svc, 120000);
+    assert_int_equal(beat(&f, 0, NULL).id, 0);
+    f.svc->free_bytes[0] = 0; /* half of the disk */
+    svc_pass(f.svc, 3000);
+    assert_true(beat(&f, 0, NULL).id != 0);
+    says_full(&f, 0);
+    svc_pass(f.svc, 20000);
+    assert_int_equal(beat(&f, 0, NULL).id, 0);
+    svc_pass(f.svc, 20000);
+    assert_true(beat(&f, 0, NULL).id != 0);
+    fixture_release(&f);
+}
+FX_BOTH(a_full_one_goes_on_when_there_is_room)
+
 static void drained_when_nothing_needs_it(bool rocksdb)
 {
     struct fixture f;
@@ -1308,6 +1397,9 @@ int main(void)
         FX_TESTS(one_alone_is_never_too_many),
         FX_TESTS(drain_needs_room),
         FX_TESTS(full_ones_get_no_slots),
+        FX_TESTS(a_full_one_passes_on_what_it_cannot_fill),
+        FX_TESTS(full_ones_keep_nobody_waiting),
+        FX_TESTS(a_full_one_goes_on_when_there_is_room),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
         FX_TESTS(draining_gets_no_new_placement),
