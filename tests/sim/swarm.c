@@ -46,7 +46,7 @@ static void draw_topology(struct sim_swarm *w, struct sim_stream *s)
     size_t profile = sim_below(s, sizeof profiles / sizeof *profiles);
     w->data = profiles[profile][0];
     w->parity = profiles[profile][1];
-    w->coordinators = ONE_OF(s, 3, 3, 3, 3, 5, 5, 1);
+    w->coordinators = ONE_OF(s, 3, 3, 3, 4, 5, 5, 1);
     uint64_t least = w->data + w->parity > 6 ? w->data + w->parity : 6;
     w->osds = sim_below(s, 4) ? sim_between(s, least, least + 3) : sim_between(s, least, 20);
     w->clients = sim_between(s, 1, 10);
