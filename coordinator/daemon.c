@@ -121,6 +121,7 @@ static enum lilio_err start_home(struct daemon *daemon, struct lilio_errinfo *in
         .join = options->join,
         .log = options->log,
         .log_segment_bytes = options->log_segment_bytes,
+        .log_cache_bytes = options->log_cache_bytes,
     };
     make_room(daemon->node->dir, options->log);
     enum lilio_err err = coord_home_open(&home, &daemon->home, info);

@@ -17,6 +17,7 @@ struct coord_daemon_options {
     uint32_t suspect_ms, down_ms, out_ms;              /* 0 = defaults */
     uint32_t election_ms, heartbeat_ms;                /* 0 = 300, 50 */
     uint64_t log_segment_bytes, flush_bytes, flush_ms; /* 0 = 64 MiB, 64 MiB, 30 s */
+    size_t log_cache_bytes;                            /* 0 = 16 MiB */
     struct base_log *log;                              /* borrowed */
     int stop_fd;                                       /* readable: ask stop() */
     bool (*stop)(void *context);                       /* NULL: any byte stops it */

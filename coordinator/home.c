@@ -231,6 +231,7 @@ static enum lilio_err make_log(const struct coord_home_options *options, struct 
         .member = home->member,
         .create = true,
         .segment_bytes = options->log_segment_bytes,
+        .cache_bytes = options->log_cache_bytes,
     };
     struct raft_log_recovery recovery;
     uint64_t applied = coord_state_row(home->state)->applied_index;
@@ -360,6 +361,7 @@ static enum lilio_err open_log(const struct coord_home_options *options, struct 
         .cluster_id = home->cluster_id,
         .member = home->member,
         .segment_bytes = options->log_segment_bytes,
+        .cache_bytes = options->log_cache_bytes,
     };
     struct raft_log_recovery recovery = {0};
     enum lilio_err err = raft_vote_load(home->disk, home->cluster_id, home->member,

@@ -46,6 +46,7 @@ struct coord_home_options {
     bool alone;                 /* an older copy is opened all the same (alone.h) */
     struct base_log *log;       /* may be NULL */
     uint64_t log_segment_bytes; /* 0 = the log's default */
+    size_t log_cache_bytes;     /* likewise */
 };
 /* Errors: LOCKED, NOT_FOUND (no maps here, and neither init nor join), FOREIGN (another cluster's
  * or member's, or an older copy of this one's), CORRUPT (damaged, or parts that do not fit

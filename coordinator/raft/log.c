@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/planted.h"
 #include "coordinator/raft/log_priv.h"
 
 #include "base/banned.h"
@@ -62,6 +63,8 @@ void log_cache_truncate(struct raft_log *log, uint64_t index)
 
 static void cache_evict(struct raft_log *log, size_t limit)
 {
+    if (LILIO_PLANTED("log_cache_kept"))
+        return;
     while (log->cached_bytes > limit && log->cache_first <= log->durable &&
            log->cache_first < log->cache_end)
         cache_free(log, log->cache_first++);

@@ -51,6 +51,7 @@ enum lilio_err sim_coordinator_run(const struct sim_coordinator_options *options
         .election_ms = (uint32_t)options->election_ms,
         .heartbeat_ms = (uint32_t)options->heartbeat_ms,
         .log_segment_bytes = options->log_segment_bytes,
+        .log_cache_bytes = options->log_cache_bytes,
         .flush_ms = options->flush_ms,
         .log = daemon.log,
         .stop_fd = daemon.signal_fd,

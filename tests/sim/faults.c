@@ -20,6 +20,7 @@ struct ward {
     uint64_t start_at, resume_at, disk_well_at, cut_until, harm_until;
     uint64_t dead_until; /* its disk answers with errors only, and is replaced then */
     bool hurt, lost;     /* lost: a coordinator without its disk */
+    bool leaves;         /* a coordinator that is well and to be taken out of the quorum */
     bool soiled;         /* calls of its disk failed: a process that saw it wants to be restarted */
     uint64_t mark;       /* counts harms */
     struct sim_disk_copy *copy; /* of an OSD's disk */
@@ -91,8 +92,8 @@ static uint64_t hurt_count(const struct sim_faults *f, enum sim_kind kind)
     return count;
 }
 
-/* Enters harm to a node's data; false when that would be too much. */
-static bool harm(struct sim_faults *f, struct sim_node *node)
+/* Enters that a node does not count for a while; false when that would be too much. */
+static bool spend(struct sim_faults *f, struct sim_node *node)
 {
     struct ward *w = ward(f, node);
     enum sim_kind kind = sim_node_kind(node);
@@ -103,10 +104,18 @@ static bool harm(struct sim_faults *f, struct sim_node *node)
         return false;
     w->hurt = true;
     w->mark++;
-    if (kind == SIM_COORDINATOR)
-        sim_watch_damaged(sim_node_id(node));
     if (hurt_count(f, kind) > budget)
         f->was_beyond = true;
+    return true;
+}
+
+/* Likewise harm to its data. */
+static bool harm(struct sim_faults *f, struct sim_node *node)
+{
+    if (!spend(f, node))
+        return false;
+    if (sim_node_kind(node) == SIM_COORDINATOR)
+        sim_watch_damaged(sim_node_id(node));
     return true;
 }
 
@@ -548,11 +557,22 @@ static void lose_coordinator(struct sim_faults *f)
     ward(f, node)->lost = true;
 }
 
-/* Though it is well: it leaves, and a new member comes in its place. */
+/* Though it is well: a new member comes in its place, or it leaves and comes again some time
+ * later. The quorum is smaller until then, and what may be lost of it as well: the budget counts
+ * who left. */
 static void change_member(struct sim_faults *f)
 {
-    if (f->swarm->coordinators > 1)
+    if (f->swarm->coordinators == 1)
+        return;
+    if (sim_below(&f->random, 2)) {
         lose_coordinator(f);
+        return;
+    }
+    struct sim_node *node = any_coordinator(f);
+    if (ward(f, node)->hurt || !spend(f, node))
+        return;
+    LILIO_MARK("fault/coordinator_leaves");
+    ward(f, node)->leaves = true;
 }
 
 /* ---- the schedule ---- */
@@ -836,6 +856,19 @@ bool sim_faults_coordinator_hurt(const struct sim_faults *f, unsigned i, uint64_
     const struct ward *w = &f->wards[sim_node_index(sim_coordinator(i))];
     *ret_mark = w->mark;
     return w->hurt;
+}
+
+bool sim_faults_coordinator_leaves(const struct sim_faults *f, unsigned i)
+{
+    return f->wards[sim_node_index(sim_coordinator(i))].leaves;
+}
+
+void sim_faults_coordinator_left(struct sim_faults *f, unsigned i)
+{
+    struct sim_node *node = sim_coordinator(i);
+    sim_node_kill(node);
+    ward(f, node)->leaves = false;
+    ward(f, node)->lost = true; /* the operator starts the new member */
 }
 
 void sim_faults_coordinator_join(struct sim_faults *f, unsigned i, uint64_t member)

@@ -3,7 +3,8 @@
  * What only stops or delays (network, crashes, pauses, full or failing disks) may hit anything,
  * also several at once. What harms stored data (rot, writes that go astray, a lost disk) makes an
  * OSD "hurt" until a rebuild proved it whole; not more OSDs are hurt at a time than a stripe
- * written with its quorum survives, and not more coordinators than a minority. With swarm.beyond
+ * written with its quorum survives, and not more coordinators than a minority, those counted that
+ * were taken out of the quorum. With swarm.beyond
  * twice as many are hurt: then losses have to be reported, and wrong bytes are still wrong.
  *
  * It is the supervisor, too: daemons that ended, by a fault or by themselves, are started again.
@@ -47,6 +48,9 @@ void sim_faults_osd_empty(struct sim_faults *faults, unsigned osd);
 /* A coordinator whose disk was lost or damaged: it has to be replaced by a new member. */
 bool sim_faults_coordinator_hurt(const struct sim_faults *faults, unsigned i, uint64_t *ret_mark);
 void sim_faults_coordinator_mended(struct sim_faults *faults, unsigned i, uint64_t mark);
+/* It is to be taken out of the quorum first, and was: its process ends. */
+bool sim_faults_coordinator_leaves(const struct sim_faults *faults, unsigned i);
+void sim_faults_coordinator_left(struct sim_faults *faults, unsigned i);
 /* Puts an empty disk in its place and starts a new member there, which is looked after from now on.
  */
 void sim_faults_coordinator_join(struct sim_faults *faults, unsigned i, uint64_t member);

@@ -18,6 +18,7 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/fds.h"
 #include "tests/sim/fiber.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/nodes_priv.h"
 
 #include "base/banned.h"
@@ -290,6 +291,7 @@ static void process_ends(struct sim_node *node, enum sim_state state, bool power
     sim_fds_drop(node);
     if (node->disk)
         sim_disk_process_died(node->disk, power_lost);
+    sim_memory_ended(node);
     sim_fibers_kill(node); /* last: it does not return to a fiber of the node */
 }
 
@@ -311,6 +313,7 @@ static void *daemon_main(void *argument)
             .suspect_ms = nodes.options.suspect_ms,
             .down_ms = nodes.options.down_ms,
             .log_segment_bytes = nodes.options.log_segment_bytes,
+            .log_cache_bytes = nodes.options.log_cache_bytes,
             .flush_ms = nodes.options.flush_ms,
             .out_ms = nodes.options.out_ms,
             .election_ms = nodes.options.election_ms,

@@ -35,6 +35,7 @@ struct sim_cluster_options {
     uint64_t suspect_ms, down_ms, out_ms;   /* 0: the coordinator's defaults */
     uint64_t election_ms, heartbeat_ms;     /* 0: Raft's defaults */
     uint64_t log_segment_bytes, flush_ms;   /* 0: the coordinator's defaults */
+    uint64_t log_cache_bytes;               /* likewise */
 };
 /* Makes nodes, disks and lilio.yaml (a file in a temporary folder, removed at the end); starts
  * nothing. Once per run, after sim_world_init. */

@@ -211,12 +211,43 @@ static bool join(unsigned i, uint64_t mark)
     return true;
 }
 
+/* As `coordinator rm`: false as long as it is a member. */
+static bool leave(unsigned i)
+{
+    struct seat seat;
+    if (!find_seat(i, &seat))
+        return false;
+    if (seat.taken)
+        (void)change(LILIO_COORDINATOR_REMOVE, i, seat.last.member, NULL, NULL); /* seen later */
+    else
+        sim_faults_coordinator_left(plot.faults, i);
+    return !seat.taken;
+}
+
+/* When one that left comes again, as by `coordinator add`. */
+static uint64_t away_until[SIM_NODES_MAX];
+
+static bool is_away(struct sim_stream *random, unsigned i)
+{
+    if (sim_faults_coordinator_leaves(plot.faults, i)) {
+        if (!leave(i))
+            return true;
+        away_until[i] = sim_now() + sim_between(random, 0, 10000) * SIM_MS;
+    }
+    return sim_now() < away_until[i];
+}
+
 /* As `coordinator replace`: the new incarnation learns, the old one leaves, the new one votes. */
 bool operator_replace(unsigned i)
 {
     uint64_t mark;
+    static struct sim_stream random;
+    if (random.state == 0)
+        random = sim_stream_new("operator/members");
     if (!sim_faults_coordinator_hurt(plot.faults, i, &mark))
         return true;
+    if (is_away(&random, i))
+        return false;
     if ((!joined[i].member || joined[i].mark != mark) && !join(i, mark))
         return false;
     for (uint64_t end = sim_now() + 60 * SIM_S; sim_now() < end; sim_sleep(500 * SIM_MS)) {

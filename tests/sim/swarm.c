@@ -46,7 +46,7 @@ static void draw_topology(struct sim_swarm *w, struct sim_stream *s)
     size_t profile = sim_below(s, sizeof profiles / sizeof *profiles);
     w->data = profiles[profile][0];
     w->parity = profiles[profile][1];
-    w->coordinators = ONE_OF(s, 3, 3, 3, 3, 5, 5, 1);
+    w->coordinators = ONE_OF(s, 3, 3, 3, 4, 5, 5, 1);
     uint64_t least = w->data + w->parity > 6 ? w->data + w->parity : 6;
     w->osds = sim_below(s, 4) ? sim_between(s, least, least + 3) : sim_between(s, least, 20);
     w->clients = sim_between(s, 1, 10);
@@ -158,6 +158,12 @@ static void draw_disks(struct sim_swarm *w, struct sim_stream *s)
 static void draw_garbage(struct sim_swarm *w, struct sim_stream *s)
 {
     w->orphan_ms = ONE_OF(s, 500, 1000, 3000, 86400000);
+}
+
+/* Some leaders have what a member lacks on their disk alone. */
+static void draw_memory(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->log_cache_kib = ONE_OF(s, 0, 64, 256, 256);
 }
 
 /* Periods of seconds, so that rounds come and damage is found that nobody reads. */
@@ -299,7 +305,8 @@ void sim_swarm_draw(struct sim_swarm *ret)
                  {"swarm/processes", draw_processes}, {"swarm/disks", draw_disks},
                  {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
                  {"swarm/drains", draw_drains},       {"swarm/garbage", draw_garbage},
-                 {"swarm/copies", draw_copies},       {"swarm/scrub", draw_scrub}};
+                 {"swarm/copies", draw_copies},       {"swarm/scrub", draw_scrub},
+                 {"swarm/memory", draw_memory}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

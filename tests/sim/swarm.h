@@ -34,9 +34,10 @@
     X(suspect_ms, 100, 1000000)                                                                \
     X(down_ms, 100, 1000000)                                                                   \
     X(out_ms, 100, 100000000)                                                                  \
-    X(log_kib, 0, 1000000)    /* a segment of the coordinators' log; 0 = default */            \
-    X(flush_ms, 0, 1000000)   /* of the coordinators' maps; 0 = default */                     \
-    X(timeout_ms, 200, 60000) /* of the clients' calls */                                      \
+    X(log_kib, 0, 1000000)       /* a segment of the coordinators' log; 0 = default */         \
+    X(log_cache_kib, 0, 1000000) /* entries of it they keep in memory; 0 = default */          \
+    X(flush_ms, 0, 1000000)      /* of the coordinators' maps; 0 = default */                  \
+    X(timeout_ms, 200, 60000)    /* of the clients' calls */                                   \
     X(latency_us, 0, 1000000)                                                                  \
     X(spread_us, 0, 1000000)                                                                   \
     X(disk_us, 0, 1000000) /* of a write */                                                    \

@@ -6,6 +6,7 @@
 #include "coordinator/replica_priv.h"
 #include "tests/sim/check_counts.h"
 #include "tests/sim/check_raft.h"
+#include "tests/sim/memory.h"
 #include "tests/sim/nodes.h"
 #include "tests/sim/world.h"
 
@@ -118,6 +119,7 @@ static void compare_maps(struct seat *seat)
 static void after_step(void *context, struct sim_node *node)
 {
     (void)context;
+    sim_memory_check(node);
     if (sim_node_kind(node) != SIM_COORDINATOR || !seat_of(node)->member)
         return;
     if (serves(node))

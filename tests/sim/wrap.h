@@ -79,4 +79,15 @@ int __real_rmdir(const char *path);
 int __real_unlink(const char *path);
 DIR *__real_opendir(const char *path);
 
+/* memory.c */
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t size);
+void __wrap_free(void *address);
+void __real_free(void *address);
+
 #endif
