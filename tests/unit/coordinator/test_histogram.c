@@ -333,7 +333,10 @@ static void deep_scrubs_verify(bool rocksdb)
     assert_int_equal(told.scrubbed.unverified, 1);
     assert_int_equal(told.scrubbed.oldest_osd, FX_OSDS - 1);
     assert_int_equal(told.scrubbed.oldest_ms, 1000 + 100 * (FX_OSDS - 1));
-    svc_restart(svc); /* it knows what it is told, nothing of before */
+    coord_service_follow(svc->service, "inproc://other"); /* who leads hears the OSDs */
+    struct proto_redundancy_get get = {0};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_redundancy_get, &get), LILIO_E_NOT_LEADER);
+    assert_int_equal(coord_service_lead(svc->service, NULL), LILIO_OK); /* what it heard is old */
     told = ask(svc);
     assert_int_equal(told.scrubbed.not_told, FX_OSDS);
     assert_int_equal(told.unverified, 4);
