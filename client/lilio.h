@@ -470,12 +470,26 @@ struct lilio_redundancy_osd {
      * or what went to others, whoever had it, is not good where it is now. */
     uint64_t drain_left;
 };
+/* What the last complete deep scrubs of all OSDs that have slots come to. */
+struct lilio_scrubbed {
+    uint32_t osds; /* that have slots; 0: not known */
+    /* Of those: no complete round is known that read all it has; it has told the leader nothing
+     * yet. The rest is 0 unless both are. */
+    uint32_t not_read, not_told;
+    uint64_t index;      /* what was committed up to it and is there still was read */
+    uint64_t unverified; /* stripes committed since at most, or whose parity did not fit */
+    uint64_t oldest_ms;  /* since the oldest of the rounds began */
+    uint32_t oldest_osd; /* whose that was */
+};
 struct lilio_redundancy {
     uint64_t index;            /* of the maps it was counted from */
     uint64_t stripes;          /* of all objects: the sum of the next four */
     uint64_t whole, hurt;      /* with all fragments good; with fewer, but enough */
     uint64_t unreadable, lost; /* with too few now; for good */
-    uint64_t unverified;       /* of the stripes, at most so many are newer than that */
+    /* Of the stripes, at most so many were verified neither by the last verification nor by deep
+     * scrubs, whichever covers more; and at most so many came after the last verification. */
+    uint64_t unverified, since_verify;
+    struct lilio_scrubbed scrubbed;
     uint64_t stranded; /* those of an OSD that is out, blank or failed and has no replacement */
     uint64_t verify_index, verify_wall_ms; /* the last verification of everything; index 0: never */
     struct lilio_redundancy_line *lines;   /* by bucket and coding */

@@ -67,10 +67,25 @@ static bool osds_add(struct lilio_redundancy *redundancy, const struct proto_red
     return true;
 }
 
+static struct lilio_scrubbed public_scrubbed(const struct proto_scrubbed *scrubbed)
+{
+    return (struct lilio_scrubbed){
+        .osds = scrubbed->osds,
+        .not_read = scrubbed->not_read,
+        .not_told = scrubbed->not_told,
+        .index = scrubbed->index,
+        .unverified = scrubbed->unverified,
+        .oldest_ms = scrubbed->oldest_ms,
+        .oldest_osd = scrubbed->oldest_osd,
+    };
+}
+
 static bool page_add(struct lilio_redundancy *redundancy, const struct proto_redundancy *page)
 {
     redundancy->index = page->index;
     redundancy->unverified = page->unverified;
+    redundancy->since_verify = page->since_verify;
+    redundancy->scrubbed = public_scrubbed(&page->scrubbed);
     redundancy->stranded += page->stranded;
     redundancy->verify_index = page->last_verify.index;
     redundancy->verify_wall_ms = page->last_verify.wall_ms;

@@ -275,7 +275,6 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_lookup:
     case PROTO_MSG_data_get:
     case PROTO_MSG_list:
-    case PROTO_MSG_redundancy_get:
     case PROTO_MSG_status_get: return PLACE_ANY;
     case PROTO_MSG_commit:
     case PROTO_MSG_stage:
@@ -298,6 +297,7 @@ static enum place place_of(uint16_t number)
     case PROTO_MSG_osd_complete:
     case PROTO_MSG_osd_drain:
     case PROTO_MSG_slots_filled:
+    case PROTO_MSG_redundancy_get: /* only the leader hears what OSDs read */
     case PROTO_MSG_repair_get:
     case PROTO_MSG_repair_set:
     case PROTO_MSG_orphans_ask:

@@ -7,6 +7,7 @@
  * heard, so two processes with one id cannot take turns.
  */
 #include "base/mark.h"
+#include "coordinator/scrubbed.h"
 #include "coordinator/service_priv.h"
 
 #include "base/banned.h"
@@ -357,6 +358,27 @@ bool service_scrubs_status(struct coord_service *service, struct proto_status *r
         for (size_t k = 0; k < service->osds[i].scrub_count; k++)
             ret->scrubs[ret->scrubs_count++] = scrub_as_seen(service, i, k);
     return ret->scrubs != NULL;
+}
+
+bool service_scrubbed(struct coord_service *service, struct proto_scrubbed *ret)
+{
+    struct coord_scrubbed *scrubbed = proto_arena_take(service->arena, sizeof *scrubbed);
+    if (!scrubbed)
+        return false;
+    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+        const struct live_osd *live = &service->osds[i];
+        struct proto_scrub_line line, *deep = NULL;
+        for (size_t k = 0; k < live->scrub_count && !deep; k++)
+            if (live->scrubs[k].kind == COORD_SCRUB_DEEP) {
+                line = scrub_as_seen(service, i, k);
+                deep = &line;
+            }
+        coord_scrubbed_osd(scrubbed, row_at(service, i), deep);
+    }
+    for (size_t i = 0; i < coord_state_placement_count(service->state); i++)
+        coord_scrubbed_placement(scrubbed, coord_state_placement_at(service->state, i));
+    *ret = coord_scrubbed_sum(scrubbed, coord_state_row(service->state));
+    return true;
 }
 
 /* ---- silence ---- */

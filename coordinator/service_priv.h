@@ -278,6 +278,8 @@ void service_sessions_tick(struct coord_service *service);
 bool service_map(struct coord_service *service, bool with_slots, struct proto_cluster_map *ret);
 /* What OSDs told of their scrubs; false: no memory. */
 bool service_scrubs_status(struct coord_service *service, struct proto_status *ret);
+/* What deep scrubs verified, as OSDs told this leader; false: no memory. */
+bool service_scrubbed(struct coord_service *service, struct proto_scrubbed *ret);
 /* When those that are down go out, and slots of those that are blank or failed to others; nothing
  * unless this one leads. False: no memory. */
 bool service_leaving_status(struct coord_service *service, struct proto_status *ret);

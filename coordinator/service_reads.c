@@ -166,12 +166,22 @@ static void read_status(struct coord_service *service, const struct coord_reques
 
 /* ---- the histogram of redundancy ---- */
 
-static uint64_t unverified(const struct coord_service *service)
+static uint64_t since_verify(const struct coord_service *service)
 {
     const struct proto_state_row *row = coord_state_row(service->state);
     const struct proto_verify_mark *mark = coord_state_verify_mark(service->state);
     uint64_t since = row->stripes_ever - (mark->index ? mark->stripes_ever : 0);
     return since < row->stripes ? since : row->stripes;
+}
+
+/* By a verification, or by deep scrubs: each covers what was committed up to an index, so the one
+ * that covers more covers all that either does. */
+static uint64_t unverified(const struct proto_redundancy *reply)
+{
+    const struct proto_scrubbed *scrubbed = &reply->scrubbed;
+    bool read = scrubbed->osds > 0 && scrubbed->not_read == 0 && scrubbed->not_told == 0;
+    return read && scrubbed->unverified < reply->since_verify ? scrubbed->unverified
+                                                              : reply->since_verify;
 }
 
 /* Names of the buckets of the lines; a bucket that is gone has none. */
@@ -246,11 +256,13 @@ static void read_redundancy(struct coord_service *service, const struct coord_re
         .index = row->applied_index,
         .epoch = row->epoch,
         .stripes = row->stripes,
-        .unverified = unverified(service),
+        .since_verify = since_verify(service),
         .last_verify = *coord_state_verify_mark(service->state),
     };
     struct coord_histogram *histogram = proto_arena_take(service->arena, sizeof *histogram);
-    enum lilio_err err = histogram ? LILIO_OK : LILIO_E_NOMEM;
+    bool made = histogram && service_scrubbed(service, &reply.scrubbed);
+    enum lilio_err err = made ? LILIO_OK : LILIO_E_NOMEM;
+    reply.unverified = unverified(&reply);
     for (size_t i = 0; !err && i < coord_state_osd_count(service->state); i++)
         coord_histogram_osd(histogram, coord_state_osd_at(service->state, i));
     if (!err)

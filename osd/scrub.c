@@ -503,8 +503,8 @@ static enum lilio_err fragment_add(struct osd_scrub *scrub, const struct proto_s
     const struct proto_placement *placement =
         proto_map_placement(proto_map_ref_get(scrub->map), row->placement);
     struct codec_profile profile = osd_rebuild_profile(row);
-    uint64_t known = proto_row_missing(row, stripe) |
-                     proto_row_filling(proto_map_ref_get(scrub->map), row, stripe);
+    uint64_t missing = proto_row_missing(row, stripe);
+    uint64_t filling = proto_row_filling(proto_map_ref_get(scrub->map), row, stripe);
     struct task task = {
         .row = scan,
         .key = {.placement = row->placement,
@@ -515,8 +515,12 @@ static enum lilio_err fragment_add(struct osd_scrub *scrub, const struct proto_s
         .length = codec_fragment_size(&profile,
                                       codec_stripe_length(&profile, row->stored_length, stripe)),
     };
-    if (known >> index & 1 || !proto_row_checksum(row, stripe, index, &task.checksum)) {
+    bool known_bad = missing >> index & 1;
+    if (known_bad || filling >> index & 1 ||
+        !proto_row_checksum(row, stripe, index, &task.checksum)) {
         counts_of(scrub)->unread++;
+        if (!known_bad)
+            osd_scrub_round_void(round_of(scrub));
         counts_of(scrub)->stripes_unread += has_parity_to_check(scrub, &task);
         return LILIO_OK;
     }
@@ -539,6 +543,7 @@ static enum lilio_err row_run(struct osd_scrub *scrub, const struct proto_scan_r
                        "oid=%016" PRIx64 "%016" PRIx64 " reason=%s", row->oid.high, row->oid.low,
                        bad.text);
         counts_of(scrub)->unread++; /* nothing can be said about its fragments; verify names it */
+        osd_scrub_round_void(round_of(scrub));
         return LILIO_OK;
     }
     struct codec_profile profile = osd_rebuild_profile(row);
@@ -695,8 +700,7 @@ static enum lilio_err page_fetch(struct osd_scrub *scrub, struct osd_page **ret_
     osd_walk_close(&walk);
     if (err)
         return err;
-    if (round_of(scrub)->index == 0)
-        round_of(scrub)->index = walk.index;
+    osd_scrub_round_pinned(round_of(scrub), walk.index, walk.epoch, walk.stripes_ever);
     proto_map_ref_drop(&scrub->map);
     scrub->map = osd_node_map_take(node_of(scrub));
     return LILIO_OK;

@@ -1,9 +1,10 @@
 /* The file, little-endian:
  *
- *     0  magic "LLSCRUB\0"     8  version (1)      12  zero
+ *     0  magic "LLSCRUB\0"     8  version (2)      12  zero
  *    16  cluster id           32  disk uuid
  *    48  how long it ran, in ms (8 bytes)
- *    56  light, deep: 30 numbers of 8 bytes each: flags, oid high, oid low, numbers_of()
+ *    56  light, deep: 34 numbers of 8 bytes each: flags, oid high, oid low, numbers_of();
+ *        version 1 has the first 30 of them
  *   end  CRC32C of all before
  */
 #include "osd/scrub_round.h"
@@ -16,12 +17,13 @@
 #define NAME "scrub"
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     HEAD_BYTES = 56,
     SUM_BYTES = 4,
     COUNTS = 8,
-    NUMBERS = 27,
-    ROUND_BYTES = 8 * (3 + NUMBERS)
+    NUMBERS = 31,
+    NUMBERS_1 = 27, /* of version 1 */
+    FIRST = 3,      /* before the numbers: flags and oid */
 };
 enum { FLAG_RUNNING = 1, FLAG_ORDERED = 2 };
 static const uint8_t magic[8] = "LLSCRUB";
@@ -50,7 +52,7 @@ void osd_scrub_round_begin(struct osd_scrub_round *round, uint64_t fragments, ui
     round->rate = 0;
     round->started_ms = ran_ms;
     round->started_wall_ms = wall_ms;
-    round->index = 0;
+    round->index = round->epoch = round->stripes_ever = 0;
     round->cursor = (struct base_oid){0, 0};
     round->expected = fragments;
     round->expected_bytes = bytes;
@@ -63,6 +65,21 @@ void osd_scrub_round_grow(struct osd_scrub_round *round, uint64_t fragments, uin
     round->expected_bytes = bytes > round->expected_bytes ? bytes : round->expected_bytes;
 }
 
+void osd_scrub_round_pinned(struct osd_scrub_round *round, uint64_t index, uint64_t epoch,
+                            uint64_t stripes_ever)
+{
+    if (round->index > 0)
+        return; /* a later page */
+    round->index = index;
+    round->epoch = epoch;
+    round->stripes_ever = stripes_ever;
+}
+
+void osd_scrub_round_void(struct osd_scrub_round *round)
+{
+    round->epoch = 0;
+}
+
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms)
 {
     round->running = round->ordered = false;
@@ -72,6 +89,8 @@ void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms)
     round->last_started_wall_ms = round->started_wall_ms;
     round->last_ended_wall_ms = wall_ms;
     round->last_index = round->index;
+    round->last_epoch = round->epoch;
+    round->last_stripes_ever = round->stripes_ever;
     round->last = round->counts;
 }
 
@@ -167,10 +186,20 @@ static void numbers_of(struct osd_scrub_round *round, uint64_t *ret[NUMBERS])
                        &round->last_started_wall_ms,
                        &round->last_ended_wall_ms,
                        &round->last_index};
-    _Static_assert(sizeof all / sizeof *all + 2 * COUNTS == NUMBERS, "a number has no place");
+    uint64_t *later[] = {&round->epoch, &round->stripes_ever, &round->last_epoch,
+                         &round->last_stripes_ever};
+    enum { FIRSTS = sizeof all / sizeof *all, LATERS = sizeof later / sizeof *later };
+    _Static_assert(FIRSTS + 2 * COUNTS == NUMBERS_1 && NUMBERS_1 + LATERS == NUMBERS,
+                   "a number has no place");
     memcpy(ret, all, sizeof all);
-    counts_of(&round->counts, ret + sizeof all / sizeof *all);
-    counts_of(&round->last, ret + sizeof all / sizeof *all + COUNTS);
+    counts_of(&round->counts, ret + FIRSTS);
+    counts_of(&round->last, ret + FIRSTS + COUNTS);
+    memcpy(ret + NUMBERS_1, later, sizeof later);
+}
+
+static size_t round_bytes(size_t count)
+{
+    return 8 * (FIRST + count);
 }
 
 static void round_encode(const struct osd_scrub_round *round, uint8_t *at)
@@ -182,10 +211,10 @@ static void round_encode(const struct osd_scrub_round *round, uint8_t *at)
     base_le64_put(at + 8, round->cursor.high);
     base_le64_put(at + 16, round->cursor.low);
     for (size_t i = 0; i < NUMBERS; i++)
-        base_le64_put(at + 24 + 8 * i, *numbers[i]);
+        base_le64_put(at + 8 * (FIRST + i), *numbers[i]);
 }
 
-static enum lilio_err round_decode(struct osd_scrub_round *round, const uint8_t *at)
+static enum lilio_err round_decode(struct osd_scrub_round *round, const uint8_t *at, size_t count)
 {
     uint64_t flags = base_le64_get(at), *numbers[NUMBERS];
     if (flags > (FLAG_RUNNING | FLAG_ORDERED) || flags == FLAG_ORDERED)
@@ -196,8 +225,8 @@ static enum lilio_err round_decode(struct osd_scrub_round *round, const uint8_t 
         .cursor = {base_le64_get(at + 8), base_le64_get(at + 16)},
     };
     numbers_of(round, numbers);
-    for (size_t i = 0; i < NUMBERS; i++) {
-        *numbers[i] = base_le64_get(at + 24 + 8 * i);
+    for (size_t i = 0; i < count; i++) {
+        *numbers[i] = base_le64_get(at + 8 * (FIRST + i));
         if (*numbers[i] >= number_most)
             return LILIO_E_CORRUPT;
     }
@@ -213,7 +242,7 @@ void osd_scrub_encode(const struct osd_scrub_state *state, uint8_t ret[OSD_SCRUB
     memcpy(ret + 32, state->disk_uuid.bytes, 16);
     base_le64_put(ret + 48, state->ran_ms);
     for (size_t i = 0; i < OSD_SCRUB_KINDS; i++)
-        round_encode(&state->rounds[i], ret + HEAD_BYTES + i * ROUND_BYTES);
+        round_encode(&state->rounds[i], ret + HEAD_BYTES + i * round_bytes(NUMBERS));
     size_t covered = OSD_SCRUB_FILE_BYTES - SUM_BYTES;
     base_le32_put(ret + covered, codec_crc32c(0, ret, covered));
 }
@@ -227,9 +256,11 @@ enum lilio_err osd_scrub_decode(struct osd_scrub_state *state, struct base_slice
     size_t covered = bytes.size - SUM_BYTES;
     if (codec_crc32c(0, bytes.data, covered) != base_le32_get(bytes.data + covered))
         return LILIO_E_CORRUPT;
-    if (base_le32_get(bytes.data + 8) != VERSION)
+    uint32_t version = base_le32_get(bytes.data + 8);
+    if (version < 1 || version > VERSION)
         return LILIO_E_FORMAT;
-    if (bytes.size != OSD_SCRUB_FILE_BYTES)
+    size_t count = version == 1 ? NUMBERS_1 : NUMBERS;
+    if (covered != HEAD_BYTES + OSD_SCRUB_KINDS * round_bytes(count))
         return LILIO_E_CORRUPT;
     if (memcmp(bytes.data + 16, state->cluster_id.bytes, 16) != 0 ||
         memcmp(bytes.data + 32, state->disk_uuid.bytes, 16) != 0)
@@ -238,7 +269,8 @@ enum lilio_err osd_scrub_decode(struct osd_scrub_state *state, struct base_slice
     if (made.ran_ms >= number_most)
         return LILIO_E_CORRUPT;
     for (size_t i = 0; i < OSD_SCRUB_KINDS && !err; i++)
-        err = round_decode(&made.rounds[i], bytes.data + HEAD_BYTES + i * ROUND_BYTES);
+        err =
+            round_decode(&made.rounds[i], bytes.data + HEAD_BYTES + i * round_bytes(count), count);
     if (!err)
         *state = made;
     return err;
@@ -294,4 +326,6 @@ void osd_scrub_line(const struct osd_scrub_round *round, enum osd_scrub_kind kin
     ret->last_bad = round->last.bad;
     ret->last_unread = round->last.unread;
     ret->last_stripes_bad = round->last.stripes_bad;
+    ret->last_epoch = round->last_epoch;
+    ret->last_stripes_ever = round->last_stripes_ever;
 }

@@ -29,12 +29,15 @@ struct osd_scrub_round {
     uint64_t rate; /* ordered: bytes a second at most, 0 = any */
     uint64_t started_ms, started_wall_ms;
     uint64_t index;                    /* of its first page: what was committed up to it is met */
+    uint64_t epoch;                    /* of the map then; 0: void, see osd_scrub_round_void */
+    uint64_t stripes_ever;             /* committed up to the index */
     struct base_oid cursor;            /* runs up to it are done */
     uint64_t expected, expected_bytes; /* the most that the disk had since it began */
     struct osd_scrub_counts counts;
     /* The last complete one. */
     uint64_t rounds; /* complete ones, 0 = none */
     uint64_t last_started_ms, last_started_wall_ms, last_ended_wall_ms, last_index;
+    uint64_t last_epoch, last_stripes_ever; /* 0: not known, or void */
     struct osd_scrub_counts last;
 };
 
@@ -50,6 +53,14 @@ void osd_scrub_round_begin(struct osd_scrub_round *round, uint64_t fragments, ui
                            uint64_t ran_ms, uint64_t wall_ms);
 /* What the disk holds now: what came since the round began is met by it, too. */
 void osd_scrub_round_grow(struct osd_scrub_round *round, uint64_t fragments, uint64_t bytes);
+/* Its first page is of these maps. */
+void osd_scrub_round_pinned(struct osd_scrub_round *round, uint64_t index, uint64_t epoch,
+                            uint64_t stripes_ever);
+/* It met a fragment that nobody could look at, and that the maps may call good later though no
+ * round read it: in a slot that fills, or of a row that makes no sense. So it proves nothing of all
+ * that the OSD has. What the maps call bad is no such fragment: it is good only once it was written
+ * anew. */
+void osd_scrub_round_void(struct osd_scrub_round *round);
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms);
 /* Whether one has to begin by itself. period_ms 0: never. */
 bool osd_scrub_round_due(const struct osd_scrub_round *round, uint64_t period_ms, uint64_t ran_ms);
@@ -84,11 +95,11 @@ uint64_t osd_scrub_cost(const struct osd_scrub_round *round, uint64_t length, ui
 
 /* ---- the file ---- */
 
-enum { OSD_SCRUB_FILE_BYTES = 8 + 4 + 4 + 16 + 16 + 8 + OSD_SCRUB_KINDS * 8 * 30 + 4 };
+enum { OSD_SCRUB_FILE_BYTES = 8 + 4 + 4 + 16 + 16 + 8 + OSD_SCRUB_KINDS * 8 * 34 + 4 };
 
 void osd_scrub_encode(const struct osd_scrub_state *state, uint8_t ret[OSD_SCRUB_FILE_BYTES]);
-/* cluster_id and disk_uuid are set before. Errors: CORRUPT, FORMAT (newer), FOREIGN (another
- * disk's). The rounds are as they were then. */
+/* cluster_id and disk_uuid are set before. What version 1 did not have is 0. Errors: CORRUPT,
+ * FORMAT (newer), FOREIGN (another disk's). The rounds are as they were then. */
 LILIO_MUST_USE enum lilio_err osd_scrub_decode(struct osd_scrub_state *state,
                                                struct base_slice bytes);
 /* Errors: those of decoding, NOT_FOUND, IO, NOMEM. The rounds are as before then. */

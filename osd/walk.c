@@ -25,6 +25,7 @@ enum lilio_err osd_walk_open(struct osd_walk *walk, struct lilio_errinfo *info)
     walk->id = scan.id;
     walk->index = scan.index;
     walk->epoch = scan.epoch;
+    walk->stripes_ever = scan.stripes_ever;
     walk->rows = scan.row_count;
     walk->bytes = scan.stored_bytes;
     walk->asked_ms = now_ms(walk);

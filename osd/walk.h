@@ -11,6 +11,7 @@ struct osd_walk {
     struct osd_worker *worker; /* borrowed */
     uint64_t id;               /* 0 = not open */
     uint64_t index, epoch;     /* pinned applied index, and of the map then */
+    uint64_t stripes_ever;     /* committed up to that index */
     uint64_t rows, bytes;      /* about how many there are, and stored by them */
     uint64_t asked_ms;
     bool lapsed; /* or was another leader's: nothing of it comes any more */

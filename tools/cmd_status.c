@@ -64,7 +64,6 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
 {
     struct tools_out *out = &context->out;
     const char *word = tools_redundancy_verdict(redundancy, status);
-    char time[TOOLS_TEXT];
     if (strcmp(word, "lost") == 0)
         tools_out_line(out, "LOST: %llu stripes cannot be restored; `lilio-ec damage' names them",
                        (unsigned long long)redundancy->lost);
@@ -77,21 +76,8 @@ static void verdict_print(struct tools_context *context, const struct lilio_stat
                        (unsigned long long)redundancy->unreadable);
     else if (strcmp(word, "degraded") == 0)
         degraded_print(out, redundancy);
-    else if (strcmp(word, "unverified") == 0 && redundancy->verify_index)
-        tools_out_line(out,
-                       "nothing is known to be missing; what was stored since index %llu was not "
-                       "verified: `lilio-ec verify' reads everything",
-                       (unsigned long long)redundancy->verify_index);
-    else if (strcmp(word, "unverified") == 0)
-        tools_out_line(out,
-                       "nothing is known to be missing; never verified, so no more can be said: "
-                       "`lilio-ec verify' reads everything");
     else
-        tools_out_line(
-            out, "every fragment there was at index %llu was verified at %s%s",
-            (unsigned long long)status->verify_index, tools_text_time(status->verify_wall_ms, time),
-            status->verify_damaged ? "; what was not good was mended or deleted since then"
-                                   : "; not verified since then");
+        tools_redundancy_proof_print(out, redundancy, status);
 }
 
 /* ---- OSDs ---- */
@@ -188,10 +174,23 @@ static const char *content_of(const struct lilio_osd *osd, char text[TOOLS_TEXT]
     return text;
 }
 
+/* How long ago the deep scrub began that read all the OSD had. */
+static const char *deep_text(const struct lilio_osd *osd, char ret[TOOLS_TEXT])
+{
+    const struct lilio_scrub *deep = &osd->scrubs[LILIO_SCRUB_DEEP - 1];
+    char time[TOOLS_TEXT];
+    if (!deep->known)
+        return "-";
+    if (deep->rounds == 0)
+        return "never";
+    (void)snprintf(ret, TOOLS_TEXT, "%.32s ago", tools_text_duration(deep->oldest_ms, time));
+    return ret;
+}
+
 static void osds_print(struct tools_context *context, const struct lilio_status *status)
 {
-    static const char *const columns[] = {"OSD",   "STATE", "CONTENT", ">FRAGMENTS", ">USED",
-                                          ">FREE", "DISK",  "ADDRESS", NULL};
+    static const char *const columns[] = {"OSD",   "STATE", "CONTENT",    ">FRAGMENTS", ">USED",
+                                          ">FREE", "DISK",  "DEEP SCRUB", "ADDRESS",    NULL};
     struct tools_table *table = tools_table_new(columns);
     for (size_t i = 0; i < status->osd_count; i++) {
         const struct lilio_osd *osd = &status->osds[i];
@@ -207,6 +206,7 @@ static void osds_print(struct tools_context *context, const struct lilio_status 
         tools_table_add(table, "%s", told ? tools_text_bytes(osd->used_bytes, used) : "-");
         tools_table_add(table, "%s", told ? tools_text_bytes(osd->free_bytes, left) : "-");
         tools_table_add(table, "%.8s", osd->disk_uuid);
+        tools_table_add(table, "%s", deep_text(osd, used));
         tools_table_add(table, "%s", tools_text_name(osd->address, 0));
     }
     tools_table_print(&table, &context->out);
@@ -219,7 +219,9 @@ static const struct argp osd_ls_argp = {
         "\"fills\": it took over slots of an OSD that is out or drains, and their content comes by "
         "itself. \"drains\": others take over what it has (`lilio-ec osd drain'). "
         "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
-        "below. \"-\": it has told this leader nothing yet."
+        "below. DEEP SCRUB: when the last complete one began; all that was there then was read "
+        "since. "
+        "\"-\": it has told this leader nothing yet."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"
         "  lilio-ec osd ls --json\n",
@@ -548,7 +550,7 @@ static void status_print(struct tools_context *context, const struct lilio_statu
     tools_rebuilds_print(out, rebuilds);
     repair_print(out, status, redundancy);
     if (!status->verify_index)
-        tools_out_line(out, "verified      never");
+        tools_out_line(out, "verified      never by `lilio-ec verify'");
     else
         tools_out_line(
             out,
@@ -558,6 +560,8 @@ static void status_print(struct tools_context *context, const struct lilio_statu
             (unsigned long long)status->verify_fragments,
             (unsigned long long)status->verify_damaged, (unsigned long long)status->verify_lost);
     verify_lost_print(out, status, redundancy);
+    if (redundancy)
+        tools_redundancy_scrubbed_print(out, redundancy);
     tools_scrub_summary(out, status->osds, status->osd_count);
     verdict_print(context, status, redundancy);
     tools_quorum_warn(out, status);

@@ -3,7 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/env.h"
+
 #include "base/banned.h"
+
+enum { WITHIN_TEXT = 96 };
 
 uint64_t tools_redundancy_drain_left(const struct lilio_redundancy *redundancy, uint32_t osd)
 {
@@ -35,12 +39,116 @@ const char *tools_redundancy_verdict(const struct lilio_redundancy *redundancy,
         return "unreadable";
     if (degraded || redundancy->hurt)
         return "degraded";
-    return redundancy->verify_index && !redundancy->unverified ? "verified" : "unverified";
+    bool proven = redundancy->verify_index > 0 || tools_redundancy_scrubbed(redundancy);
+    return proven && !redundancy->unverified ? "verified" : "unverified";
 }
 
 uint64_t tools_redundancy_short(const struct lilio_redundancy *redundancy)
 {
     return redundancy->hurt + redundancy->unreadable + redundancy->lost;
+}
+
+/* ---- when everything was read ---- */
+
+bool tools_redundancy_scrubbed(const struct lilio_redundancy *redundancy)
+{
+    const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
+    return scrubbed->osds > 0 && scrubbed->not_read == 0 && scrubbed->not_told == 0;
+}
+
+static uint64_t verify_age_ms(const struct lilio_redundancy *redundancy, uint64_t now_wall_ms)
+{
+    return now_wall_ms > redundancy->verify_wall_ms ? now_wall_ms - redundancy->verify_wall_ms : 0;
+}
+
+enum tools_proof tools_redundancy_proof(const struct lilio_redundancy *redundancy,
+                                        uint64_t now_wall_ms)
+{
+    const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
+    if (!tools_redundancy_scrubbed(redundancy))
+        return redundancy->verify_index ? TOOLS_PROOF_VERIFY : TOOLS_PROOF_NONE;
+    if (!redundancy->verify_index || scrubbed->unverified < redundancy->since_verify)
+        return TOOLS_PROOF_SCRUBS;
+    bool older = scrubbed->unverified > redundancy->since_verify ||
+                 scrubbed->oldest_ms > verify_age_ms(redundancy, now_wall_ms);
+    return older ? TOOLS_PROOF_VERIFY : TOOLS_PROOF_SCRUBS;
+}
+
+static uint64_t now_wall_ms(void)
+{
+    const struct base_clock *clock = base_clock_system();
+    return clock->wall_ms(clock->context);
+}
+
+/* "within 3 d by deep scrubs (oldest: osd.4)" */
+static const char *within_text(const struct lilio_redundancy *redundancy, char ret[WITHIN_TEXT])
+{
+    char time[TOOLS_TEXT];
+    (void)snprintf(ret, WITHIN_TEXT, "within %s by deep scrubs (oldest: osd.%u)",
+                   tools_text_duration(redundancy->scrubbed.oldest_ms, time),
+                   redundancy->scrubbed.oldest_osd); /* fits */
+    return ret;
+}
+
+void tools_redundancy_scrubbed_print(struct tools_out *out,
+                                     const struct lilio_redundancy *redundancy)
+{
+    const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
+    char within[WITHIN_TEXT];
+    if (tools_redundancy_scrubbed(redundancy))
+        tools_out_line(out, "              every fragment there was at index %llu read %s",
+                       (unsigned long long)scrubbed->index, within_text(redundancy, within));
+    else if (scrubbed->not_read)
+        tools_out_line(out,
+                       "              not by deep scrubs: %u of %u OSDs not read through yet, %u "
+                       "not heard yet; `lilio-ec scrub start --deep' reads them now",
+                       scrubbed->not_read, scrubbed->osds, scrubbed->not_told);
+    else if (scrubbed->not_told)
+        tools_out_line(out, "              by deep scrubs: not known, %u of %u OSDs not heard yet",
+                       scrubbed->not_told, scrubbed->osds);
+}
+
+static void verified_print(struct tools_out *out, const struct lilio_redundancy *redundancy,
+                           const struct lilio_status *status, enum tools_proof proof)
+{
+    char time[TOOLS_TEXT], age[TOOLS_TEXT], within[WITHIN_TEXT];
+    if (proof == TOOLS_PROOF_SCRUBS)
+        tools_out_line(out, "every fragment there was at index %llu was read %s",
+                       (unsigned long long)redundancy->scrubbed.index,
+                       within_text(redundancy, within));
+    else
+        tools_out_line(out,
+                       "every fragment there was at index %llu was verified at %s, %s ago by "
+                       "`lilio-ec verify'%s",
+                       (unsigned long long)redundancy->verify_index,
+                       tools_text_time(redundancy->verify_wall_ms, time),
+                       tools_text_duration(verify_age_ms(redundancy, now_wall_ms()), age),
+                       status->verify_damaged
+                           ? "; what was not good was mended or deleted since then"
+                           : "; not verified since then");
+}
+
+void tools_redundancy_proof_print(struct tools_out *out, const struct lilio_redundancy *redundancy,
+                                  const struct lilio_status *status)
+{
+    enum tools_proof proof = tools_redundancy_proof(redundancy, now_wall_ms());
+    if (proof == TOOLS_PROOF_NONE)
+        tools_out_line(out, "nothing is known to be missing; never verified, so no more can be "
+                            "said: `lilio-ec verify' reads everything");
+    else if (!redundancy->unverified)
+        verified_print(out, redundancy, status, proof);
+    else if (proof == TOOLS_PROOF_SCRUBS)
+        tools_out_line(out,
+                       "nothing is known to be missing; at most %llu stripes were not verified, "
+                       "stored since index %llu or with parity that does not fit: `lilio-ec "
+                       "verify' reads everything",
+                       (unsigned long long)redundancy->unverified,
+                       (unsigned long long)redundancy->scrubbed.index);
+    else
+        tools_out_line(out,
+                       "nothing is known to be missing; what was stored since index %llu was not "
+                       "verified: `lilio-ec verify' reads everything",
+                       (unsigned long long)redundancy->verify_index);
 }
 
 /* ---- for people ---- */
@@ -50,7 +158,7 @@ struct coding {
     uint32_t data_count, total_count;
     uint64_t levels[LILIO_LEVELS], lost;
 };
-enum { CODINGS_MAX = 64 };
+enum { CODINGS_MAX = 64, PROOF_TEXT = 256 };
 
 static size_t codings_gather(const struct lilio_redundancy *redundancy,
                              struct coding ret[CODINGS_MAX])
@@ -94,23 +202,35 @@ static void coding_text(const struct coding *coding, char ret[512])
         (void)snprintf(ret + used, 512 - used, "%llu lost", (unsigned long long)coding->lost);
 }
 
+/* "12 not verified yet, the others at 2026-11-22 ..." */
+static void proof_text(const struct lilio_redundancy *redundancy, char ret[PROOF_TEXT])
+{
+    enum tools_proof proof = tools_redundancy_proof(redundancy, now_wall_ms());
+    char time[TOOLS_TEXT], within[WITHIN_TEXT], when[PROOF_TEXT / 2];
+    if (proof == TOOLS_PROOF_SCRUBS)
+        (void)snprintf(when, sizeof when, "read %s", within_text(redundancy, within));
+    else
+        (void)snprintf(when, sizeof when, "at %s",
+                       tools_text_time(redundancy->verify_wall_ms, time));
+    if (proof == TOOLS_PROOF_NONE)
+        (void)snprintf(ret, PROOF_TEXT, "never verified");
+    else if (redundancy->unverified >= redundancy->stripes && redundancy->stripes > 0)
+        (void)snprintf(ret, PROOF_TEXT, "at most %llu not verified yet",
+                       (unsigned long long)redundancy->stripes);
+    else if (redundancy->unverified)
+        (void)snprintf(ret, PROOF_TEXT, "%llu not verified yet, the others %s",
+                       (unsigned long long)redundancy->unverified, when);
+    else
+        (void)snprintf(ret, PROOF_TEXT, "all %s%s", proof == TOOLS_PROOF_SCRUBS ? "" : "verified ",
+                       when);
+}
+
 void tools_redundancy_print(struct tools_out *out, const struct lilio_redundancy *redundancy)
 {
     struct coding codings[CODINGS_MAX];
     size_t count = codings_gather(redundancy, codings);
-    char text[512], time[TOOLS_TEXT], proof[128];
-    if (!redundancy->verify_index)
-        (void)snprintf(proof, sizeof proof, "never verified");
-    else if (redundancy->unverified >= redundancy->stripes && redundancy->stripes > 0)
-        (void)snprintf(proof, sizeof proof, "at most %llu not verified yet",
-                       (unsigned long long)redundancy->stripes);
-    else if (redundancy->unverified)
-        (void)snprintf(proof, sizeof proof, "%llu not verified yet, the others at %s",
-                       (unsigned long long)redundancy->unverified,
-                       tools_text_time(redundancy->verify_wall_ms, time));
-    else
-        (void)snprintf(proof, sizeof proof, "all verified at %s",
-                       tools_text_time(redundancy->verify_wall_ms, time));
+    char text[512], proof[PROOF_TEXT];
+    proof_text(redundancy, proof);
     if (count == 0)
         tools_out_line(out, "stripes       none");
     for (size_t i = 0; i < count; i++) {
@@ -167,6 +287,27 @@ static void osd_json(cJSON *list, const struct lilio_redundancy_osd *osd)
     tools_json_add(list, element);
 }
 
+static const char *const proof_names[] = {
+    [TOOLS_PROOF_NONE] = NULL,
+    [TOOLS_PROOF_VERIFY] = "verify",
+    [TOOLS_PROOF_SCRUBS] = "scrubs",
+};
+
+static void scrubbed_json(cJSON *parent, const struct lilio_redundancy *redundancy)
+{
+    const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
+    cJSON *json = tools_json_object(parent, "scrubbed");
+    tools_json_u64(json, "osds", scrubbed->osds);
+    tools_json_u64(json, "osds_not_read", scrubbed->not_read);
+    tools_json_u64(json, "osds_not_heard", scrubbed->not_told);
+    if (!tools_redundancy_scrubbed(redundancy))
+        return;
+    tools_json_u64(json, "index", scrubbed->index);
+    tools_json_u64(json, "unverified", scrubbed->unverified);
+    tools_json_u64(json, "oldest_ms", scrubbed->oldest_ms);
+    tools_json_u64(json, "oldest_osd", scrubbed->oldest_osd);
+}
+
 void tools_redundancy_json(cJSON *object, const struct lilio_redundancy *redundancy)
 {
     cJSON *json = tools_json_object(object, "redundancy");
@@ -178,7 +319,10 @@ void tools_redundancy_json(cJSON *object, const struct lilio_redundancy *redunda
     tools_json_u64(json, "lost", redundancy->lost);
     tools_json_u64(json, "unverified", redundancy->unverified);
     tools_json_u64(json, "stranded", redundancy->stranded);
+    tools_json_text(json, "verified_by",
+                    proof_names[tools_redundancy_proof(redundancy, now_wall_ms())]);
     tools_json_time(json, "verified", redundancy->verify_wall_ms);
+    scrubbed_json(json, redundancy);
     cJSON *lines = tools_json_list(json, "buckets");
     for (size_t i = 0; i < redundancy->line_count; i++)
         line_json(lines, &redundancy->lines[i]);

@@ -3,6 +3,7 @@
 scrub is clean. A round that is killed in the middle goes on."""
 import os
 import re
+import signal
 
 from lilio import KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
 
@@ -93,6 +94,70 @@ class Scrub(ClusterTest):
         self.assertEqual(sum(o["scrub"]["deep"]["last"]["good"] for o in told), fragments)
         c.run("scrub", "start", "--osd", "17", code=NOT_FOUND)
         c.run("scrub", "start", "--rate", "5M", code=USAGE)
+
+    def redundancy(self):
+        return self.cluster.status()["redundancy"]
+
+    def heard(self, not_heard=0):
+        wait_until(lambda: self.redundancy()["scrubbed"]["osds_not_heard"] == not_heard, 20, "what the OSDs read to be told")
+        return self.redundancy()
+
+    def deep(self, osd):
+        """A deep scrub of one OSD, which says that it was one when it ends."""
+        rounds = (self.scrubs("deep")[osd] or {"rounds": 0})["rounds"]
+        self.cluster.run("scrub", "start", "--deep", "--osd", str(osd))
+        self.cluster.run("scrub", "status", "--watch")
+        wait_until(lambda: self.cluster.status()["osds"][osd]["scrub"]["deep"]["rounds"] > rounds, 20, "the heartbeat")
+
+    def test_what_deep_scrubs_read_is_verified(self):
+        c = self.cluster
+        self.fill(4, 64 * KIB, SEED + 6)
+        told = self.heard()
+        self.assertEqual((told["scrubbed"], told["verified_by"], told["unverified"]),
+                         ({"osds": 6, "osds_not_read": 6, "osds_not_heard": 0}, None, 4))
+        for osd in range(5):
+            self.deep(osd)
+        out = c.run("status").out
+        self.assertIn("not by deep scrubs: 1 of 6 OSDs not read through yet", out)
+        self.assertIn("never verified, so no more can be said", out)
+        self.assertEqual((self.redundancy()["unverified"], c.status()["state"]), (4, "unverified"))
+        self.assertEqual(c.run("osd", "ls").out.count(" never "), 1)
+        self.deep(5)
+        told = self.redundancy()
+        self.assertEqual((told["verified_by"], told["unverified"], c.status()["state"]), ("scrubs", 0, "verified"))
+        self.assertEqual((told["scrubbed"]["osds_not_read"], told["scrubbed"]["oldest_osd"]), (0, 0))
+        self.assertRegex(c.run("status").out, r"every fragment there was at index \d+ was read within .* by deep scrubs \(oldest: osd.0\)")
+        self.fill(1, 64 * KIB, SEED + 7)
+        self.assertEqual((self.redundancy()["unverified"], c.status()["state"]), (1, "unverified"))
+        self.assertIn("1 not verified yet, the others read within", c.run("status").out)
+
+        # A coordinator that starts knows it when all OSDs have told, and not before.
+        c.kill("coordinator.0")
+        c.kill("osd.5", sig=signal.SIGSTOP)
+        try:
+            up = c.start("up", "--dir", c.dir, "--detach", config=False)  # waits for osd.5
+            wait_until(lambda: c.run("status", code=None).code == 0, 20, "the coordinator")
+            told = self.heard(1)
+            self.assertEqual((told["verified_by"], told["unverified"]), (None, 5))
+        finally:
+            c.kill("osd.5", sig=signal.SIGCONT)
+        up.communicate(timeout=60)
+        told = self.heard()
+        self.assertEqual((told["verified_by"], told["unverified"]), ("scrubs", 1))
+
+        # Nobody has read the disk that came in the place of another.
+        c.wipe_osd(2)
+        c.up()
+        c.run("osd", "rebuild", "2")
+        told = self.heard()
+        self.assertEqual((told["scrubbed"]["osds_not_read"], told["verified_by"], told["unverified"]), (1, None, 5))
+        self.deep(2)
+        told = self.redundancy()
+        self.assertEqual((told["scrubbed"]["osds_not_read"], told["verified_by"], told["unverified"]), (0, "scrubs", 1))
+        c.run("verify")
+        told = self.redundancy()
+        self.assertEqual((told["verified_by"], told["unverified"], c.status()["state"]), ("verify", 0, "verified"))
+        self.assertIn("ago by `lilio-ec verify'; not verified since then", c.run("status").out)
 
     def test_a_restart_forgets_no_round(self):
         """Before an OSD has read how its scrubs are it says nothing, and never that there was none."""

@@ -294,12 +294,66 @@ static void service_tells(bool rocksdb)
 }
 FX_BOTH(service_tells)
 
+/* A heartbeat of an OSD whose last complete deep round began now. */
+static void tell_read(struct svc *svc, uint32_t osd)
+{
+    const struct proto_state_row *row = coord_state_row(svc->fx->state);
+    struct proto_scrub_line line = {.kind = 2,
+                                    .rounds = 1,
+                                    .oldest_ms = 100 * osd,
+                                    .last_index = row->applied_index,
+                                    .last_epoch = row->epoch,
+                                    .last_stripes_ever = row->stripes_ever};
+    struct proto_osd_heartbeat beat = {.osd = osd,
+                                       .state = 1,
+                                       .incarnation = 1,
+                                       .disk_uuid = fx_uuid(osd),
+                                       .scrubs = &line,
+                                       .scrubs_count = 1};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_osd_heartbeat, &beat), LILIO_OK);
+}
+
+static void deep_scrubs_verify(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 60000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "one", 1, 16384 * 3);
+    struct proto_redundancy told = ask(svc);
+    assert_int_equal(told.scrubbed.osds, FX_OSDS);
+    assert_int_equal(told.scrubbed.not_told, FX_OSDS);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
+        assert_int_equal(ask(svc).unverified, 3);
+        tell_read(svc, osd);
+    }
+    (void)fx_put(svc->fx, &bucket, "two", 2, 16384);
+    svc->now_ms += 1000;
+    told = ask(svc);
+    assert_int_equal(told.unverified, 1);
+    assert_int_equal(told.since_verify, 4);
+    assert_int_equal(told.scrubbed.unverified, 1);
+    assert_int_equal(told.scrubbed.oldest_osd, FX_OSDS - 1);
+    assert_int_equal(told.scrubbed.oldest_ms, 1000 + 100 * (FX_OSDS - 1));
+    coord_service_follow(svc->service, "inproc://other"); /* who leads hears the OSDs */
+    struct proto_redundancy_get get = {0};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_redundancy_get, &get), LILIO_E_NOT_LEADER);
+    assert_int_equal(coord_service_lead(svc->service, NULL), LILIO_OK); /* what it heard is old */
+    told = ask(svc);
+    assert_int_equal(told.scrubbed.not_told, FX_OSDS);
+    assert_int_equal(told.unverified, 4);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        tell_read(svc, osd);
+    assert_int_equal(ask(svc).unverified, 0);
+    svc_free(svc);
+}
+FX_BOTH(deep_scrubs_verify)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FX_TESTS(equals_a_walk),
         FX_TESTS(older_maps_are_counted),
         FX_TESTS(service_tells),
+        FX_TESTS(deep_scrubs_verify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -378,7 +378,8 @@ static void on_orphans(struct fake *fake, struct proto_request **request, struct
 
 static void dispatch(struct fake *fake, struct proto_request *request, struct proto_arena *arena)
 {
-    struct proto_scan scan = {.id = SCAN_ID, .index = fake->index, .epoch = 5};
+    struct proto_scan scan = {
+        .id = SCAN_ID, .index = fake->index, .epoch = 5, .stripes_ever = fake->index / 2};
     switch (request->type->number) {
     case PROTO_MSG_osd_hello: on_hello(fake, &request, arena); break;
     case PROTO_MSG_osd_bind: on_bind(fake, &request, arena); break;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "proto/moves.h"
 #include "tests/unit/osd/fake_coordinator.h"
 
 #include "base/banned.h"
@@ -164,6 +165,8 @@ static void all_is_well(void **state)
     line = round_of(&f, OSD_SCRUB_DEEP);
     assert_int_equal(line.last_good, ALL);
     assert_int_equal(line.last_bad + line.last_unread + line.last_stripes_bad, 0);
+    assert_int_equal(line.last_epoch, 5);
+    assert_int_equal(line.last_stripes_ever, 50);
     assert_int_equal(reports(&f), 0);
     fixture_release(&f);
 }
@@ -310,6 +313,7 @@ static void what_is_known_or_gone_is_no_news(void **state)
     struct proto_scrub_line line = round_of(&f, OSD_SCRUB_LIGHT);
     assert_int_equal(line.last_bad, bad);
     assert_int_equal(line.last_unread, 1);
+    assert_int_equal(line.last_epoch, 5); /* it is good again only once it was written anew */
     assert_int_equal(line.last_good, ALL - 1 - bad - gone);
     assert_int_equal(reports(&f), bad);
     fixture_release(&f);
@@ -384,6 +388,42 @@ static void a_round_goes_on_after_a_restart(void **state)
     line = await(f.later, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0);
     assert_int_equal(line.last_good, ALL);
     assert_int_equal(line.last_index, 100); /* of the first page of all */
+    assert_int_equal(line.last_stripes_ever, 50);
+    fixture_release(&f);
+}
+
+/* Our slot of the partition of a row's first stripe fills, from the copy that osd.1 has. */
+static void fill_one(struct fixture *f, size_t row)
+{
+    struct proto_cluster_map map = *proto_map_ref_get(f->fake.map);
+    struct proto_placement placement;
+    struct base_oid oid = oid_of(f, row);
+    uint32_t partition = proto_partition(map.placements[0].partition_bits, oid, 0);
+    uint32_t slot = own_index(oid, 0);
+    assert_true(proto_placement_unfold(&map.placements[0], f->arena, &placement));
+    proto_placement_move(&placement, partition, slot, 1, map.epoch);
+    proto_placement_filled(&placement, partition, slot);
+    proto_placement_move(&placement, partition, slot, 0, map.epoch);
+    proto_placement_fold(&placement);
+    map.placements = &placement;
+    struct proto_map_ref *made;
+    assert_int_equal(proto_map_ref_new(&map, &made), LILIO_OK);
+    osd_node_map_set(f->osds[0].node, made);
+}
+
+/* When its slot is filled it is good, and this round has not read it. */
+static void what_fills_is_not_read(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fill_one(&f, 1);
+    fixture_run(&f, 0);
+    struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
+    assert_true(line.last_unread > 0);
+    assert_int_equal(line.last_good + line.last_unread, ALL);
+    assert_int_equal(line.last_epoch, 0);
+    assert_int_equal(line.last_index, 100);
     fixture_release(&f);
 }
 
@@ -481,6 +521,7 @@ int main(void)
         cmocka_unit_test(what_became_known_meanwhile),
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
+        cmocka_unit_test(what_fills_is_not_read),
         cmocka_unit_test(orders_do_not_wait),
         cmocka_unit_test(what_is_due_says_that_it_waits),
         cmocka_unit_test(rounds_come_by_themselves),

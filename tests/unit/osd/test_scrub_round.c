@@ -24,10 +24,12 @@ static struct osd_scrub_state state_busy(void)
     struct osd_scrub_round *light = &state.rounds[OSD_SCRUB_LIGHT];
     struct osd_scrub_round *deep = &state.rounds[OSD_SCRUB_DEEP];
     osd_scrub_round_begin(light, 100, 5000, 10, 1000);
-    light->index = 44;
+    osd_scrub_round_pinned(light, 44, 7, 30);
+    osd_scrub_round_pinned(light, 50, 8, 31); /* a later page */
     light->counts = (struct osd_scrub_counts){.good = 90, .bad = 3, .unread = 2, .gone = 1};
     osd_scrub_round_end(light, 1700);
     osd_scrub_round_begin(deep, 100, 5000, 800, 2000);
+    osd_scrub_round_pinned(deep, 60, 9, 40);
     deep->ordered = true;
     deep->rate = 123456;
     deep->cursor = (struct base_oid){7, 8};
@@ -63,6 +65,8 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(light->last_started_wall_ms, 1000);
     assert_int_equal(light->last_ended_wall_ms, 1700);
     assert_int_equal(light->last_index, 44);
+    assert_int_equal(light->last_epoch, 7);
+    assert_int_equal(light->last_stripes_ever, 30);
     assert_int_equal(light->last.good, 90);
     assert_int_equal(light->last.bad, 3);
     assert_int_equal(light->last.unread, 2);
@@ -79,6 +83,36 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(deep->counts.stripes_bad, 1);
     assert_int_equal(deep->counts.stripes_unread, 2);
     assert_int_equal(deep->rounds, 0);
+    assert_int_equal(deep->epoch, 9);
+    assert_int_equal(deep->stripes_ever, 40);
+}
+
+/* Version 1 had the first 30 numbers of each round. What it did not say is not known. */
+static void an_older_file_is_read(void **state)
+{
+    (void)state;
+    enum { OLD = 56 + 2 * 240 + 4 };
+    struct osd_scrub_state made = state_busy(), back = state_new();
+    uint8_t bytes[OSD_SCRUB_FILE_BYTES], old[OLD];
+    osd_scrub_encode(&made, bytes);
+    memcpy(old, bytes, 56);
+    base_le32_put(old + 8, 1);
+    memcpy(old + 56, bytes + 56, 240);
+    memcpy(old + 296, bytes + 56 + 272, 240);
+    base_le32_put(old + OLD - 4, codec_crc32c(0, old, OLD - 4));
+    assert_int_equal(osd_scrub_decode(&back, base_slice(old, OLD)), LILIO_OK);
+    assert_int_equal(back.rounds[OSD_SCRUB_LIGHT].last_index, 44);
+    assert_int_equal(back.rounds[OSD_SCRUB_LIGHT].last_epoch, 0);
+    assert_int_equal(back.rounds[OSD_SCRUB_LIGHT].last_stripes_ever, 0);
+    struct osd_scrub_round *deep = &back.rounds[OSD_SCRUB_DEEP];
+    assert_int_equal(deep->counts.good, 20);
+    osd_scrub_round_pinned(deep, 99, 10, 50); /* it began before */
+    osd_scrub_round_end(deep, 9000);
+    assert_int_equal(deep->last_index, 60);
+    assert_int_equal(deep->last_epoch, 0);
+    old[8] = 2; /* as long as it says */
+    base_le32_put(old + OLD - 4, codec_crc32c(0, old, OLD - 4));
+    assert_int_equal(osd_scrub_decode(&back, base_slice(old, OLD)), LILIO_E_CORRUPT);
 }
 
 /* Changes a byte and makes the sum fit again, as somebody who means it would. */
@@ -111,7 +145,9 @@ static void hostile_bytes(void **state)
     assert_int_equal(osd_scrub_decode(&back, base_slice(bytes, sizeof bytes)), LILIO_E_CORRUPT);
     assert_true(same(&back, &before));
 
-    assert_int_equal(decode_forged(&made, 8, 2), LILIO_E_FORMAT);
+    assert_int_equal(decode_forged(&made, 8, 3), LILIO_E_FORMAT);
+    assert_int_equal(decode_forged(&made, 8, 0), LILIO_E_FORMAT);
+    assert_int_equal(decode_forged(&made, 8, 1), LILIO_E_CORRUPT);
     assert_int_equal(decode_forged(&made, 16, 99), LILIO_E_FOREIGN); /* cluster */
     assert_int_equal(decode_forged(&made, 32, 99), LILIO_E_FOREIGN); /* disk */
     assert_int_equal(decode_forged(&made, 56, 2), LILIO_E_CORRUPT);  /* ordered, not running */
@@ -119,8 +155,8 @@ static void hostile_bytes(void **state)
     /* Numbers that would overflow sums: the highest byte of each; of an oid any will do. */
     assert_int_equal(decode_forged(&made, 55, 0x10), LILIO_E_CORRUPT);
     for (size_t round = 0; round < OSD_SCRUB_KINDS; round++)
-        for (size_t number = 1; number < 30; number++) {
-            size_t at = 56 + round * 240 + number * 8 + 7;
+        for (size_t number = 1; number < 34; number++) {
+            size_t at = 56 + round * 272 + number * 8 + 7;
             assert_int_equal(decode_forged(&made, at, 0xff),
                              number < 3 ? LILIO_OK : LILIO_E_CORRUPT);
         }
@@ -205,12 +241,35 @@ static void lines_tell_ages(void **state)
     assert_int_equal(line.ended_ms, 1000);
     assert_int_equal(line.oldest_ms, 1700);
     assert_int_equal(line.last_bad, 3);
+    assert_int_equal(line.last_epoch, 7);
+    assert_int_equal(line.last_stripes_ever, 30);
     assert_int_equal(line.good, 0);
     osd_scrub_line(&busy.rounds[OSD_SCRUB_DEEP], OSD_SCRUB_DEEP, 1500, &line);
     assert_int_equal(line.state, OSD_SCRUB_RUNS);
     assert_int_equal(line.round_ms, 0); /* the wall clock went back */
     assert_int_equal(line.rounds, 0);
     assert_int_equal(line.oldest_ms, 0);
+}
+
+/* What could not be looked at, and may be called good later, takes the round its proof: also on
+ * later pages, and until the next round. */
+static void a_void_round_proves_nothing(void **state)
+{
+    (void)state;
+    struct osd_scrub_round round = {0};
+    struct proto_scrub_line line;
+    osd_scrub_round_begin(&round, 10, 100, 1000, 5);
+    osd_scrub_round_pinned(&round, 70, 8, 9);
+    osd_scrub_round_void(&round);
+    osd_scrub_round_pinned(&round, 71, 9, 9);
+    osd_scrub_round_end(&round, 6);
+    osd_scrub_line(&round, OSD_SCRUB_DEEP, 10, &line);
+    assert_int_equal(line.last_epoch, 0);
+    assert_int_equal(line.last_index, 70);
+    osd_scrub_round_begin(&round, 10, 100, 2000, 15);
+    osd_scrub_round_pinned(&round, 80, 10, 9);
+    osd_scrub_round_end(&round, 16);
+    assert_int_equal(round.last_epoch, 10);
 }
 
 /* ---- pace ---- */
@@ -293,11 +352,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_written_is_read),
+        cmocka_unit_test(an_older_file_is_read),
         cmocka_unit_test(hostile_bytes),
         cmocka_unit_test(power_fails_at_every_change),
         cmocka_unit_test(rounds_come_once_in_a_period),
         cmocka_unit_test(coverage_is_what_was_looked_at),
         cmocka_unit_test(lines_tell_ages),
+        cmocka_unit_test(a_void_round_proves_nothing),
         cmocka_unit_test(the_period_is_made),
         cmocka_unit_test(orders_and_clients_are_kept_to),
     };

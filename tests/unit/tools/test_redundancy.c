@@ -40,6 +40,41 @@ static void test_the_worst_decides(void **state)
     assert_string_equal(tools_redundancy_verdict(NULL, &status), "unknown");
 }
 
+/* Deep scrubs of all OSDs count like a verification; what covers more is told, or what is younger.
+ */
+static void test_scrubs_are_a_proof(void **state)
+{
+    (void)state;
+    struct lilio_osd osd = {.state = "up", .complete = true};
+    struct lilio_status status = {.osds = &osd, .osd_count = 1};
+    struct lilio_redundancy redundancy = {.stripes = 4, .whole = 4, .since_verify = 4};
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_NONE);
+    redundancy.scrubbed = (struct lilio_scrubbed){.osds = 6, .index = 9, .oldest_ms = 5000};
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_SCRUBS);
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "verified");
+    redundancy.unverified = redundancy.scrubbed.unverified = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    redundancy.unverified = redundancy.scrubbed.unverified = 0;
+    redundancy.scrubbed.not_read = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    redundancy.scrubbed.not_read = 0;
+    redundancy.scrubbed.not_told = 1;
+    assert_string_equal(tools_redundancy_verdict(&redundancy, &status), "unverified");
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_NONE);
+    redundancy.verify_index = 7;
+    redundancy.verify_wall_ms = 990000;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
+    redundancy.scrubbed.not_told = 0;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_SCRUBS);
+    redundancy.since_verify = 0; /* the same, but 10 s ago */
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_SCRUBS);
+    redundancy.verify_wall_ms = 996000;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
+    redundancy.scrubbed.oldest_ms = 10;
+    redundancy.scrubbed.unverified = 1;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
+}
+
 /* An OSD that drained may be away; one that drains may not. */
 static void test_what_drained_is_not_missed(void **state)
 {
@@ -79,6 +114,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_worst_decides),
+        cmocka_unit_test(test_scrubs_are_a_proof),
         cmocka_unit_test(test_what_drained_is_not_missed),
         cmocka_unit_test(test_json_has_every_level),
     };
