@@ -94,28 +94,43 @@ void tools_redundancy_scrubbed_print(struct tools_out *out,
                                      const struct lilio_redundancy *redundancy)
 {
     const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
-    char within[WITHIN_TEXT];
-    if (tools_redundancy_scrubbed(redundancy))
-        tools_out_line(out, "              every fragment there was at index %llu read %s",
-                       (unsigned long long)scrubbed->index, within_text(redundancy, within));
-    else if (scrubbed->not_read)
+    char text[WITHIN_TEXT];
+    if (tools_redundancy_scrubbed(redundancy)) {
+        tools_out_line(out, "              every fragment there was at index %llu was read %s",
+                       (unsigned long long)scrubbed->index, within_text(redundancy, text));
+        return;
+    }
+    (void)snprintf(text, sizeof text, ", %u of %u not heard yet", scrubbed->not_told,
+                   scrubbed->osds); /* fits */
+    if (scrubbed->not_read)
         tools_out_line(out,
-                       "              not by deep scrubs: %u of %u OSDs not read through yet, %u "
-                       "not heard yet; `lilio-ec scrub start --deep' reads them now",
-                       scrubbed->not_read, scrubbed->osds, scrubbed->not_told);
+                       "              not by deep scrubs: %u of %u OSDs not read through yet%s; "
+                       "`lilio-ec scrub start --deep' reads them now",
+                       scrubbed->not_read, scrubbed->osds, scrubbed->not_told ? text : "");
     else if (scrubbed->not_told)
-        tools_out_line(out, "              by deep scrubs: not known, %u of %u OSDs not heard yet",
-                       scrubbed->not_told, scrubbed->osds);
+        tools_out_line(out, "              by deep scrubs: not known%s", text);
+}
+
+/* The last complete deep scrub of an OSD met something that was not good. */
+static bool scrubs_met_bad(const struct lilio_status *status)
+{
+    for (size_t i = 0; i < status->osd_count; i++) {
+        const struct lilio_scrub *deep = &status->osds[i].scrubs[LILIO_SCRUB_DEEP - 1];
+        if (deep->last_bad + deep->last_unread > 0)
+            return true;
+    }
+    return false;
 }
 
 static void verified_print(struct tools_out *out, const struct lilio_redundancy *redundancy,
                            const struct lilio_status *status, enum tools_proof proof)
 {
     char time[TOOLS_TEXT], age[TOOLS_TEXT], within[WITHIN_TEXT];
+    static const char mended[] = "; what was not good was mended or deleted since then";
     if (proof == TOOLS_PROOF_SCRUBS)
-        tools_out_line(out, "every fragment there was at index %llu was read %s",
+        tools_out_line(out, "every fragment there was at index %llu was read %s%s",
                        (unsigned long long)redundancy->scrubbed.index,
-                       within_text(redundancy, within));
+                       within_text(redundancy, within), scrubs_met_bad(status) ? mended : "");
     else
         tools_out_line(out,
                        "every fragment there was at index %llu was verified at %s, %s ago by "
@@ -123,9 +138,7 @@ static void verified_print(struct tools_out *out, const struct lilio_redundancy 
                        (unsigned long long)redundancy->verify_index,
                        tools_text_time(redundancy->verify_wall_ms, time),
                        tools_text_duration(verify_age_ms(redundancy, now_wall_ms()), age),
-                       status->verify_damaged
-                           ? "; what was not good was mended or deleted since then"
-                           : "; not verified since then");
+                       status->verify_damaged ? mended : "; not verified since then");
 }
 
 void tools_redundancy_proof_print(struct tools_out *out, const struct lilio_redundancy *redundancy,
