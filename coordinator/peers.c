@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mark.h"
+#include "coordinator/replays.h"
 
 #include "base/banned.h"
 
@@ -42,6 +43,8 @@ struct coord_peers {
     uint64_t members[RAFT_MEMBERS_MAX]; /* of the configuration, this one too */
     size_t member_count;
     uint64_t refused, said_ms, drained_ms;
+    uint64_t run, sent; /* random, of this process; messages that were numbered */
+    struct coord_replays replays;
     struct proto_arena *arena;     /* of the message received last */
     struct proto_request *request; /* likewise */
     struct raft_entry entries[RAFT_SEND_ENTRIES_MAX];
@@ -57,6 +60,7 @@ enum lilio_err coord_peers_new(const struct coord_peers_options *options,
     if (!peers)
         return lilio_fail(info, LILIO_E_NOMEM, "out of memory");
     peers->options = *options;
+    peers->run = base_random_u64(base_random_system()) | 1;
     enum lilio_err err = proto_arena_new(&peers->arena);
     if (err)
         (void)lilio_fail(info, err, "out of memory"); /* err goes on below */
@@ -298,6 +302,8 @@ void coord_peers_send(struct coord_peers *peers, const struct raft_message *mess
         .starts_count = message->start_count,
         .config = message->config,
         .voters = message->voters,
+        .run = peers->run,
+        .number = ++peers->sent,
     };
     struct proto_payload payload = {0};
     if (parcel)
@@ -395,7 +401,11 @@ static enum lilio_err check(struct coord_peers *peers, struct raft_message *ret,
     if (wire.from == peers->options.member || !may_speak(peers, wire.from))
         return lilio_fail(info, LILIO_E_INVALID, "a message from %llx, which is no member",
                           (unsigned long long)wire.from);
-    return coord_peers_unpack(&wire, peers->request->payload, peers->entries, ret, info);
+    err = coord_peers_unpack(&wire, peers->request->payload, peers->entries, ret, info);
+    if (!err && coord_replays_enter(&peers->replays, wire.from, wire.run, wire.number))
+        return lilio_fail(info, LILIO_E_INVALID, "a message of %llx that came before",
+                          (unsigned long long)wire.from);
+    return err;
 }
 
 enum coord_peers_got coord_peers_receive(struct coord_peers *peers, struct raft_message *ret,

@@ -4,8 +4,9 @@
  *
  * What comes in is checked before raft sees it: shape and bounds, this cluster, this member as the
  * receiver, and a sender that is a member or may become one (a later incarnation of a coordinator
- * than we know, named in lilio.yaml: a configuration that has it may not have reached us). All else
- * is counted and forgotten. Pulls of the state come to the same socket and are handed to the owner.
+ * than we know, named in lilio.yaml: a configuration that has it may not have reached us), and that
+ * it did not come before (replays.h). All else is counted and forgotten. Pulls of the state come to
+ * the same socket and are handed to the owner.
  *
  * Threads: one owner.
  */

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
 
@@ -67,6 +68,58 @@ def send(path, *frames):
         answer.read(43)  # its READY: what is not read would reset the connection
         for i, frame in enumerate(frames):
             s.sendall(bytes([i + 1 < len(frames), len(frame)]) + frame)
+
+
+class Recorder:
+    """Stands in front of a coordinator's socket and keeps what is sent there, connection by connection."""
+
+    def __init__(self, path):
+        self.path, self.real, self.streams, self.sockets = path, path + ".real", [], []
+        os.rename(path, self.real)
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(path)
+        self.door.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near = self.door.accept()[0]
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.real)
+            self.sockets += [near, far]
+            self.streams.append(bytearray())
+            for source, to, kept in ((near, far, self.streams[-1]), (far, near, bytearray())):
+                threading.Thread(target=self._pump, args=(source, to, kept), daemon=True).start()
+
+    @staticmethod
+    def _pump(source, to, kept):
+        try:
+            while data := source.recv(65536):
+                kept += data
+                to.sendall(data)
+        except OSError:
+            pass
+
+    @staticmethod
+    def messages(stream):
+        """How many whole ones there are, and where the last of them ends."""
+        count = end = 0
+        at = 64  # behind the greeting
+        while at + 9 <= len(stream):
+            flags = stream[at]
+            size, head = (int.from_bytes(stream[at + 1:at + 9], "big"), 9) if flags & 2 else (stream[at + 1], 2)
+            at += head + size
+            if at <= len(stream) and flags & 5 == 0:  # no command, no more frames of it
+                count, end = count + 1, at
+        return count, end
+
+    def close(self):
+        os.rename(self.real, self.path)
+        for s in [self.door, *self.sockets]:
+            s.close()
 
 
 class Quorum(ClusterTest):
@@ -537,6 +590,40 @@ class Quorum(ClusterTest):
         self.assertEqual(self.leader(), before)
         self.assertEqual([m["term"] for m in self.members().values()], [members[before]["term"]] * 3)
         c.put_bytes(b"x", "load/x")
+
+    def test_messages_sent_again_are_counted_and_harmless(self):
+        """What a member sent to the leader is recorded on its way, and sent once more as it was."""
+        c = self.cluster
+        leader = self.leader()
+        sender = f"coordinator.{(leader + 1) % 3}"
+        recorder = Recorder(c.path("run", f"coordinator.{leader}.peer.sock"))
+        self.addCleanup(recorder.close)
+        c.kill(sender)
+        c.up()
+        self.all_live()
+        c.put_bytes(b"x", "load/x")
+        wait_until(lambda: sum(recorder.messages(s)[0] for s in recorder.streams) >= 20, 20, "some messages")
+        before, sent = self.members(), 0
+        for stream in [bytes(s) for s in recorder.streams]:
+            count, end = recorder.messages(stream)
+            if count == 0:
+                continue
+            sent += count
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(10)
+                s.connect(recorder.real)
+                s.sendall(stream[:64])
+                s.makefile("rb").read(107)  # what is not read would reset the connection
+                s.sendall(stream[64:end])
+                time.sleep(1)
+        refused = before[leader]["refused_messages"]
+        wait_until(lambda: self.members()[leader]["refused_messages"] >= refused + sent, 10, f"{sent} refusals")
+        after = self.members()
+        self.assertEqual(self.leader(), leader)
+        self.assertEqual([m["term"] for m in after.values()], [m["term"] for m in before.values()])
+        self.assertEqual([m["refused_messages"] for i, m in after.items() if i != leader],
+                         [m["refused_messages"] for i, m in before.items() if i != leader])
+        c.put_bytes(b"y", "load/y")
 
     # ---- what is said ----
 

@@ -166,6 +166,12 @@ static void draw_memory(struct sim_swarm *w, struct sim_stream *s)
     w->log_cache_kib = ONE_OF(s, 0, 64, 256, 256);
 }
 
+/* What the network brings twice is seen in front of raft, or raft has to see it. */
+static void draw_replays(struct sim_swarm *w, struct sim_stream *s)
+{
+    w->replays_pass = sim_below(s, 2);
+}
+
 /* Periods of seconds, so that rounds come and damage is found that nobody reads. */
 static void draw_scrub(struct sim_swarm *w, struct sim_stream *s)
 {
@@ -306,7 +312,7 @@ void sim_swarm_draw(struct sim_swarm *ret)
                  {"swarm/focus", draw_focus},         {"swarm/moves", draw_moves},
                  {"swarm/drains", draw_drains},       {"swarm/garbage", draw_garbage},
                  {"swarm/copies", draw_copies},       {"swarm/scrub", draw_scrub},
-                 {"swarm/memory", draw_memory}};
+                 {"swarm/memory", draw_memory},       {"swarm/replays", draw_replays}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct sim_stream stream = sim_stream_new(parts[i].name);
         parts[i].draw(ret, &stream);

@@ -68,6 +68,7 @@
     X(net_break_ppm, 0, 100000)                                                                \
     X(net_drop_ppm, 0, 100000) /* these three between coordinators only */                     \
     X(net_duplicate_ppm, 0, 100000)                                                            \
+    X(replays_pass, 0, 1) /* what a coordinator refuses to take twice reaches raft */          \
     X(net_reorder_ppm, 0, 500000)                                                              \
     X(partition_ms, 0, 100000000) /* two groups */                                             \
     X(one_way_ms, 0, 100000000)                                                                \

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mark.h"
+#include "coordinator/replays.h"
 #include "coordinator/replica_priv.h"
 #include "tests/sim/check_counts.h"
 #include "tests/sim/check_raft.h"
@@ -226,6 +227,27 @@ void __wrap_coord_peers_send(struct coord_peers *peers, const struct raft_messag
         sim_fail(SIM_WRONG, "%s is an older copy and makes a promise: message %u to %llx",
                  sim_node_name(sim_node_self()), message->type, (unsigned long long)message->to);
     __real_coord_peers_send(peers, message);
+}
+
+/* Raft itself takes messages twice, whatever is in front of it. */
+static bool replays_pass;
+
+void sim_watch_replays_pass(bool pass)
+{
+    replays_pass = pass;
+}
+
+bool __real_coord_replays_enter(struct coord_replays *replays, uint64_t member, uint64_t run,
+                                uint64_t number);
+bool __wrap_coord_replays_enter(struct coord_replays *replays, uint64_t member, uint64_t run,
+                                uint64_t number);
+bool __wrap_coord_replays_enter(struct coord_replays *replays, uint64_t member, uint64_t run,
+                                uint64_t number)
+{
+    bool came = __real_coord_replays_enter(replays, member, run, number);
+    if (came)
+        LILIO_MARK("sim/replay");
+    return came && !replays_pass;
 }
 
 enum lilio_err __real_raft_log_open(const struct raft_log_options *options,

@@ -20,6 +20,8 @@ uint64_t sim_watch_terms(void);
 void sim_watch_damaged(unsigned coordinator);
 /* Its disk went back: it must not promise anything any more. */
 void sim_watch_older(unsigned coordinator);
+/* Whether messages that came before reach raft all the same (coordinator/replays.h). */
+void sim_watch_replays_pass(bool pass);
 /* All others but these remember its newest start, which was in a later life of its node. */
 bool sim_watch_start_remembered(unsigned coordinator, unsigned after_life, const bool *but);
 

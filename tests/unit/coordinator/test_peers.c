@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "coordinator/peers.h"
+#include "coordinator/replays.h"
 
 #include "base/banned.h"
 
@@ -170,6 +171,56 @@ static void entries_arrive_as_they_were(void **unused)
     pair_release(&pair);
 }
 
+/* Late ones and those in another order are taken, once each. */
+static void what_came_before_is_refused(void **unused)
+{
+    (void)unused;
+    struct pair pair;
+    pair_init(&pair);
+    struct proto_raft wire = good();
+    wire.run = 5;
+    static const uint64_t fresh[] = {70, 72, 71, 69, 1500, 1499, 477, 1501};
+    static const uint64_t again[] = {70, 1500, 477, 476, 71, 1, 1501};
+    for (size_t i = 0; i < sizeof fresh / sizeof *fresh; i++) {
+        wire.number = fresh[i];
+        send_as_stranger(&pair, &wire, NULL, 0);
+        assert_int_equal(take(&pair), COORD_PEERS_MESSAGE);
+    }
+    for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
+        wire.number = again[i];
+        expect_refused(&pair, &wire, 0);
+    }
+    for (int i = 0; i < 2; i++) { /* after a restart, and what was recorded before it */
+        wire.run = 6;
+        wire.number = 1 + (uint64_t)i;
+        send_as_stranger(&pair, &wire, NULL, 0);
+        assert_int_equal(take(&pair), COORD_PEERS_MESSAGE);
+        wire.run = 5;
+        wire.number = 1500;
+        expect_refused(&pair, &wire, 0);
+    }
+    wire.run = wire.number = 0; /* of a version that does not number */
+    for (int i = 0; i < 3; i++) {
+        send_as_stranger(&pair, &wire, NULL, 0);
+        assert_int_equal(take(&pair), COORD_PEERS_MESSAGE);
+    }
+    pair_release(&pair);
+}
+
+/* Whatever else is sent, who speaks again is heard: what is forgotten is taken as new. */
+static void many_runs_lock_nobody_out(void **unused)
+{
+    (void)unused;
+    static struct coord_replays replays;
+    for (uint64_t n = 1; n < 5000; n++) {
+        assert_false(coord_replays_enter(&replays, MEMBER(1, 1), 7, n));
+        assert_true(coord_replays_enter(&replays, MEMBER(1, 1), 7, n));
+        assert_false(coord_replays_enter(&replays, MEMBER(1, 2), 7, n)); /* another's */
+        for (uint64_t other = 0; other < 50; other++)
+            assert_false(coord_replays_enter(&replays, MEMBER(1, 1), 1000 * n + other, 3));
+    }
+}
+
 static void strangers_are_refused(void **unused)
 {
     (void)unused;
@@ -313,6 +364,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_arrive_as_they_were),
+        cmocka_unit_test(what_came_before_is_refused),
+        cmocka_unit_test(many_runs_lock_nobody_out),
         cmocka_unit_test(strangers_are_refused),
         cmocka_unit_test(malformed_messages_are_refused),
         cmocka_unit_test(other_requests_are_handed_on),
