@@ -5,7 +5,8 @@
  * like leases of repair, and ends as they do: with what the OSD says of it, with the OSD, or after
  * a minute without mention. What was filled comes as an entry, made by the OSD itself. After a job
  * that failed the OSD waits, longer each time, and partitions that are less endangered have their
- * turn. One that has no room is tried again as soon as it has, if its slots had nowhere else to go.
+ * turn. One that had no room is tried again as soon as it has more, if its slots had nowhere else
+ * to go.
  *
  * All of this is the leader's alone: the bits stay when it goes, and the next one hands out jobs
  * anew.
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/disk.h"
 #include "base/mark.h"
 #include "proto/moves.h"
 
@@ -125,22 +127,29 @@ static void full_note(struct coord_service *service, struct fill *fill, bool ful
     fill->full = full;
 }
 
+/* What an OSD tells of its room need not be true of fragments: a quota, say. So more of it counts,
+ * by a reserve, not how much there is. */
+static void room_look(struct coord_service *service, size_t place)
+{
+    struct fill *fill = &service->fills[place];
+    struct proto_osd told = service_osd_told(service, place);
+    uint64_t room = proto_osd_room(&told), reserve = base_disk_reserve_bytes(told.capacity_bytes);
+    if (!fill->full || told.capacity_bytes == 0 || room < fill->full_room ||
+        room - fill->full_room < reserve)
+        return;
+    full_note(service, fill, false);
+    fill->due_ms = fill->no_room_ms = 0;
+}
+
 bool service_fill_full(const struct coord_service *service, size_t place)
 {
     return service->fills[place].full;
 }
 
-/* Whether the OSD is to wait. One that was full waits no longer than after its first failure, once
- * there is room again. */
-static bool is_put_off(const struct coord_service *service, size_t place)
+bool service_fill_no_room(const struct coord_service *service, size_t place)
 {
-    const struct fill *fill = &service->fills[place];
-    struct proto_osd told = service_osd_told(service, place);
-    uint64_t now = service_now_ms(service);
-    if (fill->full && now - fill->failed_ms >= COORD_REPAIR_WAIT_MS_MIN &&
-        !proto_osd_nearly_full(&told))
-        return false;
-    return now < fill->due_ms;
+    uint64_t at = service->fills[place].no_room_ms;
+    return at > 0 && service_now_ms(service) - at < COORD_REPAIR_WAIT_MS_MAX;
 }
 
 size_t service_fill_hand(struct coord_service *service, size_t place, struct proto_fill_job *ret)
@@ -150,10 +159,12 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
     struct choice choice;
     service_fill_look(service, place);
     if (fill->slots == 0) {
-        *fill = (struct fill){.epoch = fill->epoch, .weighed = fill->weighed};
+        *fill = (struct fill){
+            .epoch = fill->epoch, .weighed = fill->weighed, .no_room_ms = fill->no_room_ms};
         return 0;
     }
-    if (fill->handed || is_put_off(service, place) || (!fill->id && is_crowded(service)))
+    room_look(service, place);
+    if (fill->handed || now < fill->due_ms || (!fill->id && is_crowded(service)))
         return 0;
     if (!choose(service, place, &choice)) {
         fill->least_good = 0; /* from the most endangered ones again */
@@ -184,6 +195,11 @@ static void job_ended(struct coord_service *service, size_t place,
     struct fill *fill = &service->fills[place];
     job_end(fill);
     full_note(service, fill, report->err == LILIO_E_NO_SPACE);
+    if (fill->full) {
+        struct proto_osd told = service_osd_told(service, place);
+        fill->full_room = proto_osd_room(&told);
+        fill->no_room_ms = service_now_ms(service);
+    }
     if (!report->err) {
         fill->tries = 0;
         fill->reason[0] = '\0';
@@ -192,9 +208,8 @@ static void job_ended(struct coord_service *service, size_t place,
     LILIO_MARK("coordinator/fill_failed");
     uint32_t shift = fill->tries < SHIFT_MAX ? fill->tries : SHIFT_MAX;
     uint64_t wait = (uint64_t)COORD_REPAIR_WAIT_MS_MIN << shift;
-    fill->failed_ms = service_now_ms(service);
-    fill->due_ms =
-        fill->failed_ms + (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
+    fill->due_ms = service_now_ms(service) +
+                   (wait < COORD_REPAIR_WAIT_MS_MAX ? wait : COORD_REPAIR_WAIT_MS_MAX);
     fill->tries++;
     fill->least_good = fill->good + 1;
     (void)lilio_text_fit((const char *)report->reason.data, report->reason.size, fill->reason,

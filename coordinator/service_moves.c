@@ -174,7 +174,16 @@ static bool moves_propose(struct coord_service *service, const struct proto_osd 
     return true; /* or there was no room: at the next tick */
 }
 
-/* The same in all placements, one at a time. */
+/* What one OSD could not fill does not go to another that could not either. */
+static void no_room_leave_out(const struct coord_service *service, struct proto_osd *osds,
+                              size_t count)
+{
+    for (size_t i = 0; osds && i < count; i++)
+        if (service_fill_no_room(service, i))
+            osds[i].state = PROTO_OSD_SUSPECT;
+}
+
+/* Likewise in all placements, one at a time. */
 static bool osd_moves_propose(struct coord_service *service, const struct proto_osd *osds,
                               size_t count, size_t place, bool unfilled)
 {
@@ -205,6 +214,7 @@ void service_moves_tick(struct coord_service *service)
         if (is_leaving(service, i) &&
             osd_moves_propose(service, osds, count, i, /* unfilled */ false))
             return;
+    no_room_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
         if (service_fill_full(service, i) &&
             osd_moves_propose(service, osds, count, i, /* unfilled */ true))

@@ -158,7 +158,6 @@ struct fill {
     uint64_t id;                /* 0 = none */
     bool handed;                /* it is in the OSD's orders */
     uint64_t due_ms;            /* before it there is none, the last one failed */
-    uint64_t failed_ms;         /* when it did */
     uint64_t heard_ms;          /* when it was given, or a heartbeat last named it */
     uint64_t bytes, bytes_done; /* stored, of the maps it walks over; 0: it has not begun */
     uint64_t job_slots;         /* of the job, that fill yet */
@@ -167,7 +166,9 @@ struct fill {
     uint32_t good;       /* slots of its partitions that are */
     uint32_t least_good; /* those with less failed last, others have their turn */
     uint32_t tries;
-    bool full; /* the last one failed for want of room */
+    bool full;           /* the last one failed for want of room */
+    uint64_t full_room;  /* what the OSD told of its room then */
+    uint64_t no_room_ms; /* when one last failed for want of it; 0: none did */
     char reason[256];
     uint64_t slots, work, left; /* of the OSD that fill; in work; of that, not done yet */
     uint64_t epoch, weighed;    /* counted at this epoch of the map, by these weights */
@@ -393,8 +394,10 @@ size_t service_fill_hand(struct coord_service *service, size_t place, struct pro
 /* The OSD began anew: it has no job. */
 void service_fill_forget(struct coord_service *service, size_t place);
 void service_fill_tick(struct coord_service *service);
-/* Its last job failed for want of room. */
+/* Its last job failed for want of room, and there is no more of it. */
 bool service_fill_full(const struct coord_service *service, size_t place);
+/* One failed for want of room not long ago, whatever the OSD tells of its disk. */
+bool service_fill_no_room(const struct coord_service *service, size_t place);
 /* The OSD's slot of the partition that fills; the placement's width if there is none. */
 uint32_t service_fill_slot(const struct proto_placement *placement, uint32_t partition,
                            uint32_t osd);

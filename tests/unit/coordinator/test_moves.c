@@ -1201,7 +1201,7 @@ static void full_ones_keep_nobody_waiting(bool rocksdb)
 }
 FX_BOTH(full_ones_keep_nobody_waiting)
 
-/* It is tried again as soon as there is room, but not more often than a job that failed once. */
+/* It is tried again as soon as there is more room. One that has as much as before is not. */
 static void a_full_one_goes_on_when_there_is_room(bool rocksdb)
 {
     struct fixture f;
@@ -1218,15 +1218,70 @@ static void a_full_one_goes_on_when_there_is_room(bool rocksdb)
     assert_int_equal(beat(&f, 0, NULL).id, 0);
     f.svc->free_bytes[0] = 0; /* half of the disk */
     svc_pass(f.svc, 3000);
-    assert_true(beat(&f, 0, NULL).id != 0);
-    says_full(&f, 0);
-    svc_pass(f.svc, 20000);
+    says_full(&f, 0); /* all the same: a quota */
+    svc_pass(f.svc, 120000);
     assert_int_equal(beat(&f, 0, NULL).id, 0);
-    svc_pass(f.svc, 20000);
-    assert_true(beat(&f, 0, NULL).id != 0);
     fixture_release(&f);
 }
 FX_BOTH(a_full_one_goes_on_when_there_is_room)
+
+/* Who fills again since there is room keeps its slots, whatever becomes of the others. */
+static void what_fills_again_stays(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 26 << 20;
+    svc_pass(f.svc, OUT_MS + 30000);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        if (osd != GONE)
+            says_full(&f, osd);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 0; /* half of the disk */
+    svc_pass(f.svc, 3000);
+    struct proto_fill_job job = beat(&f, 0, NULL), other = beat(&f, 1, NULL);
+    assert_true(job.id != 0 && other.id != 0);
+    size_t fills = slots_of(&f, &f.narrow, 1, true);
+    fill(&f, 0, &job);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    struct proto_fill_report said = {.id = job.id, .ended = true};
+    (void)beat(&f, 0, &said);
+    for (uint64_t s = 0; s < 60; s++) {
+        said = (struct proto_fill_report){.id = other.id, .rows = 20, .rows_done = s % 20};
+        (void)beat(&f, 1, &said);
+        svc_pass(f.svc, 1000);
+    }
+    assert_int_equal(slots_of(&f, &f.narrow, 1, true), fills);
+    assert_int_equal(fx_row(f.fx)->epoch, epoch);
+    fixture_release(&f);
+}
+FX_BOTH(what_fills_again_stays)
+
+/* Disks that tell of room and have none, by a quota: slots do not go round and round. */
+static void what_nobody_can_fill_does_not_go_round(bool rocksdb)
+{
+    struct fixture f;
+    unsigned jobs = 0;
+    fixture_init(&f, rocksdb);
+    svc_pass(f.svc, OUT_MS + 30000);
+    uint64_t epoch = fx_row(f.fx)->epoch;
+    for (uint32_t s = 0; s < 3600; s++, svc_pass(f.svc, 1000)) {
+        uint32_t osd = s % FX_OSDS;
+        struct proto_fill_job job = {0};
+        if (osd != GONE)
+            job = beat(&f, osd, NULL);
+        struct proto_fill_report said = {
+            .id = job.id, .ended = true, .err = LILIO_E_NO_SPACE, .reason = fx_text("quota")};
+        if (job.id == 0)
+            continue;
+        jobs++;
+        (void)beat(&f, osd, &said);
+    }
+    assert_in_range(jobs, 5, 200);
+    assert_in_range(fx_row(f.fx)->epoch - epoch, 0, 60);
+    fixture_release(&f);
+}
+FX_BOTH(what_nobody_can_fill_does_not_go_round)
 
 static void drained_when_nothing_needs_it(bool rocksdb)
 {
@@ -1400,6 +1455,8 @@ int main(void)
         FX_TESTS(a_full_one_passes_on_what_it_cannot_fill),
         FX_TESTS(full_ones_keep_nobody_waiting),
         FX_TESTS(a_full_one_goes_on_when_there_is_room),
+        FX_TESTS(what_fills_again_stays),
+        FX_TESTS(what_nobody_can_fill_does_not_go_round),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
         FX_TESTS(draining_gets_no_new_placement),
