@@ -142,6 +142,11 @@ bool osd_fill_wants(struct osd_fill *fill)
            (state == STATE_RUNNING && !fill->progress.err && (fill->page || fill->more));
 }
 
+bool osd_fill_runs(struct osd_fill *fill)
+{
+    return state_of(fill) == STATE_RUNNING;
+}
+
 /* Everything as it is before the first page. */
 static void job_begin(struct osd_fill *fill)
 {

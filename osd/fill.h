@@ -53,6 +53,8 @@ void osd_fill_closed(struct osd_fill *fill, const struct proto_cluster_map *map,
 /* The job cannot go on; tasks under way are forgotten if the engine is. */
 void osd_fill_fail(struct osd_fill *fill, enum lilio_err err, const char *reason);
 void osd_fill_forget_tasks(struct osd_fill *fill);
+/* It has begun and not ended. */
+bool osd_fill_runs(struct osd_fill *fill);
 /* Tells the maps, once nothing is left to be done. */
 void osd_fill_look(struct osd_fill *fill, const struct proto_cluster_map *map);
 

@@ -238,6 +238,13 @@ static void settled_finish(struct osd_repair *repair)
         osd_node_member_wake(node_of(repair), false); /* there is room for more */
 }
 
+/* All whom a lost report may have been about were told: what comes does not fail because of it. */
+static void loss_forget(struct osd_repair *repair)
+{
+    if (repair->active == 0 && repair->settled == 0 && !osd_fill_runs(repair->fill))
+        repair->worker.reports_lost = false;
+}
+
 static void settled_look(struct osd_repair *repair)
 {
     if (repair->settled > 0 && (repair->active == 0 || repair->settled >= OSD_REPAIR_JOBS / 2 ||
@@ -648,6 +655,7 @@ static void *run(void *context)
             go_on = engine_step(repair) != LILIO_E_CANCELLED;
         settled_look(repair);
         osd_fill_look(repair->fill, repair->map ? proto_map_ref_get(repair->map) : NULL);
+        loss_forget(repair);
         if (!begun && repair->active == 0 && !(repair->engine && osd_engine_busy(repair->engine)))
             go_on = go_on && rest(repair);
         else if (begun)

@@ -312,7 +312,7 @@ static void test_walks_that_lapse(void **state)
     fixture_release(&f);
 }
 
-/* What is not in the maps is not done. */
+/* What is not in the maps is not done. The next job has nothing to do with that. */
 static void test_reports_refused(void **state)
 {
     struct fixture f;
@@ -324,6 +324,10 @@ static void test_reports_refused(void **state)
     await_end(&f);
     assert_int_equal(f.fake.filled_report.err, LILIO_E_UNAVAILABLE);
     assert_int_equal(f.fake.fills, 0);
+    FAKE_LOCKED(&f.fake, f.fake.refuse_reports = false; f.fake.fill_ended = 0; f.fake.fill.id++);
+    await_end(&f);
+    assert_int_equal(f.fake.filled_report.err, LILIO_OK);
+    all_told(&f);
     fixture_release(&f);
 }
 
