@@ -58,7 +58,8 @@ bool coord_scrubbed_counts(const struct coord_scrubbed *scrubbed, uint32_t osd,
                            const struct proto_state_row *state)
 {
     size_t place = osd < PROTO_OSD_NONE ? scrubbed->place_by_id[osd] : 0;
-    return place > 0 && is_read(&scrubbed->members[place - 1], state);
+    const struct coord_scrubbed_member *member = place > 0 ? &scrubbed->members[place - 1] : NULL;
+    return member && (!member->has_slots || is_read(member, state));
 }
 
 static uint64_t at_most(uint64_t a, uint64_t b)

@@ -37,7 +37,8 @@ void coord_scrubbed_osd(struct coord_scrubbed *scrubbed, const struct proto_osd 
                         const struct proto_scrub_line *line);
 void coord_scrubbed_placement(struct coord_scrubbed *scrubbed,
                               const struct proto_placement *placement);
-/* Whether what the OSD told is a round that read all it has. */
+/* Whether what the OSD told is a round that read all it has, or it has no slots: then nobody waits
+ * for it. */
 bool coord_scrubbed_counts(const struct coord_scrubbed *scrubbed, uint32_t osd,
                            const struct proto_state_row *state);
 struct proto_scrubbed coord_scrubbed_sum(const struct coord_scrubbed *scrubbed,

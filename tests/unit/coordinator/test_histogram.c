@@ -396,6 +396,8 @@ FX_BOTH(a_verification_hides_no_parity)
 static void a_status_says_whose_rounds_count(bool rocksdb)
 {
     struct svc *svc = svc_new(rocksdb, 60000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "one", 1, 16384); /* so there are slots */
     for (uint32_t osd = 0; osd < 3; osd++)
         tell_read(svc, osd, 0);
     struct proto_scrub_line line = deep_now(svc, 1);

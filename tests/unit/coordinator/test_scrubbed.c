@@ -175,12 +175,14 @@ static void it_is_said_whose_rounds_count(void **state)
     scrubbed = (struct coord_scrubbed){0};
     made->lines[1].last_epoch = 0;
     made->told[2] = false;
+    made->lines[3].rounds = 0;
     for (size_t i = 0; i < OSDS; i++)
         coord_scrubbed_osd(&scrubbed, &made->osds[i], made->told[i] ? &made->lines[i] : NULL);
     coord_scrubbed_placement(&scrubbed, &made->placement);
     assert_true(coord_scrubbed_counts(&scrubbed, 0, &made->state));
     assert_false(coord_scrubbed_counts(&scrubbed, 1, &made->state));
     assert_false(coord_scrubbed_counts(&scrubbed, 2, &made->state));
+    assert_true(coord_scrubbed_counts(&scrubbed, 3, &made->state)); /* it has no slots */
     assert_false(coord_scrubbed_counts(&scrubbed, 77, &made->state));
     assert_false(coord_scrubbed_counts(&scrubbed, UINT32_MAX, &made->state));
 }
