@@ -858,8 +858,8 @@ static enum lilio_err state_ready(struct osd_scrub *scrub, const struct osd_node
     /* What was heard since this process began was asked for behind the rounds of the file. */
     uint64_t heard = scrub->maps_index;
     pthread_mutex_unlock(&scrub->lock);
-    publish(scrub);
     osd_scrub_maps_are(scrub, osd_scrub_index(&scrub->state), heard);
+    publish(scrub);
     return LILIO_OK;
 }
 

@@ -508,9 +508,8 @@ static void maps_that_went_back_before_the_file_was_read(void **state)
     assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
     scrub_start(&f, 0, &f.later);
     maps_are(f.later, 99);
-    maps_are(f.later, 99);
     assert_int_equal(await(f.later, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0).last_good, ALL);
-    maps_are(f.later, 99); /* if the file was read before the first */
+    maps_are(f.later, 300); /* as far as before */
     assert_int_equal(line_of(f.later, OSD_SCRUB_DEEP).last_epoch, 0);
     await_void(&f);
     fixture_release(&f);
