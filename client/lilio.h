@@ -279,7 +279,8 @@ struct lilio_scrub {
     uint64_t ended_ms;   /* since it ended */
     uint64_t oldest_ms;  /* since it began: nothing was looked at longer ago */
     uint64_t last_index; /* it met all that was committed up to here and was there still */
-    uint64_t last_good, last_bad, last_unread, last_stripes_bad;
+    uint64_t last_good, last_bad, last_unread, last_stripes_bad, last_stripes_unread;
+    bool counts; /* deep, of lilio_status_get: it read all the OSD has now */
 };
 struct lilio_osd {
     uint32_t id, incarnation;
@@ -476,8 +477,10 @@ struct lilio_scrubbed {
     /* Of those: no complete round is known that read all it has; it has told the leader nothing
      * yet. The rest is 0 unless both are. */
     uint32_t not_read, not_told;
-    uint64_t index;      /* what was committed up to it and is there still was read */
-    uint64_t unverified; /* stripes committed since at most, or whose parity did not fit */
+    uint64_t index; /* what was committed up to it and is there still was read */
+    /* Stripes, at most: committed since, or with parity that did not fit or could not be computed;
+     * and those whose parity did not fit, which no verification looks at. */
+    uint64_t unverified, stripes_bad;
     uint64_t oldest_ms;  /* since the oldest of the rounds began */
     uint32_t oldest_osd; /* whose that was */
 };

@@ -75,6 +75,7 @@ static struct lilio_scrubbed public_scrubbed(const struct proto_scrubbed *scrubb
         .not_told = scrubbed->not_told,
         .index = scrubbed->index,
         .unverified = scrubbed->unverified,
+        .stripes_bad = scrubbed->stripes_bad,
         .oldest_ms = scrubbed->oldest_ms,
         .oldest_osd = scrubbed->oldest_osd,
     };

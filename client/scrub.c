@@ -44,6 +44,8 @@ static struct lilio_scrub public_scrub(const struct proto_scrub_line *line)
         .last_bad = line->last_bad,
         .last_unread = line->last_unread,
         .last_stripes_bad = line->last_stripes_bad,
+        .last_stripes_unread = line->last_stripes_unread,
+        .counts = line->counts,
     };
 }
 

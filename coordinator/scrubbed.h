@@ -9,7 +9,8 @@
  *                without having been read: such a round says nothing (osd_scrub_round_void).
  * A slot that came to the OSD after its round began was not met by it, whatever the OSD before
  * read; nor does a round say anything of what a later rebuild wrote. Parity that does not fit is in
- * no map: its stripes are not verified. What is not known is never taken for verified.
+ * no map: its stripes are not verified, nor are those whose parity could not be computed. What is
+ * not known is never taken for verified.
  */
 #ifndef COORDINATOR_SCRUBBED_H
 #define COORDINATOR_SCRUBBED_H
@@ -36,6 +37,10 @@ void coord_scrubbed_osd(struct coord_scrubbed *scrubbed, const struct proto_osd 
                         const struct proto_scrub_line *line);
 void coord_scrubbed_placement(struct coord_scrubbed *scrubbed,
                               const struct proto_placement *placement);
+/* Whether what the OSD told is a round that read all it has, or it has no slots: then nobody waits
+ * for it. */
+bool coord_scrubbed_counts(const struct coord_scrubbed *scrubbed, uint32_t osd,
+                           const struct proto_state_row *state);
 struct proto_scrubbed coord_scrubbed_sum(const struct coord_scrubbed *scrubbed,
                                          const struct proto_state_row *state);
 

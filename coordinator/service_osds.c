@@ -314,6 +314,7 @@ void service_orders(struct coord_service *service, const struct coord_request *r
     enum sender sender = sender_of(service, &beat, place);
     struct proto_osd_orders orders = {
         .known = sender != SENDER_UNKNOWN,
+        .index = coord_state_row(service->state)->applied_index,
         .changed = coord_state_row(service->state)->epoch > beat.known_epoch,
     };
     struct proto_collect_job jobs[COORD_COLLECT_MAX];
@@ -349,23 +350,11 @@ static struct proto_scrub_line scrub_as_seen(const struct coord_service *service
     return line;
 }
 
-bool service_scrubs_status(struct coord_service *service, struct proto_status *ret)
-{
-    size_t count = coord_state_osd_count(service->state);
-    ret->scrubs =
-        proto_arena_take(service->arena, (count * COORD_SCRUB_KINDS + 1) * sizeof *ret->scrubs);
-    for (size_t i = 0; ret->scrubs && i < count; i++)
-        for (size_t k = 0; k < service->osds[i].scrub_count; k++)
-            ret->scrubs[ret->scrubs_count++] = scrub_as_seen(service, i, k);
-    return ret->scrubs != NULL;
-}
-
-bool service_scrubbed(struct coord_service *service, struct proto_scrubbed *ret)
+/* NULL: no memory. */
+static struct coord_scrubbed *scrubbed_gather(struct coord_service *service)
 {
     struct coord_scrubbed *scrubbed = proto_arena_take(service->arena, sizeof *scrubbed);
-    if (!scrubbed)
-        return false;
-    for (size_t i = 0; i < coord_state_osd_count(service->state); i++) {
+    for (size_t i = 0; scrubbed && i < coord_state_osd_count(service->state); i++) {
         const struct live_osd *live = &service->osds[i];
         struct proto_scrub_line line, *deep = NULL;
         for (size_t k = 0; k < live->scrub_count && !deep; k++)
@@ -375,10 +364,36 @@ bool service_scrubbed(struct coord_service *service, struct proto_scrubbed *ret)
             }
         coord_scrubbed_osd(scrubbed, row_at(service, i), deep);
     }
-    for (size_t i = 0; i < coord_state_placement_count(service->state); i++)
+    for (size_t i = 0; scrubbed && i < coord_state_placement_count(service->state); i++)
         coord_scrubbed_placement(scrubbed, coord_state_placement_at(service->state, i));
-    *ret = coord_scrubbed_sum(scrubbed, coord_state_row(service->state));
+    return scrubbed;
+}
+
+bool service_scrubs_status(struct coord_service *service, struct proto_status *ret)
+{
+    size_t count = coord_state_osd_count(service->state);
+    const struct coord_scrubbed *scrubbed = scrubbed_gather(service);
+    ret->scrubs =
+        proto_arena_take(service->arena, (count * COORD_SCRUB_KINDS + 1) * sizeof *ret->scrubs);
+    if (!scrubbed || !ret->scrubs)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < service->osds[i].scrub_count; k++) {
+            struct proto_scrub_line line = scrub_as_seen(service, i, k);
+            line.counts =
+                line.kind == COORD_SCRUB_DEEP &&
+                coord_scrubbed_counts(scrubbed, line.osd, coord_state_row(service->state));
+            ret->scrubs[ret->scrubs_count++] = line;
+        }
     return true;
+}
+
+bool service_scrubbed(struct coord_service *service, struct proto_scrubbed *ret)
+{
+    const struct coord_scrubbed *scrubbed = scrubbed_gather(service);
+    if (scrubbed)
+        *ret = coord_scrubbed_sum(scrubbed, coord_state_row(service->state));
+    return scrubbed != NULL;
 }
 
 /* ---- silence ---- */

@@ -175,13 +175,16 @@ static uint64_t since_verify(const struct coord_service *service)
 }
 
 /* By a verification, or by deep scrubs: each covers what was committed up to an index, so the one
- * that covers more covers all that either does. */
+ * that covers more covers all that either does, but for parity: a verification computes none, so
+ * what scrubs found not to fit stays so. */
 static uint64_t unverified(const struct proto_redundancy *reply)
 {
     const struct proto_scrubbed *scrubbed = &reply->scrubbed;
     bool read = scrubbed->osds > 0 && scrubbed->not_read == 0 && scrubbed->not_told == 0;
-    return read && scrubbed->unverified < reply->since_verify ? scrubbed->unverified
-                                                              : reply->since_verify;
+    uint64_t verify = reply->since_verify + (read ? scrubbed->stripes_bad : 0);
+    if (read && scrubbed->unverified < verify)
+        return scrubbed->unverified;
+    return verify < reply->stripes ? verify : reply->stripes;
 }
 
 /* Names of the buckets of the lines; a bucket that is gone has none. */

@@ -336,6 +336,7 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     struct osd_node_view view;
     struct proto_osd_orders orders;
     struct proto_scrub_line scrubs[OSD_SCRUB_KINDS];
+    uint64_t maps_index = 0; /* before it asks */
     osd_node_view(member->options.node, &view);
     struct proto_osd_heartbeat heartbeat = {
         .osd = osd_node_id(member->options.node),
@@ -362,6 +363,7 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     if (member->options.scrub) {
         heartbeat.scrubs = scrubs;
         heartbeat.scrubs_count = osd_scrub_lines(member->options.scrub, scrubs);
+        maps_index = osd_scrub_maps_index(member->options.scrub);
     }
     if (!member->announced_blank) {
         heartbeat.disk_uuid = view.disk_uuid;
@@ -372,6 +374,8 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     tell_contact(member, err, info.text);
     if (err)
         return RETRY;
+    if (member->options.scrub)
+        osd_scrub_maps_are(member->options.scrub, maps_index, orders.index);
     if (!orders.known)
         return HELLO_AGAIN;
     if (view.state == OSD_NODE_SERVING)

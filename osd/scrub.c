@@ -65,15 +65,17 @@ struct osd_scrub {
     } orders[OSD_SCRUB_KINDS];
     struct osd_scrub_state shown;
     struct sample from[OSD_SCRUB_KINDS], to[OSD_SCRUB_KINDS];
-    char text[512];   /* why nothing goes on */
-    bool light_waits; /* it is due, and a run is read for a deep round first */
+    char text[512];               /* why nothing goes on */
+    bool light_waits;             /* it is due, and a run is read for a deep round first */
+    uint64_t maps_index;          /* the highest one seen since the maps last went back */
+    bool maps_back;               /* they did, and the disk does not say yet that rounds are void */
+    uint64_t ran_ms, ran_from_ms; /* in all when the state was read, and when that was */
     struct osd_scrub_findings findings;
 
     /* Worker only. */
     struct osd_worker worker;
     struct osd_parity *parity;
     struct osd_scrub_state state, settled;
-    uint64_t ran_ms, ran_from_ms; /* in all when the state was read, and when that was */
     uint64_t first_ms, saved_ms;
     bool save;
     struct osd_throttle throttle;
@@ -111,6 +113,7 @@ static uint64_t wall_ms(const struct osd_scrub *scrub)
     return clock->wall_ms(clock->context);
 }
 
+/* Lock held, or on the worker, the only one that writes it. */
 static uint64_t ran_ms(const struct osd_scrub *scrub)
 {
     return scrub->ran_ms + (now_ms(scrub) - scrub->ran_from_ms);
@@ -200,6 +203,7 @@ static enum lilio_err run_load(void *context, struct lilio_errinfo *info)
     if (err && err != LILIO_E_NOT_FOUND)
         base_log_write(osd_node_log(node_of(scrub)), BASE_LOG_WARN, "scrub", "state_not_read",
                        "reason=%s next=begun_anew", why.text);
+    osd_scrub_void_hurt(&scrub->state);
     return err == LILIO_E_NOMEM ? lilio_fail(info, err, "no memory for the state") : LILIO_OK;
 }
 
@@ -220,11 +224,22 @@ static enum lilio_err on_owner(struct osd_scrub *scrub, osd_node_fn fn, struct l
 
 /* ---- what is shown ---- */
 
+/* Lock held, on the worker. Until that is on the disk it is done again: what was not settled may be
+ * taken back. */
+static void void_if_back(struct osd_scrub *scrub)
+{
+    if (!scrub->maps_back)
+        return;
+    osd_scrub_void_all(&scrub->state);
+    osd_scrub_void_all(&scrub->settled);
+}
+
 static void publish(struct osd_scrub *scrub)
 {
     const struct osd_scrub_round *round = round_of(scrub);
     struct sample now = {now_ms(scrub), osd_scrub_met(&round->counts), round->counts.bytes};
     pthread_mutex_lock(&scrub->lock);
+    void_if_back(scrub);
     scrub->shown = scrub->state;
     if (now.ms - scrub->to[scrub->kind].ms >= SAMPLE_MS) {
         scrub->from[scrub->kind] = scrub->to[scrub->kind];
@@ -248,6 +263,69 @@ static void text_set(struct osd_scrub *scrub, const char *text)
     pthread_mutex_lock(&scrub->lock);
     (void)snprintf(scrub->text, sizeof scrub->text, "%s", text); /* cutting is fine */
     pthread_mutex_unlock(&scrub->lock);
+}
+
+/* ---- maps that went back ---- */
+
+static enum lilio_err save(struct osd_scrub *scrub, struct lilio_errinfo *info)
+{
+    scrub->settled.ran_ms = ran_ms(scrub);
+    enum lilio_err err = on_owner(scrub, run_save, info);
+    scrub->save = err != LILIO_OK;
+    scrub->saved_ms = now_ms(scrub);
+    return err;
+}
+
+/* What the maps being put back took from the rounds is durable before anything else is done: one
+ * that is forgotten would count again once the index is as high as before. */
+static enum lilio_err maps_look(struct osd_scrub *scrub, struct lilio_errinfo *info)
+{
+    pthread_mutex_lock(&scrub->lock);
+    bool back = scrub->maps_back;
+    void_if_back(scrub);
+    pthread_mutex_unlock(&scrub->lock);
+    enum lilio_err err = back ? save(scrub, info) : LILIO_OK;
+    if (!back || err)
+        return err;
+    pthread_mutex_lock(&scrub->lock);
+    scrub->maps_back = false;
+    pthread_mutex_unlock(&scrub->lock);
+    LILIO_MARK("osd/scrub_maps_back");
+    base_log_write(osd_node_log(node_of(scrub)), BASE_LOG_WARN, "scrub", "maps_back",
+                   "reason=an_earlier_index next=rounds_do_not_count");
+    return LILIO_OK;
+}
+
+/* Lock held. */
+static uint64_t maps_index(const struct osd_scrub *scrub)
+{
+    uint64_t shown = osd_scrub_index(&scrub->shown);
+    return shown > scrub->maps_index ? shown : scrub->maps_index;
+}
+
+uint64_t osd_scrub_maps_index(struct osd_scrub *scrub)
+{
+    pthread_mutex_lock(&scrub->lock);
+    uint64_t index = maps_index(scrub);
+    pthread_mutex_unlock(&scrub->lock);
+    return index;
+}
+
+void osd_scrub_maps_are(struct osd_scrub *scrub, uint64_t before, uint64_t index)
+{
+    bool back = index > 0 && index < before;
+    pthread_mutex_lock(&scrub->lock);
+    if (back) {
+        scrub->maps_back = true;
+        osd_scrub_void_all(&scrub->shown);
+    }
+    if (back || index > scrub->maps_index)
+        scrub->maps_index = index;
+    pthread_mutex_unlock(&scrub->lock);
+    if (!back)
+        return;
+    osd_thread_wake(&scrub->thread);
+    osd_node_member_wake(node_of(scrub), false);
 }
 
 /* ---- findings ---- */
@@ -399,19 +477,25 @@ static enum lilio_err orders_look(struct osd_scrub *scrub, struct lilio_errinfo 
     return yields ? lilio_fail(info, LILIO_E_BUSY, "another round was asked for") : LILIO_OK;
 }
 
+static enum lilio_err pace_look(struct osd_scrub *scrub, struct lilio_errinfo *info)
+{
+    enum lilio_err err = maps_look(scrub, info);
+    return err ? err : orders_look(scrub, info);
+}
+
 /* Waits until so many bytes may be read. Errors: CANCELLED, BUSY (another round comes first). */
 static enum lilio_err pace(struct osd_scrub *scrub, uint64_t bytes, struct lilio_errinfo *info)
 {
     const uint64_t second_ns = 1000000000;
     const struct osd_scrub_round *round = round_of(scrub);
-    enum lilio_err err = orders_look(scrub, info);
+    enum lilio_err err = pace_look(scrub, info);
     clients_look(scrub);
     for (uint64_t now; !err && (now = now_ns(scrub)) < scrub->next_ns; clients_look(scrub)) {
         uint64_t wait_ms = (scrub->next_ns - now) / 1000000 + 1;
         if (!osd_link_sleep(scrub->worker.link, -1,
                             wait_ms < PACE_MS ? (uint32_t)wait_ms : PACE_MS))
             return lilio_fail(info, LILIO_E_CANCELLED, "stopped");
-        err = orders_look(scrub, info);
+        err = pace_look(scrub, info);
     }
     if (err)
         return err;
@@ -430,6 +514,17 @@ static enum lilio_err pace(struct osd_scrub *scrub, uint64_t bytes, struct lilio
 
 /* ---- looking ---- */
 
+/* A stripe that was deleted meanwhile is nobody's. */
+static enum lilio_err parity_unread(struct osd_scrub *scrub, const struct task *task,
+                                    struct lilio_errinfo *info)
+{
+    enum standing standing;
+    enum lilio_err err = standing_ask(scrub, task, &standing, info);
+    if (!err && standing != STANDING_GONE)
+        counts_of(scrub)->stripes_unread++;
+    return err;
+}
+
 static enum lilio_err parity_look(struct osd_scrub *scrub, const struct task *task,
                                   struct lilio_errinfo *info)
 {
@@ -438,8 +533,9 @@ static enum lilio_err parity_look(struct osd_scrub *scrub, const struct task *ta
                                           &task->row->data, task->key.stripe, scrub->payload, &bad);
     if (err == LILIO_E_CANCELLED || err == LILIO_E_NOMEM)
         return lilio_fail(info, err, "coding parity: %s", lilio_err_text(err));
-    counts_of(scrub)->stripes += !err;
-    counts_of(scrub)->stripes_unread += err != LILIO_OK;
+    if (err)
+        return parity_unread(scrub, task, info);
+    counts_of(scrub)->stripes++;
     counts_of(scrub)->stripes_bad += bad != 0;
     for (; bad; bad &= bad - 1)
         found(scrub, task, (uint32_t)__builtin_ctzll(bad), OSD_SCRUB_FOUND_PARITY);
@@ -457,11 +553,13 @@ static enum lilio_err task_read(struct osd_scrub *scrub, struct task *task,
 {
     uint32_t others =
         has_parity_to_check(scrub, task) ? task->row->data.profile.data_count - 1u : 0;
+    uint64_t gone = 0; /* before this one */
     enum lilio_err err = pace(scrub, osd_scrub_cost(round_of(scrub), task->length, others), info);
     if (!err)
         err = on_owner(scrub, run_read, info);
     if (!err) {
         osd_throttle_done(&scrub->throttle, task->length, now_ns(scrub));
+        gone = counts_of(scrub)->gone;
         err = judge(scrub, task, info);
         publish(scrub);
     }
@@ -469,7 +567,7 @@ static enum lilio_err task_read(struct osd_scrub *scrub, struct task *task,
         return err;
     if (as_in_row(task))
         return parity_look(scrub, task, info);
-    counts_of(scrub)->stripes_unread++;
+    counts_of(scrub)->stripes_unread += counts_of(scrub)->gone == gone;
     return LILIO_OK;
 }
 
@@ -566,15 +664,6 @@ static uint64_t save_interval_ms(const struct osd_scrub *scrub)
     uint64_t interval = round->ordered ? SAVE_MS_MIN : period_of(scrub, scrub->kind) / 10000;
     interval = interval < SAVE_MS_MIN ? SAVE_MS_MIN : interval;
     return interval > SAVE_MS_MAX ? SAVE_MS_MAX : interval;
-}
-
-static enum lilio_err save(struct osd_scrub *scrub, struct lilio_errinfo *info)
-{
-    scrub->settled.ran_ms = ran_ms(scrub);
-    enum lilio_err err = on_owner(scrub, run_save, info);
-    scrub->save = err != LILIO_OK;
-    scrub->saved_ms = now_ms(scrub);
-    return err;
 }
 
 /* Everything up to this run is done, and what was found is in the maps. */
@@ -691,10 +780,14 @@ static enum lilio_err page_fetch(struct osd_scrub *scrub, struct osd_page **ret_
                                  struct lilio_errinfo *info)
 {
     struct osd_walk walk = {.worker = &scrub->worker};
+    uint64_t before = osd_scrub_maps_index(scrub);
     enum lilio_err err = osd_walk_open(&walk, info);
     if (err)
         return err;
-    err = osd_walk_map_wait(&walk, info);
+    osd_scrub_maps_are(scrub, before, walk.index);
+    err = maps_look(scrub, info); /* a round whose first page this is counts yet */
+    if (!err)
+        err = osd_walk_map_wait(&walk, info);
     if (!err)
         err = osd_walk_page(&walk, round_of(scrub)->cursor, ret_page, info);
     osd_walk_close(&walk);
@@ -758,8 +851,14 @@ static enum lilio_err state_ready(struct osd_scrub *scrub, const struct osd_node
         return err;
     }
     scrub->settled = scrub->state;
+    scrub->saved_ms = now_ms(scrub);
+    pthread_mutex_lock(&scrub->lock);
     scrub->ran_ms = scrub->state.ran_ms;
-    scrub->ran_from_ms = scrub->saved_ms = now_ms(scrub);
+    scrub->ran_from_ms = scrub->saved_ms;
+    /* What was heard since this process began was asked for behind the rounds of the file. */
+    uint64_t heard = scrub->maps_index;
+    pthread_mutex_unlock(&scrub->lock);
+    osd_scrub_maps_are(scrub, osd_scrub_index(&scrub->state), heard);
     publish(scrub);
     return LILIO_OK;
 }
@@ -772,6 +871,8 @@ static enum lilio_err may_run(struct osd_scrub *scrub, struct lilio_errinfo *inf
     if (view.state != OSD_NODE_SERVING)
         return lilio_fail(info, LILIO_E_UNAVAILABLE, "this OSD does not serve");
     enum lilio_err err = state_ready(scrub, &view, info);
+    if (!err)
+        err = maps_look(scrub, info);
     if (err)
         return err;
     struct proto_map_ref *map = osd_node_map_take(node_of(scrub));
@@ -876,7 +977,7 @@ static void line_fill(struct osd_scrub *scrub, enum osd_scrub_kind kind,
         round.ordered = true;
         elapsed = 0;
     }
-    osd_scrub_line(&round, kind, wall_ms(scrub), ret);
+    osd_scrub_line(&round, kind, wall_ms(scrub), ran_ms(scrub), ret);
     ret->osd = osd_node_id(node_of(scrub));
     ret->period_ms = period_of(scrub, kind);
     if (!round.running && kind == OSD_SCRUB_LIGHT && scrub->light_waits)

@@ -37,6 +37,13 @@ void osd_scrub_stop(struct osd_scrub **scrub);
 
 /* A round from the start now; one that was ordered and runs goes on, at this rate. */
 void osd_scrub_order(struct osd_scrub *scrub, enum osd_scrub_kind kind, uint64_t rate);
+/* Whether the maps were put back from an earlier time. Within one history their index never goes
+ * back: what is asked for behind a call of index() is at least at what that returned. If it is not,
+ * no round proves anything any more, for the maps may name again what was deleted since. */
+uint64_t osd_scrub_maps_index(struct osd_scrub *scrub);
+/* The answer says this index; before: of osd_scrub_maps_index() before it was asked for. index 0:
+ * it does not say. */
+void osd_scrub_maps_are(struct osd_scrub *scrub, uint64_t before, uint64_t index);
 /* What a heartbeat says: a line per kind, or 0 lines before the state of the disk was read. */
 size_t osd_scrub_lines(struct osd_scrub *scrub, struct proto_scrub_line ret[OSD_SCRUB_KINDS]);
 /* The lists live in the arena. Errors: NOMEM. */

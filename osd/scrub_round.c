@@ -80,6 +80,36 @@ void osd_scrub_round_void(struct osd_scrub_round *round)
     round->epoch = 0;
 }
 
+void osd_scrub_void_all(struct osd_scrub_state *state)
+{
+    for (size_t i = 0; i < OSD_SCRUB_KINDS; i++)
+        state->rounds[i].epoch = state->rounds[i].last_epoch = 0;
+}
+
+void osd_scrub_void_hurt(struct osd_scrub_state *state)
+{
+    for (size_t i = 0; i < OSD_SCRUB_KINDS; i++) {
+        struct osd_scrub_round *round = &state->rounds[i];
+        if (round->counts.bad + round->counts.unread > 0)
+            osd_scrub_round_void(round);
+        if (round->last.bad + round->last.unread > 0)
+            round->last_epoch = 0;
+    }
+}
+
+uint64_t osd_scrub_index(const struct osd_scrub_state *state)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < OSD_SCRUB_KINDS; i++) {
+        const struct osd_scrub_round *round = &state->rounds[i];
+        if (round->running && round->epoch > 0 && round->index > most)
+            most = round->index;
+        if (round->last_epoch > 0 && round->last_index > most)
+            most = round->last_index;
+    }
+    return most;
+}
+
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms)
 {
     round->running = round->ordered = false;
@@ -297,8 +327,16 @@ enum lilio_err osd_scrub_save(const struct osd_scrub_state *state, struct base_d
 
 /* ---- for others ---- */
 
+/* The wall clock goes on while the OSD does not run, and may be set back. */
+static uint64_t oldest_ms(const struct osd_scrub_round *round, uint64_t wall_ms, uint64_t ran_ms)
+{
+    uint64_t wall = since(wall_ms, round->last_started_wall_ms),
+             ran = since(ran_ms, round->last_started_ms);
+    return wall > ran ? wall : ran;
+}
+
 void osd_scrub_line(const struct osd_scrub_round *round, enum osd_scrub_kind kind, uint64_t wall_ms,
-                    struct proto_scrub_line *ret)
+                    uint64_t ran_ms, struct proto_scrub_line *ret)
 {
     *ret = (struct proto_scrub_line){
         .kind = (uint8_t)(kind + 1),
@@ -320,12 +358,13 @@ void osd_scrub_line(const struct osd_scrub_round *round, enum osd_scrub_kind kin
     if (round->rounds == 0)
         return;
     ret->ended_ms = since(wall_ms, round->last_ended_wall_ms);
-    ret->oldest_ms = since(wall_ms, round->last_started_wall_ms);
+    ret->oldest_ms = oldest_ms(round, wall_ms, ran_ms);
     ret->last_index = round->last_index;
     ret->last_good = round->last.good;
     ret->last_bad = round->last.bad;
     ret->last_unread = round->last.unread;
     ret->last_stripes_bad = round->last.stripes_bad;
+    ret->last_stripes_unread = round->last.stripes_unread;
     ret->last_epoch = round->last_epoch;
     ret->last_stripes_ever = round->last_stripes_ever;
 }

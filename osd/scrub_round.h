@@ -62,6 +62,13 @@ void osd_scrub_round_pinned(struct osd_scrub_round *round, uint64_t index, uint6
  * anew. */
 void osd_scrub_round_void(struct osd_scrub_round *round);
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms);
+/* The maps were put back from an earlier time: they may name what was deleted behind the rounds. */
+void osd_scrub_void_all(struct osd_scrub_state *state);
+/* This may be an older copy of the disk: what a round found bad, or did not read, and was mended
+ * since the copy was made is as bad as then. */
+void osd_scrub_void_hurt(struct osd_scrub_state *state);
+/* The highest index of rounds that prove something; 0: none does. */
+uint64_t osd_scrub_index(const struct osd_scrub_state *state);
 /* Whether one has to begin by itself. period_ms 0: never. */
 bool osd_scrub_round_due(const struct osd_scrub_round *round, uint64_t period_ms, uint64_t ran_ms);
 
@@ -112,6 +119,6 @@ LILIO_MUST_USE enum lilio_err osd_scrub_save(const struct osd_scrub_state *state
 /* What others are told: RUNS or RESTS, and nothing of periods, rates and times to go. */
 enum { OSD_SCRUB_RESTS = 0, OSD_SCRUB_RUNS = 1, OSD_SCRUB_STUCK = 2, OSD_SCRUB_WAITS = 3 };
 void osd_scrub_line(const struct osd_scrub_round *round, enum osd_scrub_kind kind, uint64_t wall_ms,
-                    struct proto_scrub_line *ret);
+                    uint64_t ran_ms, struct proto_scrub_line *ret);
 
 #endif

@@ -185,7 +185,7 @@ static cJSON *line_json(const struct line *line)
 {
     cJSON *object = tools_json_new();
     tools_json_u64(object, "osd", line->osd);
-    tools_scrub_json(object, line->report.scrubs);
+    tools_scrub_json(object, line->report.scrubs, false /* of the OSD */);
     tools_json_text(object, "waits", line->report.text[0] ? line->report.text : NULL);
     tools_json_text(object, "error", line->err ? lilio_err_name(line->err) : NULL);
     tools_json_text(object, "reason", line->err ? line->why : NULL);

@@ -128,7 +128,7 @@ static cJSON *osd_json(const struct lilio_osd *osd)
     tools_json_u64(inventory, "missing", osd->inventory_missing);
     tools_json_u64(inventory, "rounds", osd->inventory_rounds);
     tools_json_text(inventory, "reason", osd->inventory_reason[0] ? osd->inventory_reason : NULL);
-    tools_scrub_json(object, osd->scrubs);
+    tools_scrub_json(object, osd->scrubs, true /* of the leader */);
     return object;
 }
 
@@ -174,7 +174,7 @@ static const char *content_of(const struct lilio_osd *osd, char text[TOOLS_TEXT]
     return text;
 }
 
-/* How long ago the deep scrub began that read all the OSD had. */
+/* How long ago the last complete deep scrub began, and whether that was all the OSD has now. */
 static const char *deep_text(const struct lilio_osd *osd, char ret[TOOLS_TEXT])
 {
     const struct lilio_scrub *deep = &osd->scrubs[LILIO_SCRUB_DEEP - 1];
@@ -183,7 +183,8 @@ static const char *deep_text(const struct lilio_osd *osd, char ret[TOOLS_TEXT])
         return "-";
     if (deep->rounds == 0)
         return "never";
-    (void)snprintf(ret, TOOLS_TEXT, "%.32s ago", tools_text_duration(deep->oldest_ms, time));
+    (void)snprintf(ret, TOOLS_TEXT, "%.32s ago%s", tools_text_duration(deep->oldest_ms, time),
+                   deep->counts ? "" : ", not all");
     return ret;
 }
 
@@ -220,7 +221,9 @@ static const struct argp osd_ls_argp = {
         "itself. \"drains\": others take over what it has (`lilio-ec osd drain'). "
         "What an OSD has yet of slots that others took over is counted in FRAGMENTS, and told "
         "below. DEEP SCRUB: when the last complete one began; all that was there then was read "
-        "since. "
+        "since. \"not all\": some of what the OSD has now was not, so it does not count as "
+        "verified "
+        "until the next one (`lilio-ec scrub start --deep --osd ID'). "
         "\"-\": it has told this leader nothing yet."
         "\vExamples:\n"
         "  lilio-ec osd ls\n"

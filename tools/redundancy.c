@@ -67,9 +67,11 @@ enum tools_proof tools_redundancy_proof(const struct lilio_redundancy *redundanc
     const struct lilio_scrubbed *scrubbed = &redundancy->scrubbed;
     if (!tools_redundancy_scrubbed(redundancy))
         return redundancy->verify_index ? TOOLS_PROOF_VERIFY : TOOLS_PROOF_NONE;
-    if (!redundancy->verify_index || scrubbed->unverified < redundancy->since_verify)
+    uint64_t verify = redundancy->since_verify + scrubbed->stripes_bad; /* it computes no parity */
+    verify = verify < redundancy->stripes ? verify : redundancy->stripes;
+    if (!redundancy->verify_index || scrubbed->unverified < verify)
         return TOOLS_PROOF_SCRUBS;
-    bool older = scrubbed->unverified > redundancy->since_verify ||
+    bool older = scrubbed->unverified > verify ||
                  scrubbed->oldest_ms > verify_age_ms(redundancy, now_wall_ms);
     return older ? TOOLS_PROOF_VERIFY : TOOLS_PROOF_SCRUBS;
 }
@@ -153,10 +155,17 @@ void tools_redundancy_proof_print(struct tools_out *out, const struct lilio_redu
     else if (proof == TOOLS_PROOF_SCRUBS)
         tools_out_line(out,
                        "nothing is known to be missing; at most %llu stripes were not verified, "
-                       "stored since index %llu or with parity that does not fit: `lilio-ec "
-                       "verify' reads everything",
+                       "stored since index %llu or with parity that does not fit or could not be "
+                       "checked: `lilio-ec verify' reads everything",
                        (unsigned long long)redundancy->unverified,
                        (unsigned long long)redundancy->scrubbed.index);
+    else if (redundancy->unverified > redundancy->since_verify)
+        tools_out_line(out,
+                       "nothing is known to be missing; at most %llu stripes were not verified, "
+                       "stored since index %llu or with parity that deep scrubs found not to fit: "
+                       "`lilio-ec scrub status' names them",
+                       (unsigned long long)redundancy->unverified,
+                       (unsigned long long)redundancy->verify_index);
     else
         tools_out_line(out,
                        "nothing is known to be missing; what was stored since index %llu was not "
@@ -317,6 +326,7 @@ static void scrubbed_json(cJSON *parent, const struct lilio_redundancy *redundan
         return;
     tools_json_u64(json, "index", scrubbed->index);
     tools_json_u64(json, "unverified", scrubbed->unverified);
+    tools_json_u64(json, "stripes_bad", scrubbed->stripes_bad);
     tools_json_u64(json, "oldest_ms", scrubbed->oldest_ms);
     tools_json_u64(json, "oldest_osd", scrubbed->oldest_osd);
 }

@@ -31,7 +31,7 @@ uint32_t tools_scrub_permille(const struct lilio_scrub *scrub)
 struct total {
     size_t members, unknown, running, waiting, never;
     uint64_t looked_at, expected; /* of the rounds under way */
-    uint64_t bad, unread, stripes_bad;
+    uint64_t bad, unread, stripes_bad, stripes_unread;
     uint64_t oldest_ms;
 };
 
@@ -51,6 +51,7 @@ static void total_add(struct total *total, const struct lilio_scrub *scrub)
     }
     total->bad += running ? scrub->bad : scrub->last_bad;
     total->unread += running ? scrub->unread : scrub->last_unread;
+    total->stripes_unread += running ? scrub->stripes_unread : scrub->last_stripes_unread;
     /* Nothing mends it: what the last round found is there until this one has come by. */
     bool more = running && scrub->stripes_bad > scrub->last_stripes_bad;
     total->stripes_bad += more ? scrub->stripes_bad : scrub->last_stripes_bad;
@@ -110,6 +111,9 @@ static void line_print(struct tools_out *out, enum lilio_scrub_kind kind, const 
     if (total->stripes_bad)
         add(&text, "; %llu stripes whose parity does not fit (`lilio-ec scrub status')",
             (unsigned long long)total->stripes_bad);
+    if (total->stripes_unread)
+        add(&text, "; %llu stripes whose parity could not be checked",
+            (unsigned long long)total->stripes_unread);
     tools_out_line(out, "%s%s", kind == LILIO_SCRUB_DEEP ? "deep scrub    " : "light scrub   ",
                    text.bytes);
 }
@@ -127,7 +131,7 @@ void tools_scrub_summary(struct tools_out *out, const struct lilio_osd *osds, si
 
 /* ---- JSON ---- */
 
-static void scrub_json(cJSON *parent, const struct lilio_scrub *scrub)
+static void scrub_json(cJSON *parent, const struct lilio_scrub *scrub, bool of_leader)
 {
     static const char *const states[] = {"rests", "runs", "stuck", "waits"};
     if (!scrub->known) {
@@ -164,11 +168,15 @@ static void scrub_json(cJSON *parent, const struct lilio_scrub *scrub)
     tools_json_u64(last, "bad", scrub->last_bad);
     tools_json_u64(last, "not_read", scrub->last_unread);
     tools_json_u64(last, "stripes_bad", scrub->last_stripes_bad);
+    tools_json_u64(last, "stripes_not_read", scrub->last_stripes_unread);
+    if (of_leader && scrub->kind == LILIO_SCRUB_DEEP)
+        tools_json_bool(last, "counts", scrub->counts);
 }
 
-void tools_scrub_json(cJSON *object, const struct lilio_scrub scrubs[LILIO_SCRUB_KINDS])
+void tools_scrub_json(cJSON *object, const struct lilio_scrub scrubs[LILIO_SCRUB_KINDS],
+                      bool of_leader)
 {
     cJSON *both = tools_json_object(object, "scrub");
     for (size_t i = 0; i < LILIO_SCRUB_KINDS; i++)
-        scrub_json(both, &scrubs[i]);
+        scrub_json(both, &scrubs[i], of_leader);
 }

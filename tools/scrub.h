@@ -15,6 +15,8 @@ uint32_t tools_scrub_permille(const struct lilio_scrub *scrub);
  * old, how much is bad. Two lines. */
 void tools_scrub_summary(struct tools_out *out, const struct lilio_osd *osds, size_t count);
 /* An entry per kind, under their names. */
-void tools_scrub_json(cJSON *object, const struct lilio_scrub scrubs[LILIO_SCRUB_KINDS]);
+/* of_leader: it knows which deep ones count. */
+void tools_scrub_json(cJSON *object, const struct lilio_scrub scrubs[LILIO_SCRUB_KINDS],
+                      bool of_leader);
 
 #endif

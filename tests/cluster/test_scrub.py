@@ -3,9 +3,11 @@
 scrub is clean. A round that is killed in the middle goes on."""
 import os
 import re
+import shutil
 import signal
+import subprocess
 
-from lilio import KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
+from lilio import BIN, KIB, MIB, NOT_FOUND, USAGE, ClusterTest, content, main, wait_until
 
 SEED = int(os.environ.get("LILIO_SEED", "1"))
 
@@ -24,8 +26,8 @@ class Scrub(ClusterTest):
         return objects
 
     def flip(self, data, at):
-        """A bit of these bytes of an object, in the one segment that holds them."""
-        hits = 0
+        """A bit of these bytes of an object, in the one segment that holds them; of which OSD that is."""
+        hits = []
         for osd in range(6):
             for path in self.cluster.segments(osd):
                 with open(path, "r+b") as f:
@@ -33,8 +35,9 @@ class Scrub(ClusterTest):
                     if found >= 0:
                         f.seek(found)
                         f.write(bytes([data[at] ^ 1]))
-                        hits += 1
-        self.assertEqual(hits, 1)
+                        hits.append(osd)
+        self.assertEqual(len(hits), 1)
+        return hits[0]
 
     def scrubs(self, kind):
         """By OSD, as they say themselves."""
@@ -241,6 +244,125 @@ class Scrub(ClusterTest):
         c.run("scrub", "status", "--watch")
         last = self.scrubs("deep")[3]
         self.assertEqual((last["rounds"], last["last"]["good"], last["last"]["bad"]), (1, 30, 0))
+
+    def test_parity_that_could_not_be_computed(self):
+        """A data fragment's OSD hangs while the others' rounds run: then nobody knows whether the parity fits."""
+        c = self.cluster
+        self.fill(6, 64 * KIB, SEED + 8)
+        self.heard()
+        c.kill("osd.5", sig=signal.SIGSTOP)
+        try:
+            for osd in range(5):
+                c.run("scrub", "start", "--deep", "--osd", str(osd))
+            wait_until(lambda: self.redundancy()["scrubbed"]["osds_not_read"] <= 1, 100, "the rounds")
+        finally:
+            c.kill("osd.5", sig=signal.SIGCONT)
+        wait_until(lambda: c.status()["osds"][5]["state"] == "up", 30, "osd.5 to be up")
+        self.deep(5)
+        told = self.redundancy()
+        unread = sum(o["scrub"]["deep"]["last"]["stripes_not_read"] for o in c.status()["osds"])
+        self.assertGreater(unread, 0)
+        self.assertEqual((told["scrubbed"]["osds_not_read"], told["unverified"]), (0, unread))
+        self.assertEqual(c.status()["state"], "unverified")
+        self.assertIn(f"; {unread} stripes whose parity could not be checked", c.run("status").out)
+        self.assertEqual(self.scrub("deep")[1:], (0, 0))
+        wait_until(lambda: c.status()["state"] == "verified", 10, "the heartbeats")
+
+    def counts(self):
+        return [o["scrub"]["deep"]["last"]["counts"] for o in self.cluster.status()["osds"]]
+
+    def test_what_a_round_found_bad_and_a_restart(self):
+        """The disk may be an older copy, from before it was mended: such a round counts until the OSD starts again."""
+        c = self.cluster
+        (data,) = self.fill(1, 64 * KIB, SEED + 9).values()
+        victim = self.flip(data, 16 * KIB + 100)  # fragment 1: whether the parity fits is for another to say
+        self.heard()
+        self.deep(victim)
+        self.healed()
+        for osd in set(range(6)) - {victim}:
+            self.deep(osd)
+        self.assertEqual(c.status()["state"], "verified")
+        c.kill_osds(victim)
+        c.up()
+        self.heard()
+        self.assertEqual(self.counts(), [osd != victim for osd in range(6)])
+        self.assertEqual(c.run("osd", "ls").out.count(" ago, not all "), 1)
+        self.assertEqual(c.status()["state"], "unverified")
+        self.deep(victim)
+        self.assertEqual(self.counts(), [True] * 6)
+        self.assertNotIn("not all", c.run("osd", "ls").out)
+        self.assertEqual(c.status()["state"], "verified")
+        c.kill_osds(victim)
+        c.up()
+        self.heard()
+        self.assertEqual(self.counts(), [True] * 6)  # that round found nothing bad
+
+
+class PutBack(ClusterTest):
+    """The maps are put back from an earlier time: rounds from the time that is gone never count again."""
+    options = {"coordinators": 3, "osds": 4, "profile": "2+1"}
+
+    def scrubbed(self):
+        return self.cluster.status()["redundancy"]["scrubbed"]
+
+    def heard(self):
+        wait_until(lambda: self.scrubbed()["osds_not_heard"] == 0, 30, "what the OSDs read to be told")
+
+    def deep(self):
+        self.heard()
+        self.cluster.run("scrub", "start", "--deep")
+        self.cluster.run("scrub", "status", "--watch")
+        wait_until(lambda: self.scrubbed()["osds_not_read"] == 0, 20, "the heartbeats")
+
+    def put_back(self):
+        """All is down then; the index up to which rounds went that are gone."""
+        c = self.cluster
+        folders = [c.path(f"coordinator.{i}") for i in range(self.options["coordinators"])]
+        c.run("mb", "b")
+        c.put_bytes(content(64 * KIB, SEED), "b/kept")
+        c.down()
+        for folder in folders:
+            shutil.copytree(folder, folder + ".kept")
+        c.up()
+        for i in range(6):
+            c.put_bytes(content(64 * KIB, SEED + i), f"b/lost{i}")
+        self.deep()
+        gone = self.scrubbed()["index"]
+        c.down()
+        for folder in folders:
+            shutil.rmtree(folder)
+            shutil.move(folder + ".kept", folder)
+        return gone
+
+    def never_counts(self, gone):
+        c = self.cluster
+        c.up()
+        self.heard()
+        count = 0
+        while c.status()["redundancy"]["index"] <= gone + 5:
+            c.run("put", "-", f"b/new{count}", data=content(64 * KIB, 100 + count), code=None)  # ids of the time that is gone are given again
+            count += 1
+        self.assertEqual(self.scrubbed()["osds_not_read"], 4)
+        self.assertEqual(c.status()["state"], "unverified")
+        self.assertEqual(c.run("osd", "ls").out.count(" ago, not all "), 4)
+        c.down()
+        c.up()
+        self.heard()
+        self.assertEqual(self.scrubbed()["osds_not_read"], 4)
+        self.deep()
+
+    def test_all_from_one_moment(self):
+        self.never_counts(self.put_back())
+
+
+class PutBackAlone(PutBack):
+    options = {"coordinators": 1, "osds": 4, "profile": "2+1"}
+
+    def test_one_goes_on_alone(self):
+        gone = self.put_back()
+        subprocess.run([os.path.join(BIN, "lilio-coordinator"), "--config", self.cluster.path("lilio.yaml"), "--id", "0", "--alone"],
+                       check=True, stdout=subprocess.DEVNULL, timeout=60)
+        self.never_counts(gone)
 
 
 if __name__ == "__main__":

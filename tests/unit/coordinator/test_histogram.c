@@ -294,23 +294,34 @@ static void service_tells(bool rocksdb)
 }
 FX_BOTH(service_tells)
 
-/* A heartbeat of an OSD whose last complete deep round began now. */
-static void tell_read(struct svc *svc, uint32_t osd)
+static void tell(struct svc *svc, uint32_t osd, struct proto_scrub_line *line)
 {
-    const struct proto_state_row *row = coord_state_row(svc->fx->state);
-    struct proto_scrub_line line = {.kind = 2,
-                                    .rounds = 1,
-                                    .oldest_ms = 100 * osd,
-                                    .last_index = row->applied_index,
-                                    .last_epoch = row->epoch,
-                                    .last_stripes_ever = row->stripes_ever};
     struct proto_osd_heartbeat beat = {.osd = osd,
                                        .state = 1,
                                        .incarnation = 1,
                                        .disk_uuid = fx_uuid(osd),
-                                       .scrubs = &line,
+                                       .scrubs = line,
                                        .scrubs_count = 1};
     assert_int_equal(svc_call(svc, 0, 0, &proto_type_osd_heartbeat, &beat), LILIO_OK);
+}
+
+static struct proto_scrub_line deep_now(const struct svc *svc, uint32_t osd)
+{
+    const struct proto_state_row *row = coord_state_row(svc->fx->state);
+    return (struct proto_scrub_line){.kind = 2,
+                                     .rounds = 1,
+                                     .oldest_ms = 100 * osd,
+                                     .last_index = row->applied_index,
+                                     .last_epoch = row->epoch,
+                                     .last_stripes_ever = row->stripes_ever};
+}
+
+/* A heartbeat of an OSD whose last complete deep round began now. */
+static void tell_read(struct svc *svc, uint32_t osd, uint64_t stripes_bad)
+{
+    struct proto_scrub_line line = deep_now(svc, osd);
+    line.last_stripes_bad = stripes_bad;
+    tell(svc, osd, &line);
 }
 
 static void deep_scrubs_verify(bool rocksdb)
@@ -323,7 +334,7 @@ static void deep_scrubs_verify(bool rocksdb)
     assert_int_equal(told.scrubbed.not_told, FX_OSDS);
     for (uint32_t osd = 0; osd < FX_OSDS; osd++) {
         assert_int_equal(ask(svc).unverified, 3);
-        tell_read(svc, osd);
+        tell_read(svc, osd, 0);
     }
     (void)fx_put(svc->fx, &bucket, "two", 2, 16384);
     svc->now_ms += 1000;
@@ -341,11 +352,71 @@ static void deep_scrubs_verify(bool rocksdb)
     assert_int_equal(told.scrubbed.not_told, FX_OSDS);
     assert_int_equal(told.unverified, 4);
     for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        tell_read(svc, osd);
+        tell_read(svc, osd, 0);
     assert_int_equal(ask(svc).unverified, 0);
     svc_free(svc);
 }
 FX_BOTH(deep_scrubs_verify)
+
+static void verify_all(struct svc *svc)
+{
+    const struct proto_state_row *row = coord_state_row(svc->fx->state);
+    struct proto_verified verified = {.index = row->applied_index,
+                                      .stripes_ever = row->stripes_ever};
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_verified, &verified), LILIO_OK);
+}
+
+/* It reads everything and computes no parity. */
+static void a_verification_hides_no_parity(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 60000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "one", 1, 16384 * 3);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        tell_read(svc, osd, osd == 2 ? 2 : 0);
+    assert_int_equal(ask(svc).unverified, 2);
+    verify_all(svc);
+    struct proto_redundancy told = ask(svc);
+    assert_int_equal(told.since_verify, 0);
+    assert_int_equal(told.scrubbed.stripes_bad, 2);
+    assert_int_equal(told.unverified, 2);
+    (void)fx_put(svc->fx, &bucket, "two", 2, 16384);
+    assert_int_equal(ask(svc).unverified, 3);
+    (void)fx_put(svc->fx, &bucket, "three", 3, 16384 * 5);
+    verify_all(svc);
+    assert_int_equal(ask(svc).unverified, 2);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        tell_read(svc, osd, 0);
+    assert_int_equal(ask(svc).unverified, 0);
+    svc_free(svc);
+}
+FX_BOTH(a_verification_hides_no_parity)
+
+/* Who has to be scrubbed for everything to be read. */
+static void a_status_says_whose_rounds_count(bool rocksdb)
+{
+    struct svc *svc = svc_new(rocksdb, 60000, true);
+    struct proto_bucket bucket = fx_bucket(svc->fx, "b");
+    (void)fx_put(svc->fx, &bucket, "one", 1, 16384); /* so there are slots */
+    for (uint32_t osd = 0; osd < 3; osd++)
+        tell_read(svc, osd, 0);
+    struct proto_scrub_line line = deep_now(svc, 1);
+    line.last_epoch = 0; /* it met slots that filled */
+    line.counts = true;  /* that is not its to say */
+    tell(svc, 1, &line);
+    line = deep_now(svc, 2);
+    line.kind = 1;
+    tell(svc, 2, &line);
+    struct proto_status_get get = {0};
+    struct proto_status status;
+    assert_int_equal(svc_call(svc, 0, 0, &proto_type_status_get, &get), LILIO_OK);
+    svc_reply(svc, &proto_type_status, &status);
+    assert_int_equal(status.scrubs_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(status.scrubs[i].counts, status.scrubs[i].osd == 0);
+    svc_free(svc);
+}
+FX_BOTH(a_status_says_whose_rounds_count)
 
 int main(void)
 {
@@ -354,6 +425,8 @@ int main(void)
         FX_TESTS(older_maps_are_counted),
         FX_TESTS(service_tells),
         FX_TESTS(deep_scrubs_verify),
+        FX_TESTS(a_verification_hides_no_parity),
+        FX_TESTS(a_status_says_whose_rounds_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

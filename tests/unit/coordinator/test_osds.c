@@ -257,6 +257,7 @@ static void heartbeats_of_strangers_are_not_known(bool rocksdb)
         svc_reply(svc, &proto_type_osd_orders, &orders);
         assert_false(orders.known);
         assert_true(orders.changed); /* it knows epoch 0 */
+        assert_int_equal(orders.index, fx_row(svc->fx)->applied_index);
     }
     assert_int_equal(svc_row(svc, 1), DOWN);
     svc_free(svc);

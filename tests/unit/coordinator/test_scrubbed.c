@@ -155,6 +155,38 @@ static void maps_that_went_back_know_nothing_of_it(void **state)
     assert_not_read(made, 1, 0);
 }
 
+/* One coordinator goes on alone, and is as far as the lost ones were. */
+static void rounds_of_a_lost_history_do_not_count(void **state)
+{
+    struct made *made = *state;
+    made->state.epoch += COORD_EPOCHS_LOST_MAX;
+    assert_not_read(made, 3, 0);
+    for (size_t i = 0; i < OSDS; i++)
+        made->lines[i].last_epoch = made->state.epoch - 30;
+    assert_read(made, 10);
+    made->state.epoch += COORD_EPOCHS_LOST_MAX; /* once more */
+    assert_not_read(made, 3, 0);
+}
+
+static void it_is_said_whose_rounds_count(void **state)
+{
+    struct made *made = *state;
+    static struct coord_scrubbed scrubbed;
+    scrubbed = (struct coord_scrubbed){0};
+    made->lines[1].last_epoch = 0;
+    made->told[2] = false;
+    made->lines[3].rounds = 0;
+    for (size_t i = 0; i < OSDS; i++)
+        coord_scrubbed_osd(&scrubbed, &made->osds[i], made->told[i] ? &made->lines[i] : NULL);
+    coord_scrubbed_placement(&scrubbed, &made->placement);
+    assert_true(coord_scrubbed_counts(&scrubbed, 0, &made->state));
+    assert_false(coord_scrubbed_counts(&scrubbed, 1, &made->state));
+    assert_false(coord_scrubbed_counts(&scrubbed, 2, &made->state));
+    assert_true(coord_scrubbed_counts(&scrubbed, 3, &made->state)); /* it has no slots */
+    assert_false(coord_scrubbed_counts(&scrubbed, 77, &made->state));
+    assert_false(coord_scrubbed_counts(&scrubbed, UINT32_MAX, &made->state));
+}
+
 /* Slot 1 of partition 2 goes to the fourth OSD, whose round was before or behind that. */
 static void slots_that_came_later_were_not_met(void **state)
 {
@@ -184,7 +216,23 @@ static void parity_that_does_not_fit_is_not_verified(void **state)
     made->lines[2].last_stripes_bad = 3;
     made->lines[3].last_stripes_bad = 50; /* it has no slots */
     assert_read(made, 15);
+    assert_int_equal(sum(made).stripes_bad, 5);
     made->lines[2].last_stripes_bad = UINT64_MAX;
+    assert_read(made, 80);
+    assert_int_equal(sum(made).stripes_bad, 80);
+}
+
+/* Its data could not be had. */
+static void parity_that_was_not_computed_is_not_verified(void **state)
+{
+    struct made *made = *state;
+    made->lines[0].last_stripes_unread = 2;
+    made->lines[2].last_stripes_unread = 3;
+    made->lines[2].last_stripes_bad = 1;
+    made->lines[3].last_stripes_unread = 50; /* it has no slots */
+    assert_read(made, 16);
+    assert_int_equal(sum(made).stripes_bad, 1);
+    made->lines[0].last_stripes_unread = made->lines[2].last_stripes_unread = UINT64_MAX;
     assert_read(made, 80);
 }
 
@@ -198,6 +246,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(maps_that_went_back_know_nothing_of_it, made_new,
                                         made_free),
         cmocka_unit_test_setup_teardown(slots_that_came_later_were_not_met, made_new, made_free),
+        cmocka_unit_test_setup_teardown(rounds_of_a_lost_history_do_not_count, made_new, made_free),
+        cmocka_unit_test_setup_teardown(it_is_said_whose_rounds_count, made_new, made_free),
+        cmocka_unit_test_setup_teardown(parity_that_was_not_computed_is_not_verified, made_new,
+                                        made_free),
         cmocka_unit_test_setup_teardown(parity_that_does_not_fit_is_not_verified, made_new,
                                         made_free),
     };

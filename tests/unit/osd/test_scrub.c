@@ -18,9 +18,10 @@ enum { MISSING = 1, CORRUPT = 3, PARITY = 4, STRIPES = 3, ROWS = 8, ALL = ROWS *
 struct fixture {
     struct proto_context *context;
     struct fake fake;
-    struct parts osds[PARTS_OSDS];   /* osd.0 scrubs */
-    struct osd_scrub *scrub, *later; /* later: another process on the same disk, as it were */
+    struct parts osds[PARTS_OSDS];          /* osd.0 scrubs */
+    struct osd_scrub *scrub, *later, *last; /* other processes on the same disk, as it were */
     struct proto_arena *arena;
+    uint64_t saved_index;
 };
 
 static uint32_t own_index(struct base_oid oid, uint32_t stripe)
@@ -78,6 +79,7 @@ static void fixture_release(struct fixture *f)
     osd_node_stop(f->osds[0].node);
     osd_scrub_stop(&f->scrub);
     osd_scrub_stop(&f->later);
+    osd_scrub_stop(&f->last);
     for (uint32_t i = 0; i < PARTS_OSDS; i++)
         parts_release(&f->osds[i]);
     fake_stop(&f->fake);
@@ -292,6 +294,10 @@ static void parity_needs_all_data(void **state)
     struct proto_scrub_line line = round_of(&f, OSD_SCRUB_DEEP);
     assert_int_equal(line.last_good, ALL);
     assert_int_equal(line.last_stripes_bad, 0);
+    assert_true(line.last_stripes_unread > 0);
+    /* Deleted behind the page: it is nobody's. */
+    FAKE_LOCKED(&f.fake, f.fake.rows[row].deleted = true);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_stripes_unread, 0);
     fixture_release(&f);
 }
 
@@ -389,6 +395,139 @@ static void a_round_goes_on_after_a_restart(void **state)
     assert_int_equal(line.last_good, ALL);
     assert_int_equal(line.last_index, 100); /* of the first page of all */
     assert_int_equal(line.last_stripes_ever, 50);
+    fixture_release(&f);
+}
+
+static void maps_are(struct osd_scrub *scrub, uint64_t index)
+{
+    osd_scrub_maps_are(scrub, osd_scrub_maps_index(scrub), index);
+}
+
+/* Another process finds the state of the disk; how the round counts there. */
+static uint64_t epoch_at(struct fixture *f, struct osd_scrub **later)
+{
+    scrub_start(f, 0, later);
+    return await(*later, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0).last_epoch;
+}
+
+/* On the owner's thread. */
+static enum lilio_err index_load(void *context, struct lilio_errinfo *info)
+{
+    struct fixture *f = context;
+    struct osd_node_view view;
+    osd_node_view(f->osds[0].node, &view);
+    struct osd_scrub_state found = {.cluster_id = osd_node_cluster(f->osds[0].node),
+                                    .disk_uuid = view.disk_uuid};
+    enum lilio_err err = osd_scrub_load(&found, osd_home_disk(f->osds[0].home), info);
+    f->saved_index = osd_scrub_index(&found);
+    return err;
+}
+
+/* Until no round on the disk proves anything. */
+static void await_void(struct fixture *f)
+{
+    struct proto_wait_item never = {.fd = -1};
+    uint64_t until = base_now_ms(base_clock_system()) + 3 * PARTS_PATIENCE_MS;
+    do {
+        assert_true(base_now_ms(base_clock_system()) < until);
+        (void)proto_wait(&never, 1, 5);
+    } while (osd_node_call(f->osds[0].node, index_load, f, NULL) || f->saved_index > 0);
+}
+
+/* A heartbeat says it; what was asked for before a page was read says nothing. */
+static void maps_that_went_back(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    maps_are(f.scrub, 70);
+    uint64_t before = osd_scrub_maps_index(f.scrub);
+    assert_int_equal(before, 70);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    osd_scrub_maps_are(f.scrub, before, 99); /* on its way while the round began */
+    maps_are(f.scrub, 0);                    /* an older coordinator */
+    maps_are(f.scrub, 100);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).last_epoch, 5);
+    maps_are(f.scrub, 99);
+    struct proto_scrub_line line = line_of(f.scrub, OSD_SCRUB_DEEP);
+    assert_int_equal(line.last_epoch, 0);
+    assert_int_equal(line.last_good, ALL);
+    maps_are(f.scrub, 300); /* as far as before */
+    await_void(&f);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).last_epoch, 0);
+    FAKE_LOCKED(&f.fake, f.fake.index = 300);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    maps_are(f.scrub, 300);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).last_epoch, 5);
+    /* What only heartbeats had seen is a mark as well. */
+    maps_are(f.scrub, 900);
+    maps_are(f.scrub, 899);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).last_epoch, 0);
+    fixture_release(&f);
+}
+
+/* A round that runs began in the time that is gone, too. */
+static void maps_that_went_back_under_a_round(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 1);
+    (void)await(f.scrub, OSD_SCRUB_DEEP, 0, OSD_SCRUB_RUNS, 1);
+    maps_are(f.scrub, 99);
+    await_void(&f); /* while it waits for its next bytes */
+    osd_scrub_order(f.scrub, OSD_SCRUB_DEEP, 0);
+    assert_int_equal(await(f.scrub, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0).last_epoch, 0);
+    fixture_release(&f);
+}
+
+/* The walk of a light round shows it, and that round itself is of now. */
+static void a_walk_shows_that_maps_went_back(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    FAKE_LOCKED(&f.fake, f.fake.index = 60);
+    assert_int_equal(round_of(&f, OSD_SCRUB_LIGHT).last_epoch, 5);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_LIGHT).last_index, 60);
+    assert_int_equal(line_of(f.scrub, OSD_SCRUB_DEEP).last_epoch, 0);
+    fixture_release(&f);
+}
+
+/* All were restarted: the first heartbeat is answered before the file was read. */
+static void maps_that_went_back_before_the_file_was_read(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    fixture_run(&f, 0);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    scrub_start(&f, 0, &f.later);
+    maps_are(f.later, 99);
+    assert_int_equal(await(f.later, OSD_SCRUB_DEEP, 1, OSD_SCRUB_RESTS, 0).last_good, ALL);
+    maps_are(f.later, 300); /* as far as before */
+    assert_int_equal(line_of(f.later, OSD_SCRUB_DEEP).last_epoch, 0);
+    await_void(&f);
+    fixture_release(&f);
+}
+
+/* The file may be of an older copy of the disk, and what was bad is mended since. */
+static void what_was_bad_is_not_sworn_by_after_a_restart(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f);
+    (void)lie(&f, 3, 0, SPY_CORRUPT);
+    fixture_run(&f, 0);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    assert_int_equal(epoch_at(&f, &f.later), 0);
+    spy_store_honest(f.osds[0].store);
+    assert_int_equal(round_of(&f, OSD_SCRUB_DEEP).last_epoch, 5);
+    assert_int_equal(epoch_at(&f, &f.last), 5);
     fixture_release(&f);
 }
 
@@ -521,6 +660,11 @@ int main(void)
         cmocka_unit_test(what_became_known_meanwhile),
         cmocka_unit_test(reports_that_are_refused),
         cmocka_unit_test(a_round_goes_on_after_a_restart),
+        cmocka_unit_test(maps_that_went_back),
+        cmocka_unit_test(maps_that_went_back_under_a_round),
+        cmocka_unit_test(a_walk_shows_that_maps_went_back),
+        cmocka_unit_test(maps_that_went_back_before_the_file_was_read),
+        cmocka_unit_test(what_was_bad_is_not_sworn_by_after_a_restart),
         cmocka_unit_test(what_fills_is_not_read),
         cmocka_unit_test(orders_do_not_wait),
         cmocka_unit_test(what_is_due_says_that_it_waits),

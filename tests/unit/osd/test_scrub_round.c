@@ -235,7 +235,7 @@ static void lines_tell_ages(void **state)
     (void)state;
     struct osd_scrub_state busy = state_busy();
     struct proto_scrub_line line;
-    osd_scrub_line(&busy.rounds[OSD_SCRUB_LIGHT], OSD_SCRUB_LIGHT, 2700, &line);
+    osd_scrub_line(&busy.rounds[OSD_SCRUB_LIGHT], OSD_SCRUB_LIGHT, 2700, 900, &line);
     assert_int_equal(line.kind, 1);
     assert_int_equal(line.state, OSD_SCRUB_RESTS);
     assert_int_equal(line.ended_ms, 1000);
@@ -244,11 +244,69 @@ static void lines_tell_ages(void **state)
     assert_int_equal(line.last_epoch, 7);
     assert_int_equal(line.last_stripes_ever, 30);
     assert_int_equal(line.good, 0);
-    osd_scrub_line(&busy.rounds[OSD_SCRUB_DEEP], OSD_SCRUB_DEEP, 1500, &line);
+    osd_scrub_line(&busy.rounds[OSD_SCRUB_DEEP], OSD_SCRUB_DEEP, 1500, 900, &line);
     assert_int_equal(line.state, OSD_SCRUB_RUNS);
     assert_int_equal(line.round_ms, 0); /* the wall clock went back */
     assert_int_equal(line.rounds, 0);
     assert_int_equal(line.oldest_ms, 0);
+}
+
+/* Somebody set the clock back, or far back: it ran for 890 ms since. */
+static void no_age_is_too_low(void **state)
+{
+    (void)state;
+    struct osd_scrub_state busy = state_busy();
+    struct proto_scrub_line line;
+    for (uint64_t wall = 0; wall <= 1890; wall += 10) {
+        osd_scrub_line(&busy.rounds[OSD_SCRUB_LIGHT], OSD_SCRUB_LIGHT, wall, 900, &line);
+        assert_int_equal(line.oldest_ms, 890);
+    }
+    osd_scrub_line(&busy.rounds[OSD_SCRUB_LIGHT], OSD_SCRUB_LIGHT, 5000, 900, &line);
+    assert_int_equal(line.oldest_ms, 4000); /* it did not run all the time */
+}
+
+static void of_the_time_that_is_gone(void **state)
+{
+    (void)state;
+    struct osd_scrub_state busy = state_busy();
+    assert_int_equal(osd_scrub_index(&busy), 60);
+    busy.rounds[OSD_SCRUB_LIGHT].last_index = 70;
+    assert_int_equal(osd_scrub_index(&busy), 70);
+    osd_scrub_void_all(&busy);
+    assert_int_equal(osd_scrub_index(&busy), 0);
+    struct osd_scrub_round *deep = &busy.rounds[OSD_SCRUB_DEEP];
+    osd_scrub_round_pinned(deep, 71, 10, 50); /* a later page */
+    osd_scrub_round_end(deep, 3000);
+    assert_int_equal(deep->last_epoch, 0);
+    assert_int_equal(busy.rounds[OSD_SCRUB_LIGHT].last_epoch, 0);
+    assert_int_equal(deep->last.good, 20); /* what it met is told all the same */
+    /* The next one is of the maps of now, and its first page is not read yet. */
+    osd_scrub_round_begin(deep, 10, 100, 1000, 5);
+    osd_scrub_void_all(&busy);
+    osd_scrub_round_pinned(deep, 80, 11, 60);
+    assert_int_equal(osd_scrub_index(&busy), 80);
+}
+
+/* The light round met what was bad; the deep one did not, so far. */
+static void a_copy_may_have_what_was_mended(void **state)
+{
+    (void)state;
+    struct osd_scrub_state busy = state_busy();
+    struct osd_scrub_round *light = &busy.rounds[OSD_SCRUB_LIGHT];
+    struct osd_scrub_round *deep = &busy.rounds[OSD_SCRUB_DEEP];
+    osd_scrub_void_hurt(&busy);
+    assert_int_equal(light->last_epoch, 0);
+    assert_int_equal(deep->epoch, 9);
+    light->last_epoch = 7;
+    light->last.bad = 0; /* two were not read: the maps called them bad */
+    deep->counts.bad = 1;
+    osd_scrub_void_hurt(&busy);
+    assert_int_equal(light->last_epoch, 0);
+    assert_int_equal(deep->epoch, 0);
+    light->last_epoch = 7;
+    light->last.unread = 0;
+    osd_scrub_void_hurt(&busy);
+    assert_int_equal(light->last_epoch, 7);
 }
 
 /* What could not be looked at, and may be called good later, takes the round its proof: also on
@@ -263,7 +321,7 @@ static void a_void_round_proves_nothing(void **state)
     osd_scrub_round_void(&round);
     osd_scrub_round_pinned(&round, 71, 9, 9);
     osd_scrub_round_end(&round, 6);
-    osd_scrub_line(&round, OSD_SCRUB_DEEP, 10, &line);
+    osd_scrub_line(&round, OSD_SCRUB_DEEP, 10, 1005, &line);
     assert_int_equal(line.last_epoch, 0);
     assert_int_equal(line.last_index, 70);
     osd_scrub_round_begin(&round, 10, 100, 2000, 15);
@@ -358,6 +416,9 @@ int main(void)
         cmocka_unit_test(rounds_come_once_in_a_period),
         cmocka_unit_test(coverage_is_what_was_looked_at),
         cmocka_unit_test(lines_tell_ages),
+        cmocka_unit_test(no_age_is_too_low),
+        cmocka_unit_test(of_the_time_that_is_gone),
+        cmocka_unit_test(a_copy_may_have_what_was_mended),
         cmocka_unit_test(a_void_round_proves_nothing),
         cmocka_unit_test(the_period_is_made),
         cmocka_unit_test(orders_and_clients_are_kept_to),

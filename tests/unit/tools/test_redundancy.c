@@ -75,6 +75,24 @@ static void test_scrubs_are_a_proof(void **state)
     assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
 }
 
+/* What deep scrubs found of parity a later verification does not make good. */
+static void test_parity_outlives_a_verification(void **state)
+{
+    (void)state;
+    struct lilio_redundancy redundancy = {
+        .stripes = 9, .verify_index = 7, .verify_wall_ms = 999000};
+    redundancy.scrubbed = (struct lilio_scrubbed){
+        .osds = 6, .index = 5, .oldest_ms = 5000, .unverified = 2, .stripes_bad = 2};
+    redundancy.unverified = 2;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
+    redundancy.scrubbed.oldest_ms = 500; /* the younger one of two that say the same */
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_SCRUBS);
+    redundancy.scrubbed.unverified = 4;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_VERIFY);
+    redundancy.since_verify = 3;
+    assert_int_equal(tools_redundancy_proof(&redundancy, 1000000), TOOLS_PROOF_SCRUBS);
+}
+
 /* An OSD that drained may be away; one that drains may not. */
 static void test_what_drained_is_not_missed(void **state)
 {
@@ -115,6 +133,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_worst_decides),
         cmocka_unit_test(test_scrubs_are_a_proof),
+        cmocka_unit_test(test_parity_outlives_a_verification),
         cmocka_unit_test(test_what_drained_is_not_missed),
         cmocka_unit_test(test_json_has_every_level),
     };
