@@ -128,14 +128,15 @@ static void full_note(struct coord_service *service, struct fill *fill, bool ful
 }
 
 /* What an OSD tells of its room need not be true of fragments: a quota, say. So more of it counts,
- * by a reserve, not how much there is. */
+ * by a reserve, not how much there is; and not at once, for it may go up and down. */
 static void room_look(struct coord_service *service, size_t place)
 {
     struct fill *fill = &service->fills[place];
     struct proto_osd told = service_osd_told(service, place);
     uint64_t room = proto_osd_room(&told), reserve = base_disk_reserve_bytes(told.capacity_bytes);
     if (!fill->full || told.capacity_bytes == 0 || room < fill->full_room ||
-        room - fill->full_room < reserve)
+        room - fill->full_room < reserve ||
+        service_now_ms(service) - fill->no_room_ms < COORD_REPAIR_WAIT_MS_MIN)
         return;
     full_note(service, fill, false);
     fill->due_ms = fill->no_room_ms = 0;
@@ -144,6 +145,11 @@ static void room_look(struct coord_service *service, size_t place)
 bool service_fill_full(const struct coord_service *service, size_t place)
 {
     return service->fills[place].full;
+}
+
+bool service_fill_waits_for_room(const struct coord_service *service, size_t place)
+{
+    return service->fills[place].full && service->fills[place].id == 0;
 }
 
 bool service_fill_no_room(const struct coord_service *service, size_t place)

@@ -216,7 +216,7 @@ void service_moves_tick(struct coord_service *service)
             return;
     no_room_leave_out(service, osds, count);
     for (size_t i = 0; osds && i < count; i++)
-        if (service_fill_full(service, i) &&
+        if (service_fill_waits_for_room(service, i) &&
             osd_moves_propose(service, osds, count, i, /* unfilled */ true))
             return;
     if (osds && !held)

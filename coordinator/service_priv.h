@@ -396,6 +396,8 @@ void service_fill_forget(struct coord_service *service, size_t place);
 void service_fill_tick(struct coord_service *service);
 /* Its last job failed for want of room, and there is no more of it. */
 bool service_fill_full(const struct coord_service *service, size_t place);
+/* Likewise, and it does not try again now. */
+bool service_fill_waits_for_room(const struct coord_service *service, size_t place);
 /* One failed for want of room not long ago, whatever the OSD tells of its disk. */
 bool service_fill_no_room(const struct coord_service *service, size_t place);
 /* The OSD's slot of the partition that fills; the placement's width if there is none. */

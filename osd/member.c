@@ -374,10 +374,10 @@ static enum outcome beat(struct osd_member *member, bool *ret_more)
     tell_contact(member, err, info.text);
     if (err)
         return RETRY;
+    if (!orders.known)
+        return HELLO_AGAIN; /* these may be the maps of another cluster */
     if (member->options.scrub)
         osd_scrub_maps_are(member->options.scrub, maps_index, orders.index);
-    if (!orders.known)
-        return HELLO_AGAIN;
     if (view.state == OSD_NODE_SERVING)
         note_answer(member);
     osd_collector_confirmed(member->options.collector, member->done, heartbeat.collected_count);

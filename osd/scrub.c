@@ -464,7 +464,7 @@ static enum lilio_err orders_look(struct osd_scrub *scrub, struct lilio_errinfo 
     pthread_mutex_lock(&scrub->lock);
     scrub->light_waits = light_waits;
     bool wanted = scrub->orders[scrub->kind].wanted;
-    bool joins = wanted && round->ordered;
+    bool joins = wanted && round->ordered && osd_scrub_round_counts(round);
     bool yields = (wanted && !joins) ||
                   (scrub->kind == OSD_SCRUB_DEEP && scrub->orders[OSD_SCRUB_LIGHT].wanted);
     if (joins) {
@@ -733,7 +733,7 @@ static void round_ready(struct osd_scrub *scrub)
             samples_begin(scrub); /* goes on after a restart */
         return;
     }
-    bool joined = ordered && round->running && round->ordered;
+    bool joined = ordered && round->running && round->ordered && osd_scrub_round_counts(round);
     if (!joined) {
         struct osd_node_view view;
         osd_node_view(node_of(scrub), &view);

@@ -80,6 +80,11 @@ void osd_scrub_round_void(struct osd_scrub_round *round)
     round->epoch = 0;
 }
 
+bool osd_scrub_round_counts(const struct osd_scrub_round *round)
+{
+    return round->epoch > 0 || round->index == 0;
+}
+
 void osd_scrub_void_all(struct osd_scrub_state *state)
 {
     for (size_t i = 0; i < OSD_SCRUB_KINDS; i++)

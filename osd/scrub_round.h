@@ -61,6 +61,8 @@ void osd_scrub_round_pinned(struct osd_scrub_round *round, uint64_t index, uint6
  * that the OSD has. What the maps call bad is no such fragment: it is good only once it was written
  * anew. */
 void osd_scrub_round_void(struct osd_scrub_round *round);
+/* It did not begin yet, or may still prove something. */
+bool osd_scrub_round_counts(const struct osd_scrub_round *round);
 void osd_scrub_round_end(struct osd_scrub_round *round, uint64_t wall_ms);
 /* The maps were put back from an earlier time: they may name what was deleted behind the rounds. */
 void osd_scrub_void_all(struct osd_scrub_state *state);

@@ -1238,7 +1238,9 @@ static void what_fills_again_stays(bool rocksdb)
             says_full(&f, osd);
     for (uint32_t osd = 0; osd < FX_OSDS; osd++)
         f.svc->free_bytes[osd] = 0; /* half of the disk */
-    svc_pass(f.svc, 3000);
+    svc_pass(f.svc, 20000);
+    assert_int_equal(beat(&f, 0, NULL).id, 0); /* half a minute */
+    svc_pass(f.svc, 20000);
     struct proto_fill_job job = beat(&f, 0, NULL), other = beat(&f, 1, NULL);
     assert_true(job.id != 0 && other.id != 0);
     size_t fills = slots_of(&f, &f.narrow, 1, true);
@@ -1256,6 +1258,29 @@ static void what_fills_again_stays(bool rocksdb)
     fixture_release(&f);
 }
 FX_BOTH(what_fills_again_stays)
+
+/* Who tries again without more room keeps its slots while it does; who waits gives them away. */
+static void what_is_tried_again_stays(bool rocksdb)
+{
+    struct fixture f;
+    fixture_init(&f, rocksdb);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f.svc->free_bytes[osd] = 26 << 20;
+    svc_pass(f.svc, OUT_MS + 30000);
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        if (osd != GONE)
+            says_full(&f, osd);
+    svc_pass(f.svc, 35000);
+    assert_true(beat(&f, 0, NULL).id != 0);
+    says_full(&f, 3);
+    size_t tries = slots_of(&f, &f.narrow, 0, true), waits = slots_of(&f, &f.narrow, 3, true);
+    f.svc->free_bytes[1] = 0; /* half of the disk */
+    svc_pass(f.svc, 3000);
+    assert_int_equal(slots_of(&f, &f.narrow, 0, true), tries);
+    assert_true(slots_of(&f, &f.narrow, 3, true) < waits);
+    fixture_release(&f);
+}
+FX_BOTH(what_is_tried_again_stays)
 
 /* Disks that tell of room and have none, by a quota: slots do not go round and round. */
 static void what_nobody_can_fill_does_not_go_round(bool rocksdb)
@@ -1456,6 +1481,7 @@ int main(void)
         FX_TESTS(full_ones_keep_nobody_waiting),
         FX_TESTS(a_full_one_goes_on_when_there_is_room),
         FX_TESTS(what_fills_again_stays),
+        FX_TESTS(what_is_tried_again_stays),
         FX_TESTS(what_nobody_can_fill_does_not_go_round),
         FX_TESTS(drain_needs_somewhere_to_go),
         FX_TESTS(drained_when_nothing_needs_it),
