@@ -512,8 +512,9 @@ static enum lilio_err read_version(struct get *get)
  * collected. */
 static bool was_replaced(struct get *get, enum lilio_err err)
 {
-    if (err != LILIO_E_NOT_FOUND &&
-        ((err != LILIO_E_LOST && err != LILIO_E_UNAVAILABLE) || get->missing_answers == 0))
+    bool may_be = err == LILIO_E_NOT_FOUND || err == LILIO_E_LOST ||
+                  (err == LILIO_E_UNAVAILABLE && get->missing_answers > 0);
+    if (!may_be)
         return false;
     struct client_object now;
     err = client_object_lookup(&get->lane->control, get->bucket, get->key, &now, NULL);
