@@ -717,6 +717,11 @@ static void get_fragment(struct fake_state *state, uint32_t osd, struct proto_re
                  LILIO_OK);
     if (atomic_load(&knobs->collect_on_get) > 0 && atomic_fetch_sub(&knobs->collect_on_get, 1) == 1)
         collect_everything(state);
+    if (count_down(&knobs->osd_unready)) {
+        proto_server_reply_error(state->osds[osd], request, LILIO_E_UNAVAILABLE, "not yet",
+                                 state->epoch);
+        return;
+    }
     if (!body.elsewhere && misplaced(state, osd, &body.key, request))
         return;
     const struct fragment *fragment = find_fragment(state, osd, &body.key);

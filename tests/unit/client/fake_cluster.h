@@ -29,6 +29,7 @@ struct fake_knobs {
     _Atomic int collect_on_get;  /* this many fragment_gets from now the object is overwritten and
                                     collected */
     _Atomic int osd_busy;        /* OSDs answer BUSY so often */
+    _Atomic int osd_unready;     /* OSDs answer UNAVAILABLE so often */
     _Atomic int osd_stale;       /* OSDs answer STALE_EPOCH so often; the map gets a new epoch */
     _Atomic bool swap_slots;     /* with the next of these, slots 0 and 1 of "wide" change places */
     _Atomic bool osd_silent[FAKE_OSDS];

@@ -553,6 +553,25 @@ static void version_collected_under_the_reader(void **state)
     free(got.data);
 }
 
+/* Nobody said MISSING before everybody was asked for what is left of it. */
+static void version_collected_while_it_is_searched(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes got = {.data = malloc(fixture->bytes.size), .size = fixture->bytes.size};
+    struct lilio_sink sink = {.write = bytes_write, .context = &got, .restart = bytes_restart};
+    struct lilio_get_result result;
+    struct lilio_errinfo info;
+    struct bytes small = {.data = fixture->bytes.data, .size = 5000};
+    store(fixture->client, "wide", "k", &small);
+    atomic_store(&fixture->cluster->knobs.osd_unready, 2 * FAKE_OSDS);
+    atomic_store(&fixture->cluster->knobs.collect_on_get, 2 * FAKE_OSDS);
+    assert_int_equal(lilio_get(fixture->client, "wide", "k", &sink, NULL, &result, &info),
+                     LILIO_OK);
+    assert_int_equal(got.at, 3);
+    assert_memory_equal(got.data, "new", 3);
+    free(got.data);
+}
+
 static void long_reads_hold_a_lease(void **state)
 {
     struct fixture *fixture = *state;
@@ -1099,6 +1118,7 @@ int main(void)
         TEST(slots_move),
         TEST(slow_osd),
         TEST(version_collected_under_the_reader),
+        TEST(version_collected_while_it_is_searched),
         TEST(long_reads_hold_a_lease),
         TEST(object_of_several_runs),
         TEST(verify_and_explain),

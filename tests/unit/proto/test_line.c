@@ -284,7 +284,7 @@ static void silent_leader_costs_at_most_a_second(void **state)
     struct fixture *f = *state;
     set(f, SILENT, LEADS, FOLLOWS, 1);
     uint64_t ms = expect(f, 1, 1);
-    assert_in_range(ms, PROTO_LEADER_ATTEMPT_MS, PROTO_LEADER_ATTEMPT_MS + 2000); /* sanitizers */
+    assert_in_range(ms, PROTO_LEADER_ATTEMPT_MS, PATIENCE / 2); /* the rest is the machine's */
     assert_int_equal(atomic_load(&f->asked[0]), 1);
     assert_int_equal(atomic_load(&f->asked[1]), 1); /* the same request id, checked by expect */
 }
@@ -298,7 +298,7 @@ static void silent_leader_that_still_leads_gets_to_answer(void **state)
     struct proto_line_outcome outcome;
     assert_int_equal(ask(f, 1, 300, &index, &outcome, NULL), LILIO_E_TIMEOUT);
     assert_true(outcome.maybe_done);
-    assert_true(base_now_ms(base_clock_system()) - start_ms < 300 + 2000);
+    assert_true(base_now_ms(base_clock_system()) - start_ms < PATIENCE / 2);
     set(f, LEADS, FOLLOWS, FOLLOWS, 0);
     (void)expect(f, 1, 0);
 }
