@@ -230,8 +230,8 @@ static void settled_finish(struct osd_repair *repair)
         left += place->state == STATE_WAITING || place->state == STATE_ACTIVE;
     }
     pthread_mutex_unlock(&repair->lock);
-    if (repair->worker.reports_lost &&
-        osd_fill_runs(repair->fill)) /* some of them may have been about a slot that fills */
+    /* Some of them may have been about a slot that fills. */
+    if (repair->worker.reports_lost && osd_fill_runs(repair->fill))
         osd_fill_fail(repair->fill, LILIO_E_UNAVAILABLE, "what was found could not be reported");
     repair->worker.reports_lost = false;
     repair->settled = 0;

@@ -282,6 +282,11 @@ LILIO_MUST_USE enum lilio_err osd_recover_index(struct osd_segment_store *store,
 
 /* ---- segment_tick.c ---- */
 
+/* Appends what the index names behind `from`, and the tombstones there that are needed, to the log
+ * again and syncs it. *ret_moved is false if there is no room, or something cannot be moved. */
+LILIO_MUST_USE enum lilio_err osd_segment_move_tail(struct osd_segment_store *store,
+                                                    struct osd_segment *segment, uint64_t from,
+                                                    bool *ret_moved, struct lilio_errinfo *info);
 enum lilio_err osd_segment_store_tick(struct osd_store *store, bool *ret_more,
                                       struct lilio_errinfo *info);
 

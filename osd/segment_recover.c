@@ -13,7 +13,11 @@
  *  4. Behind acked_end lies a last batch that may be torn: a record is believed only if its payload
  *     verifies. What is not believed is skipped, or cut off at the end of the newest segment. After
  *     the loss of the index it may have been acknowledged without a trace: incomplete, too.
- *  5. Nothing is ever appended to a segment of an earlier process, so no offset is used twice under
+ *  5. That it verifies does not make it durable: a disk that failed to sync it may have lost it for
+ *     good and serve it from a cache until the power goes. So what was believed behind acked_end is
+ *     appended to the log again and synced, before anybody hears of it; the old ones are cut off.
+ *     Without room for that they stay, and the next start tries again.
+ *  6. Nothing is ever appended to a segment of an earlier process, so no offset is used twice under
  *     one nonce.
  *
  * A crash during recovery leaves an index that knows a prefix of the log; the next start goes on
@@ -72,7 +76,7 @@ static enum lilio_err apply_data(struct replay *replay, const struct osd_record 
 }
 
 static enum lilio_err apply_tombstone(struct replay *replay, const struct osd_record *record,
-                                      struct lilio_errinfo *info)
+                                      uint64_t offset, struct lilio_errinfo *info)
 {
     struct osd_segment_store *store = replay->store;
     struct osd_entry entry;
@@ -83,7 +87,8 @@ static enum lilio_err apply_tombstone(struct replay *replay, const struct osd_re
     if (err || entry.sequence > record->target_sequence)
         return err; /* stored anew after the delete */
     osd_account_dead(store, &entry);
-    osd_entry_punch(store, &entry);
+    if (offset < replay->segment->acked_end)
+        osd_entry_punch(store, &entry);
     osd_index_delete(store, &record->fragment.key);
     return LILIO_OK;
 }
@@ -96,7 +101,7 @@ static enum lilio_err apply(struct replay *replay, const struct osd_record *reco
     if (record->type == OSD_RECORD_DATA)
         err = apply_data(replay, record, offset, info);
     else if (record->type == OSD_RECORD_TOMBSTONE)
-        err = apply_tombstone(replay, record, info);
+        err = apply_tombstone(replay, record, offset, info);
     else if (record->type == OSD_RECORD_SEAL)
         segment->keep |= OSD_KEEP_SEAL;
     if (record->sequence > segment->last_sequence)
@@ -143,15 +148,16 @@ static enum lilio_err note_bad(struct replay *replay, uint64_t from, uint64_t to
 }
 
 /* Exactly behind the last good record: a torn one must not become readable by what follows it. */
-static enum lilio_err cut(struct replay *replay, uint64_t size, struct lilio_errinfo *info)
+static enum lilio_err cut(struct osd_segment_store *store, struct osd_segment *segment,
+                          uint64_t size, struct lilio_errinfo *info)
 {
     struct base_file *file;
-    enum lilio_err err = osd_segment_file(replay->store, replay->segment, &file, info);
+    enum lilio_err err = osd_segment_file(store, segment, &file, info);
     if (!err)
         err = file->ops->truncate(file, size, info);
     if (!err)
         err = file->ops->sync(file, info);
-    replay->segment->end = size;
+    segment->end = segment->limit = size;
     return err;
 }
 
@@ -169,8 +175,8 @@ static enum lilio_err finish_tail(struct replay *replay, struct lilio_errinfo *i
         err = note_bad(replay, tail, segment->limit, info);
     if (!err && tail < segment->limit && tail >= segment->acked_end && is_newest(store, segment) &&
         segment != store->active)
-        err = cut(replay, tail, info);
-    if (!replay->torn_inside)
+        err = cut(store, segment, tail, info);
+    if (!replay->torn_inside && tail <= segment->acked_end)
         segment->acked_end = segment->end; /* all of it has been verified by now */
     osd_index_touch(store, segment);
     return err ? err : osd_index_commit(store, false, info);
@@ -308,6 +314,32 @@ static enum lilio_err replay_all(struct osd_segment_store *store, struct lilio_e
     return err;
 }
 
+/* What was believed behind acked_end is appended again, the old ones are cut off. */
+static enum lilio_err settle(struct osd_segment_store *store, struct osd_segment *segment,
+                             struct lilio_errinfo *info)
+{
+    uint64_t from = segment->acked_end;
+    bool moved;
+    enum lilio_err err = osd_segment_move_tail(store, segment, from, &moved, info);
+    if (err || !moved)
+        return err;
+    segment->end = from; /* the index has to say so before the file does */
+    osd_index_touch(store, segment);
+    err = osd_index_commit(store, /* sync */ true, info);
+    return err ? err : cut(store, segment, from, info);
+}
+
+static enum lilio_err settle_all(struct osd_segment_store *store, struct lilio_errinfo *info)
+{
+    enum lilio_err err = LILIO_OK;
+    for (size_t i = 0; i < store->segment_count && !err; i++) {
+        struct osd_segment *segment = store->segments[i];
+        if (segment != store->active && segment->has_header && segment->acked_end < segment->end)
+            err = settle(store, segment, info);
+    }
+    return err;
+}
+
 /* The table as before anything was indexed. What is known about nonces and acknowledgements stays.
  */
 static void unload(struct osd_segment_store *store)
@@ -394,7 +426,8 @@ enum lilio_err osd_recover(struct osd_segment_store *store, struct lilio_errinfo
     if (err)
         return err;
     add_up(store);
-    return replay_all(store, info);
+    err = replay_all(store, info);
+    return err ? err : settle_all(store, info);
 }
 
 enum lilio_err osd_recover_index(struct osd_segment_store *store, struct lilio_errinfo *info)

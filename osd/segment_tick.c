@@ -76,6 +76,7 @@ struct move {
 };
 struct step {
     struct osd_segment *victim;
+    bool tail;     /* what lies in front of it stays */
     uint64_t base; /* file offset of scratch */
     uint64_t end;  /* of what was read */
     uint64_t next; /* where the next step goes on */
@@ -136,7 +137,7 @@ static enum lilio_err plan(struct osd_segment_store *store, struct step *step,
             err = plan_data(store, step, &record, offset, info);
         else if (record.type == OSD_RECORD_TOMBSTONE &&
                  osd_segment_any(store, record.first_segment, record.last_segment,
-                                 step->victim->id))
+                                 step->tail ? 0 : step->victim->id))
             plan_move(step, &record, offset, &(struct osd_entry){0});
         else if (record.type == OSD_RECORD_SEAL)
             step->stuck = true;
@@ -229,13 +230,11 @@ static enum lilio_err finish_victim(struct osd_segment_store *store, struct osd_
     return drop(store, victim, info);
 }
 
-static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_segment *victim,
-                                   bool *ret_more, struct lilio_errinfo *info)
+static enum lilio_err move_step(struct osd_segment_store *store, struct osd_segment *victim,
+                                bool tail, bool *ret_more, struct lilio_errinfo *info)
 {
-    struct step step = {.victim = victim, .next = store->victim_at};
+    struct step step = {.victim = victim, .tail = tail, .next = store->victim_at};
     *ret_more = true;
-    if (step.next >= victim->end)
-        return finish_victim(store, victim, info);
     step.base = osd_round_down(step.next, BASE_DISK_BLOCK);
     step.end =
         victim->end - step.base < OSD_SCRATCH_BYTES ? victim->end : step.base + OSD_SCRATCH_BYTES;
@@ -260,6 +259,29 @@ static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_s
     store->victim = 0;
     base_log_write(store->log, BASE_LOG_WARN, "store", "compaction_stuck",
                    "segment=%016" PRIx64 " offset=%" PRIu64, victim->id, step.next);
+    return err;
+}
+
+static enum lilio_err compact_step(struct osd_segment_store *store, struct osd_segment *victim,
+                                   bool *ret_more, struct lilio_errinfo *info)
+{
+    *ret_more = true;
+    return store->victim_at >= victim->end
+               ? finish_victim(store, victim, info)
+               : move_step(store, victim, /* tail */ false, ret_more, info);
+}
+
+enum lilio_err osd_segment_move_tail(struct osd_segment_store *store, struct osd_segment *segment,
+                                     uint64_t from, bool *ret_moved, struct lilio_errinfo *info)
+{
+    enum lilio_err err = LILIO_OK;
+    bool more;
+    store->victim = segment->id;
+    store->victim_at = from;
+    while (!err && store->victim && store->victim_at < segment->end)
+        err = move_step(store, segment, /* tail */ true, &more, info);
+    *ret_moved = store->victim != 0;
+    store->victim = 0;
     return err;
 }
 

@@ -1151,6 +1151,21 @@ static void says_full(struct fixture *f, uint32_t osd)
     assert_int_equal(beat(f, osd, &said).id, 0);
 }
 
+static void everybody_says_full(struct fixture *f)
+{
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        if (osd != GONE)
+            says_full(f, osd);
+}
+
+/* One goes out for good while nobody has more than a little room. */
+static void out_with_little_room(struct fixture *f)
+{
+    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
+        f->svc->free_bytes[osd] = 26 << 20;
+    svc_pass(f->svc, OUT_MS + 30000);
+}
+
 /* What cannot be filled for want of room goes on to where there is some, and nothing else does. */
 static void a_full_one_passes_on_what_it_cannot_fill(bool rocksdb)
 {
@@ -1179,12 +1194,8 @@ static void full_ones_keep_nobody_waiting(bool rocksdb)
     enum { NEXT = 4 };
     struct fixture f;
     fixture_init(&f, rocksdb);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        f.svc->free_bytes[osd] = 26 << 20;
-    svc_pass(f.svc, OUT_MS + 30000);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        if (osd != GONE)
-            says_full(&f, osd);
+    out_with_little_room(&f);
+    everybody_says_full(&f);
     size_t fills = slots_of(&f, &f.narrow, 0, true);
     f.svc->alive[NEXT] = false;
     svc_pass(f.svc, OUT_MS - 30000);
@@ -1206,9 +1217,7 @@ static void a_full_one_goes_on_when_there_is_room(bool rocksdb)
 {
     struct fixture f;
     fixture_init(&f, rocksdb);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        f.svc->free_bytes[osd] = 26 << 20;
-    svc_pass(f.svc, OUT_MS + 30000);
+    out_with_little_room(&f);
     for (int i = 0; i < 6; i++) {
         while (beat(&f, 0, NULL).id == 0)
             svc_pass(f.svc, 30000);
@@ -1230,12 +1239,8 @@ static void what_fills_again_stays(bool rocksdb)
 {
     struct fixture f;
     fixture_init(&f, rocksdb);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        f.svc->free_bytes[osd] = 26 << 20;
-    svc_pass(f.svc, OUT_MS + 30000);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        if (osd != GONE)
-            says_full(&f, osd);
+    out_with_little_room(&f);
+    everybody_says_full(&f);
     for (uint32_t osd = 0; osd < FX_OSDS; osd++)
         f.svc->free_bytes[osd] = 0; /* half of the disk */
     svc_pass(f.svc, 20000);
@@ -1264,12 +1269,8 @@ static void what_is_tried_again_stays(bool rocksdb)
 {
     struct fixture f;
     fixture_init(&f, rocksdb);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        f.svc->free_bytes[osd] = 26 << 20;
-    svc_pass(f.svc, OUT_MS + 30000);
-    for (uint32_t osd = 0; osd < FX_OSDS; osd++)
-        if (osd != GONE)
-            says_full(&f, osd);
+    out_with_little_room(&f);
+    everybody_says_full(&f);
     svc_pass(f.svc, 35000);
     assert_true(beat(&f, 0, NULL).id != 0);
     says_full(&f, 3);

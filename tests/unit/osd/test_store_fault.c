@@ -113,6 +113,52 @@ static void failure_is_final(void **state)
     }
 }
 
+/* What a failed sync left readable may be gone when the power goes: what a start shows of it is
+ * there for good, puts and deletes alike, wherever the start itself is cut off. */
+static void seen_after_a_failed_sync_is_durable(void **state)
+{
+    enum { OLD = 3, NEW = 6, LENGTH = 20480 };
+    uint64_t kept = 0, whole = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct fixture *fixture = fixture_new(STORE_CRASH, seed);
+        fixture_open(fixture);
+        for (uint32_t i = 0; i < OLD; i++)
+            assert_int_equal(fixture_put(fixture, i, 0, LENGTH), LILIO_OK);
+        crash_disk_fail(fixture->disk, CRASH_SYNC, 1, false, LILIO_E_IO);
+        if (seed % 2)
+            assert_int_equal(fixture_remove(fixture, 0), LILIO_E_IO);
+        else
+            assert_int_equal(fixture_put(fixture, NEW, 0, LENGTH), LILIO_E_IO);
+        fixture_close(fixture);
+        if (seed % 4 > 1) { /* a start that is cut off */
+            crash_disk_power_off_at(fixture->disk, 1 + seed / 4 % 16);
+            whole += fixture_try_open(fixture) == LILIO_OK;
+            crash_disk_power_off(fixture->disk);
+            fixture_close(fixture);
+            crash_disk_power_on(fixture->disk);
+        }
+        fixture_open(fixture);
+        enum lilio_err seen[NEW + 1];
+        for (uint32_t i = 0; i <= NEW; i++)
+            seen[i] = fixture_get(fixture, i, 0, LENGTH, true);
+        assert_true(seen[1] == LILIO_OK && seen[2] == LILIO_OK);
+        assert_true(seen[0] == LILIO_OK || (seed % 2 && seen[0] == LILIO_E_MISSING));
+        kept += seen[NEW] == LILIO_OK || seen[0] == LILIO_E_MISSING;
+        for (int life = 0; life < 2; life++) {
+            crash_disk_power_off(fixture->disk);
+            fixture_close(fixture);
+            crash_disk_power_on(fixture->disk);
+            fixture_open(fixture);
+            for (uint32_t i = 0; i <= NEW; i++)
+                assert_int_equal(fixture_get(fixture, i, 0, LENGTH, true), seen[i]);
+            assert_int_equal(fixture_stats(fixture).corrupt_record_count, 0);
+        }
+        fixture_free(fixture);
+    }
+    assert_true(kept > 50 && whole > 5 && whole < 60); /* of 200 and 100 */
+}
+
 /* The disk was full in the middle of a write although blocks had been reserved: the batch goes, the
  * store stays. */
 static void write_finds_no_space(void **state)
@@ -217,6 +263,7 @@ static void disk_without_any_space(void **state)
     for (uint32_t i = 0; i < 8; i++)
         assert_int_equal(fixture_put(fixture, i, 0, 65536), LILIO_OK);
     fixture_reopen(fixture);
+    fixture_tick(fixture, 2); /* nothing is reserved ahead */
     crash_disk_set_capacity(fixture->disk, 4096);
     assert_int_equal(fixture_put(fixture, 9, 0, 65536), LILIO_E_NO_SPACE);
     assert_int_equal(fixture_remove(fixture, 0), LILIO_E_NO_SPACE);
@@ -262,6 +309,7 @@ int main(void)
         cmocka_unit_test(names_find_no_space),
         cmocka_unit_test(filesystem_turns_read_only),
         cmocka_unit_test(failure_is_final),
+        cmocka_unit_test(seen_after_a_failed_sync_is_durable),
         cmocka_unit_test(write_finds_no_space),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(full_disk_of_small_fragments),
