@@ -49,10 +49,14 @@ struct memory_snapshot {
     struct node *roots[BASE_KV_COLUMNS_MAX];
 };
 
+enum { PATH_ROOM = 64 };
+
 struct memory_iter {
     struct base_kv_iter head;
     struct node *root;
-    const struct row *at; /* kept alive by root; NULL when not valid */
+    const struct node *at;              /* kept alive by root; NULL when not valid */
+    const struct node *path[PATH_ROOM]; /* from the root to the parent of `at`, as far as it fits */
+    size_t depth;                       /* how long it is */
 };
 
 static const struct base_kv_ops memory_ops;
@@ -220,34 +224,6 @@ static struct node *tree_remove(struct node *tree, struct base_slice key, bool *
     struct node *other = tree_ref(order < 0 ? tree->right : tree->left);
     return order < 0 ? node_new(tree->row, child, other, failed)
                      : node_new(tree->row, other, child, failed);
-}
-
-/* The least row whose key is not less than key (greater than it if strict). */
-static struct row *tree_from(const struct node *tree, struct base_slice key, bool strict)
-{
-    struct row *best = NULL;
-    uint64_t head = head_of(key);
-    while (tree) {
-        int order = compare_at(tree, key, head);
-        bool fits = order > 0 || (order == 0 && !strict);
-        best = fits ? tree->row : best;
-        tree = fits ? tree->left : tree->right;
-    }
-    return best;
-}
-
-/* The greatest row whose key is not greater than key (less than it if strict). */
-static struct row *tree_until(const struct node *tree, struct base_slice key, bool strict)
-{
-    struct row *best = NULL;
-    uint64_t head = head_of(key);
-    while (tree) {
-        int order = compare_at(tree, key, head);
-        bool fits = order < 0 || (order == 0 && !strict);
-        best = fits ? tree->row : best;
-        tree = fits ? tree->right : tree->left;
-    }
-    return best;
 }
 
 static struct row *tree_find(const struct node *tree, struct base_slice key)
@@ -564,28 +540,75 @@ static void memory_iter_free(struct base_kv_iter *base)
     free(base);
 }
 
+static const struct node *child(const struct node *node, bool forward)
+{
+    return forward ? node->right : node->left;
+}
+
+static void path_push(struct memory_iter *iter, const struct node *node)
+{
+    if (iter->depth < PATH_ROOM)
+        iter->path[iter->depth] = node;
+    iter->depth++;
+}
+
+/* To the row with this key (not if strict), else the next one in that direction. */
+static void iter_find(struct memory_iter *iter, struct base_slice key, bool forward, bool strict)
+{
+    uint64_t head = head_of(key);
+    size_t depth = 0;
+    iter->at = NULL;
+    iter->depth = 0;
+    for (const struct node *node = iter->root; node;) {
+        int order = forward ? compare_at(node, key, head) : -compare_at(node, key, head);
+        bool fits = order > 0 || (order == 0 && !strict);
+        if (fits) {
+            iter->at = node;
+            depth = iter->depth;
+        }
+        path_push(iter, node);
+        node = child(node, fits ? !forward : forward);
+    }
+    iter->depth = depth;
+}
+
+static void iter_step(struct memory_iter *iter, bool forward)
+{
+    const struct node *at = iter->at, *below = child(at, forward);
+    if (!below && iter->depth > PATH_ROOM) {
+        iter_find(iter, row_key(at->row), forward, true);
+        return;
+    }
+    for (; below; below = child(at, !forward)) {
+        path_push(iter, at);
+        at = below;
+    }
+    if (at == iter->at) { /* up, past all that lies behind */
+        while (iter->depth > 0 && child(iter->path[iter->depth - 1], forward) == at)
+            at = iter->path[--iter->depth];
+        at = iter->depth > 0 ? iter->path[--iter->depth] : NULL;
+    }
+    iter->at = at;
+}
+
 static void memory_iter_seek(struct base_kv_iter *base, struct base_slice key)
 {
-    struct memory_iter *iter = (struct memory_iter *)base;
-    iter->at = tree_from(iter->root, key, false);
+    iter_find((struct memory_iter *)base, key, true, false);
 }
 
 static void memory_iter_seek_last(struct base_kv_iter *base, struct base_slice key)
 {
-    struct memory_iter *iter = (struct memory_iter *)base;
-    iter->at = tree_until(iter->root, key, false);
+    iter_find((struct memory_iter *)base, key, false, false);
 }
 
 static void memory_iter_next(struct base_kv_iter *base)
 {
-    struct memory_iter *iter = (struct memory_iter *)base;
-    iter->at = tree_from(iter->root, row_key(iter->at), true);
+    iter_step((struct memory_iter *)base, true);
 }
 
 static void memory_iter_prev(struct base_kv_iter *base)
 {
-    struct memory_iter *iter = (struct memory_iter *)base;
-    iter->at = tree_until(iter->root, row_key(iter->at), true);
+    iter_step((struct memory_iter *)base, false);
 }
 
 static bool memory_iter_valid(const struct base_kv_iter *base)
@@ -595,12 +618,12 @@ static bool memory_iter_valid(const struct base_kv_iter *base)
 
 static struct base_slice memory_iter_key(const struct base_kv_iter *base)
 {
-    return row_key(((const struct memory_iter *)base)->at);
+    return row_key(((const struct memory_iter *)base)->at->row);
 }
 
 static struct base_slice memory_iter_value(const struct base_kv_iter *base)
 {
-    return row_value(((const struct memory_iter *)base)->at);
+    return row_value(((const struct memory_iter *)base)->at->row);
 }
 
 static enum lilio_err memory_iter_error(const struct base_kv_iter *iter, struct lilio_errinfo *info)
