@@ -49,6 +49,7 @@ struct search {
     size_t class_count, class_room, counted;
     uint32_t *class_of;              /* by place; 0 = none, else class + 1 */
     size_t slots[SIM_UNDER_WAY_MAX]; /* place of the operation, SIZE_MAX = free */
+    uint64_t taken;                  /* a bit for each slot that is not free */
     struct configs now, next, seen;
     size_t *stack, stack_room;
     size_t peak;
@@ -181,12 +182,10 @@ static bool set_add(const struct search *s, struct configs *set, struct config c
 /* Marks what only looks and is satisfied by the value that is there. */
 static void look_around(const struct search *s, struct config *config)
 {
-    for (size_t slot = 0; slot < SIM_UNDER_WAY_MAX; slot++) {
-        if (s->slots[slot] == SIZE_MAX || config->done >> slot & 1)
-            continue;
-        const struct sim_op *op = &s->history->ops[s->slots[slot]];
+    for (uint64_t left = s->taken & ~config->done; left; left &= left - 1) {
+        const struct sim_op *op = &s->history->ops[s->slots[__builtin_ctzll(left)]];
         if (only_looks(op) && is_true(op, config->value))
-            config->done |= UINT64_C(1) << slot;
+            config->done |= left & -left;
     }
 }
 
@@ -202,6 +201,7 @@ static bool begin(struct search *s, size_t place)
     if (slot == SIM_UNDER_WAY_MAX)
         return false;
     s->slots[slot] = place;
+    s->taken |= UINT64_C(1) << slot;
     const struct sim_op *op = &s->history->ops[place];
     if (!only_looks(op))
         return true;
@@ -239,13 +239,11 @@ static void extend(struct search *s, size_t from, size_t slot, uint16_t *scratch
 {
     struct config config = s->seen.all[from];
     uint64_t value;
-    for (size_t i = 0; i < SIM_UNDER_WAY_MAX; i++) {
-        if (s->slots[i] == SIZE_MAX || config.done >> i & 1)
-            continue;
-        const struct sim_op *op = &s->history->ops[s->slots[i]];
+    for (uint64_t left = s->taken & ~config.done; left; left &= left - 1) {
+        const struct sim_op *op = &s->history->ops[s->slots[__builtin_ctzll(left)]];
         if (only_looks(op) || !change(op->kind, op->value, op->expect, config.value, &value))
             continue;
-        struct config after = {.value = value, .done = config.done | UINT64_C(1) << i};
+        struct config after = {.value = value, .done = config.done | (left & -left)};
         look_around(s, &after);
         memcpy(scratch, used_of(s, &s->seen, from), s->counted * sizeof *scratch);
         sort_in(s, after, scratch, slot, stack_count);
@@ -291,6 +289,7 @@ static bool end(struct search *s, size_t place)
     s->now = s->next;
     s->next = swap;
     s->slots[slot] = SIZE_MAX;
+    s->taken &= ~(UINT64_C(1) << slot);
     return true;
 }
 
