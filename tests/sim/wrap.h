@@ -15,6 +15,9 @@
 /* main.c: several daemons in one process cannot each have their own heap's settings. */
 int __wrap_mallopt(int parameter, int value);
 int __real_mallopt(int parameter, int value);
+/* main.c: nor does a pool of each want huge pages. */
+int __wrap_madvise(void *address, size_t size, int advice);
+int __real_madvise(void *address, size_t size, int advice);
 /* Once is enough. */
 LILIO_MUST_USE enum lilio_err __wrap_codec_self_test(struct lilio_errinfo *info);
 LILIO_MUST_USE enum lilio_err __real_codec_self_test(struct lilio_errinfo *info);
