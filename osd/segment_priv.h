@@ -26,6 +26,7 @@ enum {
     OSD_SEARCH_WINDOW = 1 << 20, /* read while looking for one behind a bad place */
     OSD_OPEN_FILES_MAX = 256,    /* segment files held open */
     OSD_RECOVERY_COMMIT = 512,   /* records per index batch while replaying */
+    OSD_RECOVERY_HELD = 1 << 17, /* the same while some of it is not known to be durable */
     OSD_INDEX_CACHE_BYTES = 16 << 20,
     OSD_INDEX_WRITE_BYTES = 8 << 20,
     /* Any record, from the block it starts in. */
@@ -108,6 +109,8 @@ struct osd_segment_store {
     struct osd_segment *dirty; /* list */
     bool index_fresh;          /* it knew nothing when it was opened */
     bool rebuilt_at_run_time;
+    uint64_t replayed; /* recovery: records since the last commit */
+    bool unsettled;    /* recovery: the batch names records behind an acked_end */
 
     struct osd_writer writer;
     uint8_t *scratch;
@@ -283,7 +286,8 @@ LILIO_MUST_USE enum lilio_err osd_recover_index(struct osd_segment_store *store,
 /* ---- segment_tick.c ---- */
 
 /* Appends what the index names behind `from`, and the tombstones there that are needed, to the log
- * again and syncs it. *ret_moved is false if there is no room, or something cannot be moved. */
+ * again and syncs it; the index is changed in the batch alone. *ret_moved is false if there is no
+ * room, or something cannot be moved. */
 LILIO_MUST_USE enum lilio_err osd_segment_move_tail(struct osd_segment_store *store,
                                                     struct osd_segment *segment, uint64_t from,
                                                     bool *ret_moved, struct lilio_errinfo *info);

@@ -17,6 +17,10 @@
  *     good and serve it from a cache until the power goes. So what was believed behind acked_end is
  *     appended to the log again and synced, before anybody hears of it; the old ones are cut off.
  *     Without room for that they stay, and the next start tries again.
+ *     The index on disk learns of them only then: it must not forget what they replaced, which may
+ *     be durable, for what may be gone. And nothing is cut before all is moved: what is read behind
+ *     the acked_end of one segment may be a copy of what lies there in an older one, made by a
+ *     start that was cut off.
  *  6. Nothing is ever appended to a segment of an earlier process, so no offset is used twice under
  *     one nonce.
  *
@@ -34,13 +38,18 @@ struct replay {
     struct osd_segment *segment;
     struct osd_scan scan;
     uint64_t good_end; /* of the last record that was believed */
-    uint64_t pending;  /* records since the last commit */
     bool torn_inside;  /* a place behind acked_end was skipped and stays */
 };
 
 static bool is_newest(const struct osd_segment_store *store, const struct osd_segment *segment)
 {
     return segment == store->segments[store->segment_count - 1];
+}
+
+/* Not while the batch names what may not be durable. */
+static enum lilio_err commit(struct osd_segment_store *store, struct lilio_errinfo *info)
+{
+    return store->unsettled ? LILIO_OK : osd_index_commit(store, false, info);
 }
 
 /* ---- one record ---- */
@@ -96,6 +105,7 @@ static enum lilio_err apply_tombstone(struct replay *replay, const struct osd_re
 static enum lilio_err apply(struct replay *replay, const struct osd_record *record, uint64_t offset,
                             struct lilio_errinfo *info)
 {
+    struct osd_segment_store *store = replay->store;
     struct osd_segment *segment = replay->segment;
     enum lilio_err err = LILIO_OK;
     if (record->type == OSD_RECORD_DATA)
@@ -108,11 +118,12 @@ static enum lilio_err apply(struct replay *replay, const struct osd_record *reco
         segment->last_sequence = record->sequence;
     segment->end = replay->good_end =
         offset + osd_record_extent(record->header_length, record->payload_length);
-    osd_index_touch(replay->store, segment);
-    if (err || ++replay->pending < OSD_RECOVERY_COMMIT)
+    osd_index_touch(store, segment);
+    store->unsettled |= offset >= segment->acked_end;
+    if (err || ++store->replayed < (store->unsettled ? OSD_RECOVERY_HELD : OSD_RECOVERY_COMMIT))
         return err;
-    replay->pending = 0;
-    return osd_index_commit(replay->store, false, info);
+    store->replayed = 0;
+    return osd_index_commit(store, false, info);
 }
 
 /* ---- bad places ---- */
@@ -173,13 +184,12 @@ static enum lilio_err finish_tail(struct replay *replay, struct lilio_errinfo *i
         err = note_damage(replay, segment->limit, segment->acked_end, info);
     if (!err && tail < segment->limit)
         err = note_bad(replay, tail, segment->limit, info);
-    if (!err && tail < segment->limit && tail >= segment->acked_end && is_newest(store, segment) &&
-        segment != store->active)
+    if (!err && tail < segment->limit && tail >= segment->acked_end && segment != store->active)
         err = cut(store, segment, tail, info);
     if (!replay->torn_inside && tail <= segment->acked_end)
         segment->acked_end = segment->end; /* all of it has been verified by now */
     osd_index_touch(store, segment);
-    return err ? err : osd_index_commit(store, false, info);
+    return err ? err : commit(store, info);
 }
 
 /* ---- one segment ---- */
@@ -304,7 +314,7 @@ static enum lilio_err replay_all(struct osd_segment_store *store, struct lilio_e
                                   : keep_unreadable(store, segment, info);
     }
     if (!err)
-        err = osd_index_commit(store, false, info);
+        err = commit(store, info);
     for (size_t i = 0; i < store->segment_count; i++)
         if (store->segments[i]->last_sequence >= store->next_sequence)
             store->next_sequence = store->segments[i]->last_sequence + 1;
@@ -314,29 +324,29 @@ static enum lilio_err replay_all(struct osd_segment_store *store, struct lilio_e
     return err;
 }
 
-/* What was believed behind acked_end is appended again, the old ones are cut off. */
-static enum lilio_err settle(struct osd_segment_store *store, struct osd_segment *segment,
-                             struct lilio_errinfo *info)
-{
-    uint64_t from = segment->acked_end;
-    bool moved;
-    enum lilio_err err = osd_segment_move_tail(store, segment, from, &moved, info);
-    if (err || !moved)
-        return err;
-    segment->end = from; /* the index has to say so before the file does */
-    osd_index_touch(store, segment);
-    err = osd_index_commit(store, /* sync */ true, info);
-    return err ? err : cut(store, segment, from, info);
-}
-
+/* What was believed behind acked_end is appended again, the old ones are cut off. The newest first:
+ * of an older one nothing is cut while what may be a copy of it has no room to go. */
 static enum lilio_err settle_all(struct osd_segment_store *store, struct lilio_errinfo *info)
 {
     enum lilio_err err = LILIO_OK;
-    for (size_t i = 0; i < store->segment_count && !err; i++) {
+    bool moved = true, any = false;
+    for (size_t i = store->segment_count; i-- > 0 && !err && moved;) {
         struct osd_segment *segment = store->segments[i];
-        if (segment != store->active && segment->has_header && segment->acked_end < segment->end)
-            err = settle(store, segment, info);
+        if (!segment->has_header || segment->acked_end >= segment->end)
+            continue;
+        err = osd_segment_move_tail(store, segment, segment->acked_end, &moved, info);
+        if (err || !moved)
+            break;
+        any = true;
+        segment->end = segment->acked_end; /* the index has to say so before the file does */
+        osd_index_touch(store, segment);
     }
+    store->unsettled = false;
+    if (!err)
+        err = osd_index_commit(store, /* sync */ any, info);
+    for (size_t i = 0; i < store->segment_count && !err && any; i++)
+        if (store->segments[i]->end < store->segments[i]->limit)
+            err = cut(store, store->segments[i], store->segments[i]->end, info);
     return err;
 }
 
@@ -442,6 +452,9 @@ enum lilio_err osd_recover_index(struct osd_segment_store *store, struct lilio_e
     enum lilio_err err = osd_index_reset(store, info);
     if (!err)
         err = replay_all(store, info);
+    store->unsettled = false; /* what is so still had no room at the start */
+    if (!err)
+        err = osd_index_commit(store, false, info);
     if (err)
         osd_index_close(store);
     return err ? osd_segment_store_fail(store, err, "rebuild the index", info) : LILIO_OK;

@@ -206,7 +206,7 @@ static enum lilio_err write_moves(struct osd_segment_store *store, struct step *
         return err;
     for (size_t i = 0; i < step->move_count; i++)
         index_move(store, step, &step->moves[i]);
-    return osd_index_commit(store, false, info);
+    return step->tail ? LILIO_OK : osd_index_commit(store, false, info);
 }
 
 static enum lilio_err drop(struct osd_segment_store *store, struct osd_segment *segment,

@@ -1,10 +1,11 @@
 /* Aim: what was acknowledged survives the loss of power at any moment; what was not is whole or
  * absent; what was deleted stays deleted; honest crashes are not reported as damage. Method: a
  * random user on a disk that keeps, drops, tears and garbles unsynced sectors; the power fails in
- * the middle of the n-th change, n and everything else drawn from the seed; the store is opened
- * again and compared with a model, several lives per seed. The power then fails once more at once:
- * what was seen must be there still. Index in memory (every start replays everything), in RocksDB,
- * and in a RocksDB that lost its latest writes (restored from a copy). */
+ * the middle of the n-th change, or a sync fails, n and everything else drawn from the seed; some
+ * starts are cut off, too; the store is opened again and compared with a model, several lives per
+ * seed. The power then fails once more at once: what was seen must be there still. Index in memory
+ * (every start replays everything), in RocksDB, and in a RocksDB that lost its latest writes
+ * (restored from a copy). */
 #include "kill_disk.h"
 #include "store_model.h"
 
@@ -24,7 +25,7 @@ enum {
 
 enum index_kind { INDEX_MEMORY, INDEX_KEPT, INDEX_STALE };
 
-static uint64_t torn_seen, compactions_seen, no_space_seen;
+static uint64_t torn_seen, compactions_seen, no_space_seen, starts_broken;
 
 /* ---- copies of the index folder (flat) ---- */
 
@@ -78,6 +79,7 @@ struct run {
     enum index_kind index;
     char *dir;
     char *saved; /* a copy of the index */
+    bool full;   /* the disk is small: what a failed sync left readable may find no room */
 };
 
 static void open_checked(struct run *run)
@@ -94,6 +96,30 @@ static void open_checked(struct run *run)
     if (run->index == INDEX_STALE)
         assert_true(!stats.incomplete || stats.index_rebuilt);
     assert_int_equal(fixture->store->ops->set_complete(fixture->store, NULL), LILIO_OK);
+}
+
+/* Starts that are cut off, one after another: by a sync that fails, or by the power. */
+static void broken_starts(struct run *run, uint64_t *random)
+{
+    struct fixture *fixture = run->model.fixture;
+    for (uint64_t left = fixture_random(random) % 4; left > 0; left--) {
+        bool power = run->full || fixture_random(random) % 2;
+        if (power)
+            crash_disk_power_off_at(fixture->disk, 1 + fixture_random(random) % 24);
+        else
+            crash_disk_fail(fixture->disk, CRASH_SYNC, 1 + fixture_random(random) % 10, false,
+                            LILIO_E_IO);
+        if (fixture_try_open(fixture) != LILIO_OK)
+            starts_broken++;
+        else
+            assert_int_equal(fixture_stats(fixture).corrupt_record_count, 0);
+        if (power)
+            crash_disk_power_off(fixture->disk);
+        crash_disk_fail(fixture->disk, CRASH_SYNC, 0, false, LILIO_OK);
+        fixture_close(fixture);
+        if (power)
+            crash_disk_power_on(fixture->disk);
+    }
 }
 
 /* A process that is killed, and what the next one sees of it. */
@@ -113,6 +139,7 @@ static void killed_life(struct run *run, uint64_t *random)
     fixture_close(fixture);
     base_disk_free(&disk);
     fixture->options.disk = fixture->disk;
+    broken_starts(run, random);
 }
 
 static void life(struct run *run, uint64_t *random)
@@ -130,6 +157,9 @@ static void life(struct run *run, uint64_t *random)
     if (fixture_random(random) % 3 == 0)
         crash_disk_fail(fixture->disk, CRASH_WRITE, 1 + fixture_random(random) % 20, false,
                         LILIO_E_NO_SPACE);
+    if (fixture_random(random) % 3 == 0 && !run->full)
+        crash_disk_fail(fixture->disk, CRASH_SYNC, 1 + fixture_random(random) % 40, false,
+                        LILIO_E_IO);
     run->model.failing = true;
     for (int i = 0; i < STEPS && model_step(&run->model); i++) {
         if (run->index == INDEX_STALE && fixture_random(random) % 40 == 0) {
@@ -139,13 +169,18 @@ static void life(struct run *run, uint64_t *random)
     }
     run->model.failing = false;
     crash_disk_fail(fixture->disk, CRASH_WRITE, 0, false, LILIO_OK);
+    crash_disk_fail(fixture->disk, CRASH_SYNC, 0, false, LILIO_OK);
     struct osd_store_stats stats = fixture_stats(fixture);
     compactions_seen += stats.compaction_count;
     if (fixture_random(random) % 3 == 0)
         crash_disk_power_off(fixture->disk);
     fixture_close(fixture); /* a clean end if the power is still on */
-    crash_disk_power_off(fixture->disk);
-    crash_disk_power_on(fixture->disk);
+    crash_disk_power_off_at(fixture->disk, 0);
+    if (!crash_disk_powered(fixture->disk) || fixture_random(random) % 2) {
+        crash_disk_power_off(fixture->disk);
+        crash_disk_power_on(fixture->disk);
+    }
+    broken_starts(run, random);
     if (saved)
         copy_folder(run->saved, fixture->index_path);
 }
@@ -157,7 +192,8 @@ static void run_seed(uint64_t seed, enum index_kind index)
     struct fixture *fixture = fixture_new(STORE_CRASH, seed);
     model_init(&run.model, fixture, seed ^ 0x5eed);
     fixture->options.segment_bytes = 64 * 1024 + 4096 * (fixture_random(&random) % 128);
-    if (fixture_random(&random) % 4 == 0)
+    run.full = fixture_random(&random) % 4 == 0;
+    if (run.full)
         crash_disk_set_capacity(fixture->disk, (512 + fixture_random(&random) % 1500) * 1024);
     if (index != INDEX_MEMORY) {
         run.dir = temp_dir_new();
@@ -199,6 +235,7 @@ static void crashes_with_index_in_memory(void **state)
     assert_true(torn_seen > 20);
     assert_true(compactions_seen > 20);
     assert_true(no_space_seen > 20);
+    assert_true(starts_broken > 20);
 }
 
 static void crashes_with_index_in_rocksdb(void **state)

@@ -159,6 +159,89 @@ static void seen_after_a_failed_sync_is_durable(void **state)
     assert_true(kept > 50 && whole > 5 && whole < 60); /* of 200 and 100 */
 }
 
+static void power_fails_during_a_start(struct fixture *fixture, uint64_t n)
+{
+    crash_disk_power_off_at(fixture->disk, n);
+    (void)fixture_try_open(fixture); /* it may have been through */
+    crash_disk_power_off(fixture->disk);
+    fixture_close(fixture);
+    crash_disk_power_on(fixture->disk);
+}
+
+/* A start without an index writes the last batch again. What it wrote in vain, because a sync
+ * failed, is nothing for which the next one may cut off the first copy. */
+static void acknowledged_outlives_starts_that_fail(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 8; n++) {
+        for (uint64_t point = 1; point <= 20; point++) {
+            struct fixture *fixture = fixture_new(STORE_CRASH, 100 * n + point);
+            fixture_open(fixture);
+            assert_int_equal(fixture_put(fixture, 0, 0, 65536), LILIO_OK);
+            fixture_close(fixture);
+            crash_disk_fail(fixture->disk, CRASH_SYNC, n, false, LILIO_E_IO);
+            (void)fixture_try_open(fixture); /* n may be past its end */
+            crash_disk_fail(fixture->disk, CRASH_SYNC, 0, false, LILIO_OK);
+            fixture_close(fixture);
+            power_fails_during_a_start(fixture, point);
+            fixture_open(fixture);
+            assert_int_equal(fixture_get(fixture, 0, 0, 65536, true), LILIO_OK);
+            assert_int_equal(fixture_stats(fixture).corrupt_record_count, 0);
+            fixture_free(fixture);
+        }
+    }
+}
+
+/* A start that was cut off has begun the next segment, the torn end of the one before it is no
+ * longer the log's: it is nobody's damage when that next segment is gone. */
+static void torn_end_of_an_older_segment(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 160; seed++) {
+        struct fixture *fixture = fixture_new(STORE_CRASH, seed);
+        fixture_open(fixture);
+        assert_int_equal(fixture_put(fixture, 0, 0, 20480), LILIO_OK);
+        assert_int_equal(fixture_put(fixture, 1, 0, 20480), LILIO_OK);
+        crash_disk_fail(fixture->disk, CRASH_SYNC, 1, false, LILIO_E_IO);
+        assert_int_equal(fixture_put(fixture, 2, 0, 20480), LILIO_E_IO);
+        fixture_close(fixture);
+        power_fails_during_a_start(fixture, 1 + seed % 16);
+        fixture_open(fixture);
+        assert_int_equal(fixture_put(fixture, 3, 0, 20480), LILIO_OK);
+        fixture_tick(fixture, 2);
+        for (int life = 0; life < 2; life++) {
+            fixture_reopen(fixture);
+            fixture_tick(fixture, 2);
+            assert_int_equal(fixture_stats(fixture).corrupt_record_count, 0);
+            assert_int_equal(fixture_get(fixture, 3, 0, 20480, true), LILIO_OK);
+        }
+        fixture_free(fixture);
+    }
+}
+
+/* An index that outlives the loss of power does not name what a failed sync lost. */
+static void index_names_only_what_is_durable(void **state)
+{
+    (void)state;
+    for (uint64_t point = 1; point <= 16; point++) {
+        struct fixture *fixture = fixture_new(STORE_CRASH, point);
+        char *dir = temp_dir_new();
+        fixture->options.index_path = fixture->index_path = strdup(temp_dir_path(dir, "index"));
+        fixture_open(fixture);
+        assert_int_equal(fixture_put(fixture, 0, 0, 65536), LILIO_OK);
+        crash_disk_fail(fixture->disk, CRASH_SYNC, 1, false, LILIO_E_IO);
+        assert_int_equal(fixture_put(fixture, 1, 0, 65536), LILIO_E_IO);
+        fixture_close(fixture);
+        power_fails_during_a_start(fixture, point);
+        fixture_open(fixture);
+        assert_int_equal(fixture_get(fixture, 0, 0, 65536, true), LILIO_OK);
+        enum lilio_err err = fixture_get(fixture, 1, 0, 65536, true);
+        assert_true(err == LILIO_OK || err == LILIO_E_MISSING);
+        fixture_free(fixture);
+        temp_dir_free(dir);
+    }
+}
+
 /* The disk was full in the middle of a write although blocks had been reserved: the batch goes, the
  * store stays. */
 static void write_finds_no_space(void **state)
@@ -310,6 +393,9 @@ int main(void)
         cmocka_unit_test(filesystem_turns_read_only),
         cmocka_unit_test(failure_is_final),
         cmocka_unit_test(seen_after_a_failed_sync_is_durable),
+        cmocka_unit_test(acknowledged_outlives_starts_that_fail),
+        cmocka_unit_test(torn_end_of_an_older_segment),
+        cmocka_unit_test(index_names_only_what_is_durable),
         cmocka_unit_test(write_finds_no_space),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(full_disk_of_small_fragments),
