@@ -20,6 +20,7 @@ struct block {
     uintptr_t key; /* ~address; 0 = free */
     uint32_t size;
     uint8_t node;
+    uint16_t life; /* of the account when it was charged */
 };
 _Static_assert(SIM_NODES_MAX <= UINT8_MAX, "a block has room for its node");
 
@@ -28,7 +29,10 @@ static struct {
     size_t room, count; /* a power of two */
 } table;
 
-static size_t accounts[SIM_NODES_MAX];
+static struct account {
+    size_t live;
+    uint16_t life;
+} accounts[SIM_NODES_MAX];
 static size_t bounds[SIM_CLIENT + 1], peaks[SIM_CLIENT + 1];
 
 /* ---- the table ---- */
@@ -85,7 +89,9 @@ static void discharge(const void *address)
     const struct block *block = &table.blocks[at];
     if (block->key == 0)
         return;
-    accounts[block->node] -= block->size;
+    struct account *account = &accounts[block->node];
+    if (account->life == block->life)
+        account->live -= block->size;
     take_out(at);
 }
 
@@ -98,10 +104,11 @@ static void *charge(void *address, size_t size)
         grow();
     SIM_ASSERT(size <= UINT32_MAX);
     unsigned node = sim_node_index(sim_node_self());
+    struct account *account = &accounts[node];
     uintptr_t key = ~(uintptr_t)address;
-    table.blocks[find(key)] = (struct block){key, (uint32_t)size, (uint8_t)node};
+    table.blocks[find(key)] = (struct block){key, (uint32_t)size, (uint8_t)node, account->life};
     table.count++;
-    accounts[node] += size;
+    account->live += size;
     return address;
 }
 
@@ -112,7 +119,7 @@ void sim_memory_bound(enum sim_kind kind, size_t bytes)
 
 void sim_memory_check(const struct sim_node *node)
 {
-    size_t live = accounts[sim_node_index(node)];
+    size_t live = accounts[sim_node_index(node)].live;
     enum sim_kind kind = sim_node_kind(node);
     if (live <= peaks[kind])
         return;
@@ -122,20 +129,11 @@ void sim_memory_check(const struct sim_node *node)
                  sim_node_name(node), live >> 10, bounds[kind] >> 10);
 }
 
-/* Memory that is taken anew costs the kernel more than all that is done in it. */
 void sim_memory_ended(const struct sim_node *node)
 {
-    unsigned index = sim_node_index(node);
-    for (size_t at = 0; at < table.room && accounts[index] > 0;) {
-        const struct block *block = &table.blocks[at];
-        if (block->key == 0 || block->node != index) {
-            at++;
-            continue;
-        }
-        void *address = (void *)~block->key;
-        discharge(address); /* another may take its place */
-        __real_free(address);
-    }
+    struct account *account = &accounts[sim_node_index(node)];
+    account->live = 0;
+    account->life++;
 }
 
 size_t sim_memory_peak(enum sim_kind kind)

@@ -16,7 +16,7 @@
 void sim_memory_bound(enum sim_kind kind, size_t bytes);
 /* After a step of the node: more than its bound ends the run. */
 void sim_memory_check(const struct sim_node *node);
-/* The process is gone, and so is what it had allocated; none of its fibers may run again. */
+/* The process is gone. What it left stays allocated, as its stacks do, and counts no more. */
 void sim_memory_ended(const struct sim_node *node);
 /* The most that a process of this kind held after a step. */
 size_t sim_memory_peak(enum sim_kind kind);
