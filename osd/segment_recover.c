@@ -11,8 +11,8 @@
  *     A place without a valid record below acked_end is damage: counted, skipped, the store is
  *     incomplete and the segment is kept.
  *  4. Behind acked_end lies a last batch that may be torn: a record is believed only if its payload
- *     verifies. What is not believed is skipped, or cut off at the end of the newest segment. After
- *     the loss of the index it may have been acknowledged without a trace: incomplete, too.
+ *     verifies. What is not believed is skipped, or cut off at the end of its segment. After the
+ *     loss of the index it may have been acknowledged without a trace: incomplete, too.
  *  5. That it verifies does not make it durable: a disk that failed to sync it may have lost it for
  *     good and serve it from a cache until the power goes. So what was believed behind acked_end is
  *     appended to the log again and synced, before anybody hears of it; the old ones are cut off.
